@@ -1,0 +1,80 @@
+// policyctl check: every error of every file.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "language/load.hpp"
+#include "policyctl/command.hpp"
+
+namespace sallyport::policyctl {
+namespace {
+
+LoadOutcome check_standard_input() {
+  std::string text;
+  char buffer[65536];
+  while (text.size() <= kMaxPolicyOctets) {
+    const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    text.append(buffer, static_cast<std::size_t>(got));
+  }
+  return load_policy(text, "<stdin>");
+}
+
+std::string counted(std::size_t count, const std::string& word) {
+  return std::to_string(count) + " " + word + (count == 1 ? "" : "s");
+}
+
+std::string summary(const std::string& file, const LoadOutcome& outcome) {
+  if (outcome.ok()) {
+    const PolicyModel& model = *outcome.model;
+    const std::string otherwise = model.default_action == Action::kAllow ? "everything else is allowed" : "everything else is denied";
+    return file + ": valid, " + counted(model.rules.size(), "rule") + "; " +
+           (model.rules.empty() && model.default_action == Action::kDeny ? "everything is denied" : otherwise);
+  }
+  const auto errors = std::count_if(outcome.diagnostics.begin(), outcome.diagnostics.end(),
+                                    [](const Diagnostic& d) { return d.severity == Severity::kError; });
+  return file + ": " + counted(static_cast<std::size_t>(errors), "error");
+}
+
+}  // namespace
+
+int check(const Invocation& invocation, const Terminal& terminal) {
+  const std::string format = invocation.get("output", "text");
+  if (format != "text" && format != "line" && format != "json" && format != "github") {
+    return usage_error(terminal, "unknown output format `" + format + "`; write text, line, json or github");
+  }
+  int status = kYes;
+  nlohmann::ordered_json report{{"schema", "sallyport.check/1"}, {"files", nlohmann::ordered_json::array()}};
+  bool first = true;
+  for (const std::string& file : invocation.arguments) {
+    const LoadOutcome outcome = file == "-" ? check_standard_input() : load_policy_file(file);
+    if (!outcome.ok()) status = kInvalidPolicy;
+    if (format == "json") {
+      nlohmann::ordered_json one{{"file", file}, {"valid", outcome.ok()}};
+      if (outcome.ok()) one["rules"] = outcome.model->rules.size();
+      one["diagnostics"] = nlohmann::ordered_json::parse(render_json(outcome.diagnostics), nullptr, false);
+      report["files"].push_back(std::move(one));
+    } else if (format == "github") {
+      terminal.out << render_github(outcome.diagnostics);
+    } else if (format == "line") {
+      for (const Diagnostic& diagnostic : outcome.diagnostics) terminal.out << render_line(diagnostic) << "\n";
+    } else {
+      std::ostream& where = outcome.ok() ? terminal.out : terminal.err;
+      const std::string blocks = render(outcome.diagnostics, outcome.ok() ? terminal.out_color : terminal.err_color);
+      if (!first) where << "\n";
+      where << blocks << (blocks.empty() ? "" : "\n") << summary(file, outcome) << "\n";
+    }
+    first = false;
+  }
+  if (format == "json") {
+    terminal.out << report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+  }
+  return status;
+}
+
+}  // namespace sallyport::policyctl

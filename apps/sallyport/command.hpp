@@ -1,0 +1,19 @@
+// One row a command: `sallyport NAME ...`. Help, near misses and dispatch all come from the one table in main.cpp.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace sallyport {
+
+struct Command {
+  const char* name;
+  const char* usage;    // after "sallyport NAME "
+  const char* summary;  // one line
+  int (*run)(const std::vector<std::string>& arguments);
+};
+
+int run_command(const std::vector<std::string>& arguments);
+std::string run_help();
+
+}  // namespace sallyport

@@ -1,0 +1,59 @@
+// sallyport: composition only; what the commands do is in libpolicy/host.
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "sallyport/command.hpp"
+
+namespace sallyport {
+namespace {
+
+int version(const std::vector<std::string>&) {
+  std::puts("sallyport " SALLYPORT_VERSION);
+  return 0;
+}
+
+int help(const std::vector<std::string>& arguments);
+
+constexpr Command kCommands[] = {
+    {"run", "[options] -- COMMAND [ARGUMENT...]", "confine one command to what a policy allows", run_command},
+    {"version", "", "print the version", version},
+    {"help", "[COMMAND]", "print this, or the options of a command", help},
+};
+
+const Command* find(const std::string& name) {
+  for (const Command& command : kCommands) {
+    if (name == command.name) return &command;
+  }
+  return nullptr;
+}
+
+int help(const std::vector<std::string>& arguments) {
+  if (!arguments.empty() && arguments[0] == "run") {
+    std::fputs(run_help().c_str(), stdout);
+    return 0;
+  }
+  std::puts("sallyport: an egress policy gateway; nothing leaves that the policy does not allow\n");
+  for (const Command& command : kCommands) std::printf("  sallyport %-8s %-36s %s\n", command.name, command.usage, command.summary);
+  std::puts("\npolicies are checked and explained offline by policyctl");
+  return 0;
+}
+
+}  // namespace
+}  // namespace sallyport
+
+int main(int argc, char** argv) {
+  std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (arguments.empty()) {
+    sallyport::help({});
+    return 2;
+  }
+  std::string name = arguments[0];
+  arguments.erase(arguments.begin());
+  if (name == "--help" || name == "-h") name = "help";
+  if (name == "--version" || name == "-V") name = "version";
+  if (const sallyport::Command* command = sallyport::find(name)) return command->run(arguments);
+  std::fprintf(stderr, "sallyport: unknown command `%s`; sallyport help lists them\n", name.c_str());
+  return 2;
+}

@@ -1,0 +1,72 @@
+// AuditRecord: one decision, or the end of a flow, as a worker hands it to the warden.
+//
+// Form     Plain data of fixed size for shared memory; only the octets that are used are copied. The reader trusts none
+// of it:
+//          a worker parses hostile traffic and may be taken over.
+// Threads  A plain value.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "engine/decide.hpp"
+#include "names/address.hpp"
+
+namespace sallyport {
+
+enum class AuditKind : std::uint8_t { kDecision = 0, kClose = 1 };
+enum class AuditMode : std::uint8_t { kEnforce = 0, kObserve = 1, kLearn = 2 };
+
+enum AuditFlag : std::uint8_t {
+  kAuditRaw = 1u << 0,            // name holds refused input as it came, not a canonical name
+  kAuditTruncated = 1u << 1,      // and it was longer
+  kAuditDetailDropped = 1u << 2,  // detail did not fit
+};
+
+struct AuditRecord {
+  static constexpr std::size_t kMaxName = 255;  // 253 of a name, 255 of refused input
+  static constexpr std::size_t kMaxPlugin = 31;
+  static constexpr std::size_t kMaxDetail = 1024;
+
+  std::uint64_t realtime_ns = 0;  // CLOCK_REALTIME
+  std::uint64_t generation = 0;
+  std::uint64_t client_id = 0;
+  std::uint32_t rule = kNoRuleIndex;
+  Effect verdict = Effect::kDeny;
+  Effect effective = Effect::kDeny;  // what was done: differs from verdict in observe and learn mode
+  Reason reason = Reason::kNoRule;
+  Layer layer = Layer::kNone;
+  std::uint16_t qtype = 0;
+  std::uint16_t proto = 0;
+  std::uint16_t port = 0;
+  std::uint16_t client_port = 0;
+  AuditKind kind = AuditKind::kDecision;
+  AuditMode mode = AuditMode::kEnforce;
+  std::uint8_t flags = 0;
+  std::uint8_t addr_family = 0, client_addr_family = 0;  // 0 none, 4, 6
+  std::uint8_t plugin_size = 0, name_size = 0;
+  std::uint16_t detail_size = 0;
+  std::array<std::uint8_t, 16> addr{}, client_addr{};  // as in Address::octets()
+  std::array<char, kMaxPlugin + 1> plugin{};
+  std::array<char, kMaxName + 1> name{};
+  std::array<char, kMaxDetail> detail{};  // last: see AuditRing::write()
+
+  void set_name(const DomainName& canonical) noexcept;
+  void set_raw(std::string_view refused) noexcept;  // cut at kMaxName
+  void set_plugin(std::string_view text) noexcept;  // cut at kMaxPlugin
+  void set_detail(std::string_view json) noexcept;  // over kMaxDetail: dropped whole, and flagged
+  void set_addr(const Address& address) noexcept;
+  void set_client_addr(const Address& address, std::uint16_t from_port) noexcept;
+
+  std::string_view name_text() const noexcept { return {name.data(), name_size}; }
+  std::string_view plugin_text() const noexcept { return {plugin.data(), plugin_size}; }
+  std::string_view detail_text() const noexcept { return {detail.data(), detail_size}; }
+
+  // Brings sizes, enumerators and families into their ranges. What a reader does first with a record from shared
+  // memory.
+  void sanitize() noexcept;
+};
+
+}  // namespace sallyport

@@ -1,0 +1,254 @@
+// A writer takes a ticket by one atomic addition, fills the slot of that number, and publishes it by storing ticket + 1
+// in the slot. The reader takes tickets in order. Writers look first whether there is room: with kMaxWriters slots kept
+// back, a ticket taken after that look always falls on a slot that the reader has emptied, however the writers
+// interleave.
+//
+// Road not taken: the usual compare-and-swap on the tail (a writer may have to try again, so it is not wait-free), and
+// a ring of octets with records of their own size (a dead writer's hole then has no known end).
+#include "audit/audit_ring.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+namespace sallyport {
+namespace {
+
+constexpr std::uint64_t kMagic = 0x3147'4e49'5244'5541;  // "AUDRING1"
+constexpr std::uint32_t kMaxSlots = 1u << 20;
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
+static_assert(std::is_trivially_copyable_v<AuditRecord>, "records are copied octet by octet");
+
+}  // namespace
+
+struct AuditRing::Header {
+  std::uint64_t magic;
+  std::uint32_t slots, record_size;
+  // Each on its own cache line: writers share the first, the reader owns the second.
+  alignas(64) std::atomic<std::uint64_t> tickets;  // handed out
+  alignas(64) std::atomic<std::uint64_t> taken;    // by the reader
+  alignas(64) std::atomic<std::uint64_t> lost;
+  std::atomic<std::uint32_t> sleeping;
+};
+
+struct AuditRing::Slot {
+  std::atomic<std::uint64_t> published;  // ticket + 1 of the record in it
+  AuditRecord record;
+};
+
+void AuditRecord::set_name(const DomainName& canonical) noexcept {
+  const std::string_view text = canonical.text();
+  name_size = static_cast<std::uint8_t>(text.size());
+  std::memcpy(name.data(), text.data(), text.size());
+  flags &= static_cast<std::uint8_t>(~(kAuditRaw | kAuditTruncated));
+}
+
+void AuditRecord::set_raw(std::string_view refused) noexcept {
+  name_size = static_cast<std::uint8_t>(std::min(refused.size(), kMaxName));
+  std::copy_n(refused.data(), name_size, name.data());
+  flags = static_cast<std::uint8_t>(flags | kAuditRaw | (refused.size() > kMaxName ? kAuditTruncated : 0));
+}
+
+void AuditRecord::set_plugin(std::string_view text) noexcept {
+  plugin_size = static_cast<std::uint8_t>(std::min(text.size(), kMaxPlugin));
+  std::copy_n(text.data(), plugin_size, plugin.data());
+}
+
+void AuditRecord::set_detail(std::string_view json) noexcept {
+  detail_size = 0;
+  if (json.size() > kMaxDetail) {
+    flags |= kAuditDetailDropped;
+    return;
+  }
+  detail_size = static_cast<std::uint16_t>(json.size());
+  std::copy_n(json.data(), json.size(), detail.data());
+}
+
+void AuditRecord::set_addr(const Address& address) noexcept {
+  addr_family = address.is_v4() ? 4 : 6;
+  addr = address.octets();
+}
+
+void AuditRecord::set_client_addr(const Address& address, std::uint16_t from_port) noexcept {
+  client_addr_family = address.is_v4() ? 4 : 6;
+  client_addr = address.octets();
+  client_port = from_port;
+}
+
+void AuditRecord::sanitize() noexcept {
+  // Out of range reads as the strictest, as everywhere.
+  if (verdict > Effect::kContinue) verdict = Effect::kDeny;
+  if (effective > Effect::kContinue) effective = Effect::kDeny;
+  if (reason > Reason::kLast) reason = Reason::kUnparsed;
+  if (layer > Layer::kDial) layer = Layer::kNone;
+  if (kind > AuditKind::kClose) kind = AuditKind::kDecision;
+  if (mode > AuditMode::kLearn) mode = AuditMode::kEnforce;
+  if (addr_family != 4 && addr_family != 6) addr_family = 0;
+  if (client_addr_family != 4 && client_addr_family != 6) client_addr_family = 0;
+  name_size = static_cast<std::uint8_t>(std::min<std::size_t>(name_size, kMaxName));
+  plugin_size = static_cast<std::uint8_t>(std::min<std::size_t>(plugin_size, kMaxPlugin));
+  detail_size = static_cast<std::uint16_t>(std::min<std::size_t>(detail_size, kMaxDetail));
+  // A name that is not canonical is refused input, whatever the flag says.
+  if (name_size > 0 && (flags & kAuditRaw) == 0) {
+    const Result<DomainName> canonical = DomainName::parse(name_text());
+    if (!canonical.ok() || canonical->text() != name_text()) flags |= kAuditRaw;
+  }
+}
+
+AuditRing::Header& AuditRing::header() const noexcept { return *reinterpret_cast<Header*>(base_); }
+
+AuditRing::Slot& AuditRing::slot(std::uint64_t ticket) const noexcept {
+  return reinterpret_cast<Slot*>(base_ + sizeof(Header))[ticket & (slots_ - 1)];
+}
+
+Result<AuditRing> AuditRing::attach(int fd, std::uint32_t slots, int wake_fd) {
+  AuditRing ring;
+  ring.size_ = sizeof(Header) + std::size_t{slots} * sizeof(Slot);
+  void* base = mmap(nullptr, ring.size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (base == MAP_FAILED) return Error{ErrorCode::kExhausted, "the audit ring cannot be mapped", 0};
+  ring.base_ = static_cast<std::byte*>(base);
+  ring.slots_ = slots;
+  ring.wake_fd_ = wake_fd;
+  return ring;
+}
+
+Result<AuditRing> AuditRing::create(std::uint32_t slots, int wake_fd) {
+  if (!std::has_single_bit(slots) || slots < 2 * kMaxWriters || slots > kMaxSlots) {
+    return Error{ErrorCode::kUnsupported, "an audit ring has 128 to 1048576 slots, a power of two", 0};
+  }
+  const int fd = memfd_create("sallyport-audit", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  const auto size = static_cast<off_t>(sizeof(Header) + std::size_t{slots} * sizeof(Slot));
+  if (fd < 0 || ftruncate(fd, size) != 0 || fcntl(fd, F_ADD_SEALS, kSeals) != 0) {
+    if (fd >= 0) close(fd);
+    return Error{ErrorCode::kExhausted, "no memory file for the audit ring", 0};
+  }
+  Result<AuditRing> ring = attach(fd, slots, wake_fd);
+  if (!ring.ok()) {
+    close(fd);
+    return ring;
+  }
+  ring->fd_ = fd;
+  ring->header().slots = slots;
+  ring->header().record_size = sizeof(AuditRecord);
+  ring->header().magic = kMagic;
+  return ring;
+}
+
+Result<AuditRing> AuditRing::map(int fd, int wake_fd) {
+  struct stat status{};
+  const int seals = fcntl(fd, F_GET_SEALS);
+  if (fstat(fd, &status) != 0 || seals < 0 || (seals & kSeals) != kSeals) {
+    return Error{ErrorCode::kCorrupt, "not a sealed memory file", 0};
+  }
+  struct {
+    std::uint64_t magic;
+    std::uint32_t slots, record_size;
+  } seen;
+  if (pread(fd, &seen, sizeof seen, 0) != static_cast<ssize_t>(sizeof seen) || seen.magic != kMagic) {
+    return Error{ErrorCode::kCorrupt, "not an audit ring", 0};
+  }
+  if (seen.record_size != sizeof(AuditRecord))
+    return Error{ErrorCode::kUnsupported, "an audit ring of another version", 0};
+  if (!std::has_single_bit(seen.slots) || seen.slots < 2 * kMaxWriters || seen.slots > kMaxSlots ||
+      static_cast<std::uint64_t>(status.st_size) != sizeof(Header) + std::size_t{seen.slots} * sizeof(Slot)) {
+    return Error{ErrorCode::kCorrupt, "an audit ring with a damaged header", 0};
+  }
+  return attach(fd, seen.slots, wake_fd);
+}
+
+bool AuditRing::write(const AuditRecord& record) noexcept {
+  Header& head = header();
+  const std::uint64_t in_use =
+      head.tickets.load(std::memory_order_relaxed) - head.taken.load(std::memory_order_acquire);
+  if (in_use >= slots_ - kMaxWriters) {
+    head.lost.fetch_add(1, std::memory_order_relaxed);
+    return false;
+  }
+  const std::uint64_t ticket = head.tickets.fetch_add(1, std::memory_order_relaxed);
+  Slot& mine = slot(ticket);
+  const std::size_t size =
+      offsetof(AuditRecord, detail) + std::min<std::size_t>(record.detail_size, AuditRecord::kMaxDetail);
+  std::memcpy(static_cast<void*>(&mine.record), &record, size);
+  // Ordered with arm(): either this sees the reader asleep, or the reader sees the record.
+  mine.published.store(ticket + 1, std::memory_order_seq_cst);
+  if (wake_fd_ >= 0 && head.sleeping.load(std::memory_order_seq_cst) != 0 &&
+      head.sleeping.exchange(0, std::memory_order_seq_cst) != 0) {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const ssize_t woken = ::write(wake_fd_, &one, sizeof one);  // full means it is awake already
+  }
+  return true;
+}
+
+std::size_t AuditRing::read(std::span<AuditRecord> out) noexcept {
+  Header& head = header();
+  std::size_t count = 0;
+  while (count < out.size()) {
+    const Slot& next = slot(next_);
+    if (next.published.load(std::memory_order_acquire) != next_ + 1) break;
+    AuditRecord& record = out[count];
+    std::memcpy(static_cast<void*>(&record), &next.record, offsetof(AuditRecord, detail));
+    const std::size_t detail_size = std::min<std::size_t>(record.detail_size, AuditRecord::kMaxDetail);
+    std::memcpy(record.detail.data(), next.record.detail.data(), detail_size);
+    record.sanitize();
+    ++next_;
+    ++count;
+    head.taken.store(next_, std::memory_order_release);
+  }
+  return count;
+}
+
+bool AuditRing::arm() noexcept {
+  Header& head = header();
+  head.sleeping.store(1, std::memory_order_seq_cst);
+  if (slot(next_).published.load(std::memory_order_seq_cst) != next_ + 1) return true;
+  head.sleeping.store(0, std::memory_order_relaxed);
+  return false;
+}
+
+std::size_t AuditRing::skip_unfinished() noexcept {
+  Header& head = header();
+  std::uint64_t given = head.tickets.load(std::memory_order_acquire);
+  // A ticket counter that makes no sense is set back to where the reader stands.
+  if (given - next_ > slots_) {
+    given = next_;
+    head.tickets.store(given, std::memory_order_relaxed);
+  }
+  std::size_t skipped = 0;
+  while (next_ != given && slot(next_).published.load(std::memory_order_acquire) != next_ + 1) {
+    ++next_;
+    ++skipped;
+  }
+  head.taken.store(next_, std::memory_order_release);
+  head.lost.fetch_add(skipped, std::memory_order_relaxed);
+  return skipped;
+}
+
+std::uint64_t AuditRing::lost() const noexcept { return header().lost.load(std::memory_order_relaxed); }
+
+AuditRing::AuditRing(AuditRing&& other) noexcept { *this = std::move(other); }
+
+AuditRing& AuditRing::operator=(AuditRing&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(wake_fd_, other.wake_fd_);
+  std::swap(base_, other.base_);
+  std::swap(size_, other.size_);
+  std::swap(slots_, other.slots_);
+  std::swap(next_, other.next_);
+  return *this;
+}
+
+AuditRing::~AuditRing() {
+  if (base_ != nullptr) munmap(base_, size_);
+  if (fd_ >= 0) close(fd_);
+}
+
+}  // namespace sallyport

@@ -1,0 +1,96 @@
+// AuditWriter: records to JSON lines (docs/audit.schema.json, "sallyport.audit/1"), in the warden.
+//
+// Form     One line a record, fields always in the same order, ASCII only: control octets, invalid UTF-8, escape
+// sequences and
+//          bidirectional marks arrive escaped, whatever a workload put into a name.
+// Identity Each line has an id that sorts by time. Its last characters are the ref that users see; refs are unique in a
+// run. Folding  A repeat of the same decision within the window is not written at once; one line at the window's end
+// stands for all
+//          of them. The sum of `count` is the number of records.
+// Memory   Bounded: pending output, fold groups, kept snapshots.
+// Threads  One thread at a time.
+// Errors   Never waits for the sink. What the sink does not take is held up to a bound, then dropped, counted, and
+// reported by
+//          `lost_before` of the next line that gets through.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "audit/audit_record.hpp"
+#include "engine/decide.hpp"
+
+namespace sallyport {
+
+class AuditWriter {
+ public:
+  struct Options {
+    std::string gateway;                           // `gateway`: the cell's or gateway's name
+    std::uint64_t run_seed = 0;                    // random; part of every id, so that two runs' ids differ
+    std::uint64_t fold_window_ns = 1'000'000'000;  // a retry loop makes one line a second; 0: nothing is folded
+    bool log_paths = false;  // http.path, http.query and http.target are left out unless asked for
+  };
+
+  // fd is opened by the caller and stays the caller's; -1: nothing is written, refs are still given. A blocking
+  // descriptor is written only when poll() says it takes octets. The process ignores SIGPIPE.
+  AuditWriter(Options options, int fd);
+
+  // Rule names and places of records of that generation. The last few generations are kept for records on their way.
+  void publish(std::shared_ptr<const Snapshot> snapshot);
+
+  // What `client.group` says for a client id that the host issued; others get "client-<id>".
+  void name_client(std::uint64_t client_id, std::string group);
+
+  // Takes one record; returns the ref of its line (of the first line of its kind, for a folded repeat).
+  std::string add(const AuditRecord& record);
+
+  // Records that never came (AuditRing::lost() and the like); reported by the next line.
+  void add_lost(std::uint64_t records) noexcept { lost_ += records; }
+
+  // Writes the groups whose window has passed at now_ns (CLOCK_REALTIME), and what the sink had not taken. Call it once
+  // a second.
+  void flush(std::uint64_t now_ns);
+  // Writes everything there is. At the end of a run; false if something could not be written.
+  bool finish();
+
+  std::uint64_t lines() const noexcept { return lines_; }  // given to the sink
+  std::uint64_t total_lost() const noexcept { return total_lost_ + lost_; }
+  std::size_t pending_octets() const noexcept { return pending_.size(); }
+
+ private:
+  struct Group {
+    std::string ref;
+    std::uint64_t window_end_ns = 0;
+    std::uint64_t repeats = 0;  // not yet written
+    AuditRecord first;          // of the repeats
+  };
+  struct Identity {
+    std::string id, ref;
+  };
+
+  Identity next_identity(std::uint64_t realtime_ns);
+  std::string line(const AuditRecord& record, const Identity& identity, std::uint64_t count);
+  void write_line(std::string text);
+  void write_group(Group& group);
+  void drain();
+
+  Options options_;
+  int fd_;
+  std::map<std::uint64_t, std::shared_ptr<const Snapshot>> snapshots_;
+  std::unordered_map<std::uint64_t, std::string> clients_;
+  std::unordered_map<std::string, Group> groups_;  // by everything that makes two records the same
+  std::uint64_t counter_ = 0;
+  std::string pending_;  // whole lines, less what was already written of the first
+  std::uint64_t lost_ = 0, total_lost_ = 0, lines_ = 0;
+};
+
+// RFC 3339 in UTC with microseconds: "2026-11-24T23:17:52.104113Z".
+std::string audit_time(std::uint64_t realtime_ns);
+// "A", "AAAA", ... or "TYPE65280" (RFC 3597 §5).
+std::string qtype_text(std::uint16_t qtype);
+
+}  // namespace sallyport

@@ -1,0 +1,173 @@
+// Snapshot, Reader and decide(): the one decision function (design rule 6).
+//
+// A policy compiles to an immutable, position-independent snapshot: bytes in a file or sealed memfd that every process maps.
+// decide() takes no lock and allocates nothing. Attributes are known, deferred or invisible; docs/matching.md has the truth
+// table, tests/engine/ a naive oracle.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/model.hpp"
+#include "names/address.hpp"
+#include "names/domain_name.hpp"
+#include "result/result.hpp"
+
+namespace sallyport {
+
+// Which layer asks. Values are those of policy/abi.h.
+enum class Layer : std::uint16_t { kNone = 0, kDns = 1, kTcp = 2, kTls = 3, kHttp = 4, kDial = 5 };
+
+// Attributes of a flow. A bit in neither `known` nor `deferred` is invisible, the strictest reading.
+enum Attribute : std::uint32_t {
+  kKnowName = 1u << 0,
+  kKnowAddress = 1u << 1,  // the final destination address
+  kKnowPort = 1u << 2,     // destination port and protocol
+  kKnowMethod = 1u << 3,
+  kKnowPath = 1u << 4,
+};
+
+struct Query {
+  Layer layer = Layer::kNone;
+  std::uint16_t qtype = 0;           // DNS layer only
+  std::uint16_t proto = kProtoTcp;
+  std::uint16_t port = 0;
+  std::uint32_t known = 0;
+  std::uint32_t deferred = 0;
+  std::uint64_t groups = 0;          // from Snapshot::groups(): one bit a client of the policy
+  const DomainName* name = nullptr;  // read only if kKnowName
+  const Address* address = nullptr;  // read only if kKnowAddress
+};
+
+enum class Effect : std::uint16_t { kDeny = 0, kAllow = 1, kContinue = 2 };  // continue: a later layer will know; not an allow
+
+// The closed list of reasons; the text form is the word users see. Values never change (policy/abi.h repeats them).
+enum class Reason : std::uint16_t {
+  kNoRule = 0,            // the default decided
+  kOk = 1,
+  kNameNotAllowed = 2,    // a deny rule matched by name
+  kPortDenied = 3,        // some allow rule matches all but the port
+  kIpLiteralDenied = 4,   // a destination without a name that no rule allows by address
+  kAddrForbidden = 5,     // the guard
+  kGuardMetadata = 6,     // the guard, cloud metadata
+  kAnswerForbiddenAddr = 7,
+  kQtypeDenied = 8,
+  kNameMalformed = 9,
+  kTunnelSuspect = 10,
+  kSpoofSuspect = 11,
+  kAuthorityMalformed = 12,
+  kPatternTooBroad = 13,
+  kPolicyInvalid = 14,
+  kHostMismatch = 15,
+  kFramingAmbiguous = 16,
+  kNotTls = 17,
+  kSniMismatch = 18,
+  kSniMissing = 19,
+  kSniMalformed = 20,
+  kSniNotAllowed = 21,
+  kLoopDetected = 22,
+  kAuthRequired = 23,
+  kAuthMismatch = 24,
+  kDstNotBound = 25,      // an address that our resolver did not give this client, or no longer
+  kHelloTooLarge = 26,
+  kTlsMalformed = 27,
+  kEchDenied = 28,
+  kEchPresent = 29,
+  kHelloTimeout = 30,
+  kQuicDenied = 31,
+  kRulesetTampered = 32,
+  kUnparsed = 33,
+  kAuditDropped = 34,
+  kAddressDenied = 35,    // a deny rule matched by address
+  kUpstreamFailed = 36,   // allowed, and the outside did not answer
+  kLast = kUpstreamFailed,
+};
+
+std::string_view to_string(Reason reason) noexcept;  // "no_rule", ...
+
+enum VerdictFlag : std::uint32_t {
+  kFlagTunnelAny = 1u << 0,   // the deciding (or may-match) allow rule says `tunnel: any`
+};
+
+inline constexpr std::uint32_t kNoRuleIndex = 0xffffffffu;  // the default decided
+
+struct Verdict {
+  Effect effect = Effect::kDeny;
+  Reason reason = Reason::kNoRule;
+  std::uint32_t rule = kNoRuleIndex;  // index into the policy's rules
+  std::uint32_t flags = 0;
+  std::uint64_t generation = 0;
+  bool allowed() const noexcept { return effect == Effect::kAllow; }
+};
+
+// What one rule said, for explain. The words are stable: UX.md section 2.
+enum class Outcome : std::uint8_t { kNo = 0, kMay, kMatch };
+enum class Mismatch : std::uint8_t { kNothing = 0, kClient, kName, kPort, kAddress, kResolvesTo, kGuard, kInvisible };
+
+struct RuleTrace {
+  std::uint32_t rule = 0;
+  Outcome outcome = Outcome::kNo;
+  Mismatch mismatch = Mismatch::kNothing;  // the first attribute that kept it from matching
+};
+
+// A verified, mapped snapshot. Threads: immutable; keep it alive while a Reader uses it.
+class Snapshot {
+ public:
+  // Checks magic, version, checksum and every offset before anything is used. Borrowed bytes must outlive it.
+  static Result<std::shared_ptr<const Snapshot>> open(std::span<const std::byte> bytes);
+  // A sealed memfd (F_SEAL_WRITE, F_SEAL_SHRINK) is mapped read-only; any other file is read into own memory, since it could
+  // still change. The descriptor may be closed afterwards.
+  static Result<std::shared_ptr<const Snapshot>> map(int fd);
+  ~Snapshot();
+
+  std::uint64_t generation() const noexcept;
+  std::string_view source() const noexcept;
+  std::size_t rules() const noexcept;
+  std::string_view rule_name(std::uint32_t rule) const noexcept;      // "" for kNoRuleIndex
+  SourcePosition rule_where(std::uint32_t rule) const noexcept;       // of the default for kNoRuleIndex
+  Action rule_action(std::uint32_t rule) const noexcept;
+  Action default_action() const noexcept;
+
+  // The policy's clients that a cell's name or a source address belongs to; bit i is the i-th client.
+  std::uint64_t groups_of_cell(std::string_view cell) const noexcept;
+  std::uint64_t groups_of_address(const Address& address) const noexcept;
+  std::string_view group_name(unsigned bit) const noexcept;
+
+  // For a name that allow rules give fixed host addresses by resolves_to (/32 and /128 only). Returns how many there are and
+  // writes at most out.size(); nothing else is written. Permits nothing: decide() is asked all the same.
+  std::size_t host_addresses(const DomainName& name, std::uint64_t groups, std::span<Address> out) const noexcept;
+
+ private:
+  friend class Reader;
+  Snapshot() = default;
+  struct View;
+  std::unique_ptr<View> view_;
+};
+
+// One thread's access to a snapshot.
+class Reader {
+ public:
+  explicit Reader(std::shared_ptr<const Snapshot> snapshot) noexcept;
+  ~Reader();
+
+  // While the address is deferred an allow says nothing of the guard: ask again with the address that is dialled.
+  Verdict decide(const Query& query) noexcept;
+
+  // The same code path with a trace of every rule up to the deciding one; allocates. trace is replaced.
+  Verdict explain(const Query& query, std::vector<RuleTrace>& trace);
+
+  const Snapshot& snapshot() const noexcept { return *snapshot_; }
+
+ private:
+  std::shared_ptr<const Snapshot> snapshot_;
+};
+
+// Compiles to snapshot bytes; the same model and generation give the same bytes. generation is stamped into every verdict.
+// Error::offset is the index of the rule or client at fault.
+Result<std::vector<std::byte>> compile(const PolicyModel& model, std::uint64_t generation);
+
+}  // namespace sallyport

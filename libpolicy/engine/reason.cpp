@@ -1,0 +1,56 @@
+#include <array>
+
+#include "engine/decide.hpp"
+
+namespace sallyport {
+namespace {
+
+constexpr std::array<std::string_view, static_cast<std::size_t>(Reason::kLast) + 1> kWords = {
+    "no_rule",
+    "ok",
+    "name_not_allowed",
+    "port_denied",
+    "ip_literal_denied",
+    "addr_forbidden",
+    "guard_metadata",
+    "answer_forbidden_addr",
+    "qtype_denied",
+    "name_malformed",
+    "tunnel_suspect",
+    "spoof_suspect",
+    "authority_malformed",
+    "pattern_too_broad",
+    "policy_invalid",
+    "host_mismatch",
+    "framing_ambiguous",
+    "not_tls",
+    "sni_mismatch",
+    "sni_missing",
+    "sni_malformed",
+    "sni_not_allowed",
+    "loop_detected",
+    "auth_required",
+    "auth_mismatch",
+    "dst_not_bound",
+    "hello_too_large",
+    "tls_malformed",
+    "ech_denied",
+    "ech_present",
+    "hello_timeout",
+    "quic_denied",
+    "ruleset_tampered",
+    "unparsed",
+    "audit_dropped",
+    "address_denied",
+    "upstream_failed",
+};
+static_assert(!kWords.back().empty(), "a reason has no word");
+
+}  // namespace
+
+std::string_view to_string(Reason reason) noexcept {
+  const auto index = static_cast<std::size_t>(reason);
+  return index < kWords.size() ? kWords[index] : "unknown";
+}
+
+}  // namespace sallyport

@@ -1,0 +1,193 @@
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "engine/decide.hpp"
+#include "engine/prefix_table.hpp"
+#include "engine/view.hpp"
+
+namespace sallyport {
+namespace {
+
+// '*' stands for any run of octets. Backtracks to the last star only, which is enough for globs and linear per star.
+bool glob_matches(std::string_view glob, std::string_view text) noexcept {
+  std::size_t g = 0, t = 0, star = std::string_view::npos, resume = 0;
+  while (t < text.size()) {
+    if (g < glob.size() && glob[g] == '*') {
+      star = g++;
+      resume = t;
+    } else if (g < glob.size() && glob[g] == text[t]) {
+      ++g;
+      ++t;
+    } else if (star != std::string_view::npos) {
+      g = star + 1;
+      t = ++resume;
+    } else {
+      return false;
+    }
+  }
+  while (g < glob.size() && glob[g] == '*') ++g;
+  return g == glob.size();
+}
+
+// True if nobody can change or truncate the file any more, so that it may stay mapped after it was verified.
+bool is_sealed(int fd) noexcept {
+  constexpr int kNeeded = F_SEAL_WRITE | F_SEAL_SHRINK;
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  return seals >= 0 && (seals & kNeeded) == kNeeded;
+}
+
+}  // namespace
+
+Snapshot::View::~View() {
+  if (mapping != nullptr) ::munmap(mapping, mapped);
+}
+
+Snapshot::~Snapshot() = default;
+
+Result<std::shared_ptr<const Snapshot>> Snapshot::open(std::span<const std::byte> bytes) {
+  std::shared_ptr<Snapshot> snapshot(new Snapshot);
+  snapshot->view_ = std::make_unique<View>();
+  if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignof(std::uint64_t) != 0) {
+    snapshot->view_->copy = std::make_unique_for_overwrite<std::byte[]>(bytes.size());
+    std::memcpy(snapshot->view_->copy.get(), bytes.data(), bytes.size());
+    bytes = {snapshot->view_->copy.get(), bytes.size()};
+  }
+  Result<Tables> tables = verify(bytes);
+  if (!tables.ok()) return tables.error();
+  snapshot->view_->tables = *tables;
+  return std::shared_ptr<const Snapshot>(std::move(snapshot));
+}
+
+// A sealed memfd is mapped. Anything else is read into memory of our own: whoever can still write to the file could
+// change it after it was verified, or truncate it and end us with SIGBUS.
+Result<std::shared_ptr<const Snapshot>> Snapshot::map(int fd) {
+  struct ::stat status = {};
+  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    return Error{ErrorCode::kCorrupt, "a snapshot that is not a regular file", 0};
+  }
+  if (status.st_size < static_cast<off_t>(sizeof(format::Header))) {
+    return Error{ErrorCode::kCorrupt, "shorter than a snapshot header", static_cast<std::size_t>(status.st_size)};
+  }
+  const auto size = static_cast<std::size_t>(status.st_size);
+  std::shared_ptr<Snapshot> snapshot(new Snapshot);
+  snapshot->view_ = std::make_unique<View>();
+  View& view = *snapshot->view_;
+  std::span<const std::byte> bytes;
+  if (is_sealed(fd)) {
+    void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (mapping == MAP_FAILED) return Error{ErrorCode::kExhausted, "no memory to map a snapshot", 0};
+    view.mapping = mapping;
+    view.mapped = size;
+    bytes = {static_cast<const std::byte*>(mapping), size};
+  } else {
+    view.copy = std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[size]);
+    if (view.copy == nullptr) return Error{ErrorCode::kExhausted, "no memory to read a snapshot", 0};
+    for (std::size_t done = 0; done < size;) {
+      const ssize_t got = ::pread(fd, view.copy.get() + done, size - done, static_cast<off_t>(done));
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) return Error{ErrorCode::kCorrupt, "a snapshot that ends early or can't be read", done};
+      done += static_cast<std::size_t>(got);
+    }
+    bytes = {view.copy.get(), size};
+  }
+  Result<Tables> tables = verify(bytes);
+  if (!tables.ok()) return tables.error();
+  view.tables = *tables;
+  return std::shared_ptr<const Snapshot>(std::move(snapshot));
+}
+
+std::uint64_t Snapshot::generation() const noexcept { return view_->tables.header->generation; }
+
+std::string_view Snapshot::source() const noexcept { return view_->tables.string_in(view_->tables.header->source); }
+
+std::size_t Snapshot::rules() const noexcept { return view_->tables.rules.size(); }
+
+std::string_view Snapshot::rule_name(std::uint32_t rule) const noexcept {
+  const Tables& t = view_->tables;
+  return rule < t.rules.size() ? t.string_in(t.rules[rule].name) : std::string_view();
+}
+
+SourcePosition Snapshot::rule_where(std::uint32_t rule) const noexcept {
+  const Tables& t = view_->tables;
+  if (rule < t.rules.size()) return {t.rules[rule].line, t.rules[rule].column};
+  return {t.header->default_line, t.header->default_column};
+}
+
+Action Snapshot::rule_action(std::uint32_t rule) const noexcept {
+  const Tables& t = view_->tables;
+  if (rule >= t.rules.size()) return default_action();
+  return (t.rules[rule].flags & format::kRuleAllow) != 0 ? Action::kAllow : Action::kDeny;
+}
+
+Action Snapshot::default_action() const noexcept {
+  return view_->tables.header->default_action == 1 ? Action::kAllow : Action::kDeny;
+}
+
+std::uint64_t Snapshot::groups_of_cell(std::string_view cell) const noexcept {
+  const Tables& t = view_->tables;
+  std::uint64_t groups = 0;
+  for (std::size_t i = 0; i < t.clients.size(); ++i) {
+    const format::Range cells = t.clients[i].cells;
+    for (const format::Range& glob : t.cells.subspan(cells.first, cells.count)) {
+      if (glob_matches(t.string_in(glob), cell)) groups |= std::uint64_t{1} << i;
+    }
+  }
+  return groups;
+}
+
+std::uint64_t Snapshot::groups_of_address(const Address& address) const noexcept {
+  const Tables& t = view_->tables;
+  const format::PrefixKey key = format::key_of(address);
+  std::uint64_t groups = 0;
+  for (std::size_t i = 0; i < t.clients.size(); ++i) {
+    if (contains(t.prefixes_in(t.clients[i].addresses), key)) groups |= std::uint64_t{1} << i;
+  }
+  return groups;
+}
+
+std::string_view Snapshot::group_name(unsigned bit) const noexcept {
+  const Tables& t = view_->tables;
+  return bit < t.clients.size() ? t.string_in(t.clients[bit].name) : std::string_view();
+}
+
+std::size_t Snapshot::host_addresses(const DomainName& name, std::uint64_t groups,
+                                     std::span<Address> out) const noexcept {
+  const Tables& t = view_->tables;
+  const auto listed = t.index.find(name);
+  const auto is_for_client = [groups](const format::Rule& rule) {
+    return (rule.flags & format::kRuleClients) == 0 || (rule.groups & groups) != 0;
+  };
+  const auto gives_hosts = [&t, &is_for_client](const format::Rule& rule) {
+    if ((rule.flags & format::kRuleAllow) == 0 || rule.resolves_to.count == 0 || !is_for_client(rule)) return false;
+    for (const format::PrefixKey& key : t.prefixes_in(rule.resolves_to)) {
+      if (key.bits != (key.family == 4 ? 32 : 128)) return false;
+    }
+    return true;
+  };
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < listed.size(); ++i) {
+    const format::Rule& rule = t.rules[listed[i]];
+    // Behind a rule that denies the name whatever its port and address, nothing is reached.
+    const bool denies = (rule.flags & (format::kRuleAllow | format::kRulePorts | format::kRuleResolvesTo)) == 0;
+    if (denies && is_for_client(rule)) break;
+    if (!gives_hosts(rule)) continue;
+    for (const format::PrefixKey& key : t.prefixes_in(rule.resolves_to)) {
+      bool seen = false;
+      for (std::size_t j = 0; j < i && !seen; ++j) {
+        const format::Rule& earlier = t.rules[listed[j]];
+        seen = gives_hosts(earlier) && contains(t.prefixes_in(earlier.resolves_to), key);
+      }
+      if (seen) continue;
+      if (count < out.size()) out[count] = format::address_of(key);
+      ++count;
+    }
+  }
+  return count;
+}
+
+}  // namespace sallyport

@@ -1,0 +1,47 @@
+// Tables: a verified snapshot as typed arrays. Internal to engine/.
+//
+// Lifetime Views over the snapshot's bytes.
+// Errors   verify() is the only way to fill one from bytes: whatever it returns, decide() may walk without further
+// checks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "engine/decide.hpp"
+#include "engine/domain_index.hpp"
+#include "engine/format.hpp"
+#include "result/result.hpp"
+
+namespace sallyport {
+
+struct Tables {
+  const format::Header* header = nullptr;
+  std::span<const format::Rule> rules;
+  std::span<const format::Port> ports;
+  std::span<const format::PrefixKey> prefixes;
+  std::span<const format::Client> clients;
+  std::span<const format::Range> cells;
+  std::span<const std::uint32_t> lists;
+  std::span<const char> strings;
+  DomainIndex index;
+
+  std::span<const format::PrefixKey> prefixes_in(format::Range range) const noexcept {
+    return {prefixes.data() + range.first, range.count};
+  }
+  std::span<const format::Port> ports_in(format::Range range) const noexcept {
+    return {ports.data() + range.first, range.count};
+  }
+  std::span<const std::uint32_t> list_in(format::Range range) const noexcept {
+    return {lists.data() + range.first, range.count};
+  }
+  std::string_view string_in(format::Range range) const noexcept { return {strings.data() + range.first, range.count}; }
+};
+
+// bytes are aligned to 8. kCorrupt with the offset of what is wrong; nothing in bytes is followed before it was
+// checked.
+Result<Tables> verify(std::span<const std::byte> bytes);
+
+}  // namespace sallyport

@@ -1,0 +1,277 @@
+#include "host/cell/cell.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+
+#include "host/cell/init.hpp"
+#include "host/cell/messages.hpp"
+#include "host/cell/privileges.hpp"
+#include "host/cell/stdio_copy.hpp"
+
+namespace sallyport {
+namespace {
+
+using namespace cell;
+
+constexpr int kNamespaces = CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+constexpr int kLastOutputMs = 10'000;  // a reader that takes longer for what is left in a pipe does not hold the caller up
+
+// SIGCONT reached this process: counted, so that a stop that is over already is not repeated.
+volatile std::sig_atomic_t continued = 0;
+void count_continue(int) { continued = continued + 1; }
+
+// A process that is continued can't have stopped since.
+int taken_continues = 0;
+
+void close_if_open(int& fd) {
+  if (fd >= 0) ::close(std::exchange(fd, -1));
+}
+
+// The child is process 1 of the new namespaces.
+pid_t fork_into(int namespaces) {
+  return static_cast<pid_t>(::syscall(SYS_clone, namespaces | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+}
+
+void use_as_standard_files(const StdioCopies& copies) {
+  for (int fd = 0; fd <= 2; ++fd)
+    if (copies.files[fd] != fd) ::dup2(copies.files[fd], fd);
+}
+
+CellError namespace_error(int error, bool privileged) {
+  if (error == ENOSPC) return failed("make the cell's namespaces", error, "a limit is reached: see sysctl user.max_user_namespaces, user.max_net_namespaces");
+  if (privileged)
+    return failed("make the cell's namespaces", error, "root without CAP_SYS_ADMIN can't; run sallyport as a user, or give the capability");
+  return failed("make the cell's namespaces", error, user_namespace_remedy());
+}
+
+}  // namespace
+
+void CellSockets::close() {
+  for (int* fd : {&dns_udp4, &dns_udp6, &dns_tcp4, &dns_tcp6, &tcp4, &tcp6}) close_if_open(*fd);
+}
+
+CellResult<Cell> Cell::prepare(const CellOptions& options) {
+  if (options.command.empty() || options.command.front().empty()) return CellError{"no command", "sallyport run -- CMD"};
+  for (int fd = 0; fd <= 2; ++fd)  // a pipe or socket of ours must not become the command's standard input
+    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) < 0) return failed("open /dev/null");
+  CellResult<FilePlan> files = plan_files(options);
+  if (!files) return files.error();
+
+  const bool privileged = is_privileged();
+  InitPlan plan;
+  plan.files = *std::move(files);
+  plan.workload = {.command = options.command,
+                   .environment = options.environment,
+                   .working_directory = options.working_directory,
+                   .ignored_signals = options.ignored_signals,
+                   .full_map = privileged};
+  plan.ula = options.ula;
+  plan.own_user_namespace = !privileged;
+  plan.uid = ::geteuid();
+  plan.gid = ::getegid();
+
+  Cell cell;
+  cell.placeholders_ = plan.files.placeholders;
+  std::array<int, 2> pair;
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) return failed("socketpair");
+  cell.channel_ = pair[0];
+  StdioCopies copies;
+  if (Failure failure = replace_network_sockets(copies)) {
+    ::close(pair[1]);
+    return *failure;
+  }
+  cell.input_copies_ = copies.input;
+  cell.output_copies_ = copies.output;
+
+  cell.init_ = fork_into(kNamespaces | (privileged ? 0 : CLONE_NEWUSER));
+  const int fork_error = errno;
+  if (cell.init_ == 0) {
+    use_as_standard_files(copies);
+    run_init(std::move(plan), pair[1]);
+  }
+  ::close(pair[1]);
+  for (int fd = 0; fd <= 2; ++fd)
+    if (copies.files[fd] != fd) ::close(copies.files[fd]);
+  if (cell.init_ < 0) return namespace_error(fork_error, privileged);
+
+  bool closed = false;
+  std::optional<CellMessage> message = receive_message(cell.channel_, true, closed);
+  if (!message) return CellError{"the cell's first process was killed while it was made", "see dmesg; is memory short?"};
+  if (message->kind != MessageKind::kReady) {
+    message->fields.resize(2);
+    return CellError{message->fields[0], message->fields[1]};
+  }
+  cell.sockets_ = message->sockets;
+  cell.notes_ = std::move(message->fields);
+  return cell;
+}
+
+Cell::Cell(Cell&& other) noexcept { *this = std::move(other); }
+
+Cell& Cell::operator=(Cell&& other) noexcept {
+  if (this == &other) return *this;
+  kill();
+  init_ = std::exchange(other.init_, -1);
+  channel_ = std::exchange(other.channel_, -1);
+  sockets_ = std::exchange(other.sockets_, {});
+  status_ = other.status_;
+  notes_ = std::move(other.notes_);
+  placeholders_ = std::exchange(other.placeholders_, {});
+  input_copies_ = std::exchange(other.input_copies_, {});
+  output_copies_ = std::exchange(other.output_copies_, {});
+  terminal_ = std::exchange(other.terminal_, -1);
+  terminal_group_ = other.terminal_group_;
+  return *this;
+}
+
+Cell::~Cell() { kill(); }
+
+bool Cell::start() {
+  if (status_.kind != CellStatus::Kind::kHeld || channel_ < 0) return false;
+  struct sigaction action{};
+  action.sa_handler = count_continue;
+  action.sa_flags = SA_RESTART;
+  ::sigaction(SIGCONT, &action, nullptr);
+  for (int fd = 0; fd <= 2 && terminal_ < 0; ++fd) {
+    if (const pid_t group = ::tcgetpgrp(fd); group > 0) {
+      terminal_ = fd;
+      terminal_group_ = group;
+    }
+  }
+  taken_continues = continued;
+  if (!send_message(channel_, MessageKind::kGo)) return false;
+  status_.kind = CellStatus::Kind::kRunning;
+  return true;
+}
+
+CellStatus Cell::poll() {
+  while (!status_.over() && channel_ >= 0) {
+    bool closed = false;
+    const std::optional<CellMessage> message = receive_message(channel_, false, closed);
+    if (closed) {
+      reap();
+      break;
+    }
+    if (!message) break;
+    switch (message->kind) {
+      case MessageKind::kStopped:
+        // A terminal stops this process and the command together: when both are continued, that stop is history.
+        if (continued == taken_continues) status_ = {.kind = CellStatus::Kind::kStopped, .signal = message->number(0)};
+        taken_continues = continued;
+        break;
+      case MessageKind::kContinued:
+        status_ = {.kind = CellStatus::Kind::kRunning};
+        taken_continues = continued;
+        break;
+      case MessageKind::kExited:
+        status_ = {.kind = CellStatus::Kind::kExited,
+                   .code = message->number(0),
+                   .signal = message->number(1),
+                   .exec_error = message->number(2)};
+        reap();
+        break;
+      default:
+        break;
+    }
+  }
+  return status_;
+}
+
+CellStatus Cell::wait() {
+  for (;;) {
+    const CellStatus status = poll();
+    if (status.over() || channel_ < 0) return status;
+    if (status.kind == CellStatus::Kind::kStopped) {
+      stop_with_command();
+      continue;
+    }
+    pollfd waiting{channel_, POLLIN, 0};
+    ::poll(&waiting, 1, -1);
+  }
+}
+
+void Cell::stop_with_command() {
+  ::raise(SIGSTOP);  // returns when the shell, or anyone, continues us
+  status_ = {.kind = CellStatus::Kind::kRunning};
+  forward_signal(SIGCONT);
+}
+
+void Cell::forward_signal(int signal) {
+  if (channel_ >= 0 && !status_.over()) send_message(channel_, MessageKind::kSignal, {std::to_string(signal)});
+}
+
+void Cell::kill() {
+  if (init_ > 0) {
+    ::kill(init_, SIGKILL);
+    reap();
+  }
+  for (pid_t pid : std::exchange(input_copies_, {})) {
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+  }
+  settle_copies();
+  undo_placeholders();
+  close_if_open(channel_);
+  sockets_.close();
+}
+
+// The first process is gone or about to go; with it, the kernel has ended everything in the cell.
+void Cell::reap() {
+  if (init_ <= 0) return;
+  int status = 0;
+  while (::waitpid(init_, &status, 0) < 0 && errno == EINTR) {
+  }
+  init_ = -1;
+  if (!status_.over()) {
+    const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    status_ = {.kind = CellStatus::Kind::kLost, .code = signal != 0 ? 128 + signal : WEXITSTATUS(status), .signal = signal};
+  }
+  if (terminal_ >= 0 && ::tcgetpgrp(terminal_) != terminal_group_) {
+    // A shell in the cell took the terminal for itself and can't name the group it had before.
+    sigset_t output;
+    sigset_t before;
+    ::sigemptyset(&output);
+    ::sigaddset(&output, SIGTTOU);
+    ::sigprocmask(SIG_BLOCK, &output, &before);
+    ::tcsetpgrp(terminal_, terminal_group_);
+    ::sigprocmask(SIG_SETMASK, &before, nullptr);
+  }
+  settle_copies();
+  undo_placeholders();
+}
+
+void Cell::settle_copies() {
+  for (pid_t pid : std::exchange(output_copies_, {})) {
+    const int handle = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+    if (handle >= 0) {
+      pollfd waiting{handle, POLLIN, 0};
+      ::poll(&waiting, 1, kLastOutputMs);
+      ::close(handle);
+    }
+    ::waitpid(pid, nullptr, WNOHANG);
+  }
+}
+
+void Cell::undo_placeholders() {
+  for (const std::string& path : std::exchange(placeholders_, {})) {
+    struct stat status;
+    if (::lstat(path.c_str(), &status) != 0) continue;
+    if (S_ISDIR(status.st_mode)) {
+      ::rmdir(path.c_str());  // only if it is still empty
+    } else if (S_ISREG(status.st_mode) && status.st_size == 0) {
+      ::unlink(path.c_str());
+    }
+  }
+}
+
+}  // namespace sallyport

@@ -1,0 +1,213 @@
+// One rtnetlink conversation, then the listeners, then the rules. Every message asks for an acknowledgement and all go out
+// in one send: the kernel handles them in order.
+//
+//   lo up · 198.18.0.1/32 · ULA::1/128 · local default dev lo (IPv4, IPv6)
+//
+// `local default` makes every address of the world one of ours, so what the workload sends arrives here or nowhere.
+#include "host/cell/network.hpp"
+
+#include <arpa/inet.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <span>
+#include <vector>
+
+namespace sallyport::cell {
+namespace {
+
+constexpr unsigned kLoopbackIndex = 1;  // the first device of every network namespace
+constexpr std::uint16_t kDnsPort = 53;
+constexpr int kBacklog = 4096;  // a full queue would be a hang; the kernel caps it at net.core.somaxconn
+
+constexpr std::string_view kNetworkRemedy = "the kernel refuses to set up loopback in a new network namespace";
+
+// Messages of one rtnetlink send, each with a sequence number that says which step failed.
+class RouteBatch {
+ public:
+  nlmsghdr* begin(std::uint16_t type, std::uint16_t flags) {
+    nlmsghdr* header = mnl_nlmsg_put_header(buffer_.data() + used_);
+    header->nlmsg_type = type;
+    header->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | NLM_F_ACK | flags);
+    header->nlmsg_seq = count_++;
+    return header;
+  }
+  void end(const nlmsghdr* header) { used_ += MNL_ALIGN(header->nlmsg_len); }
+
+  std::span<const char> bytes() const { return {buffer_.data(), used_}; }
+  std::uint32_t count() const { return count_; }
+
+ private:
+  alignas(nlmsghdr) std::array<char, 2048> buffer_{};  // six messages of under 64 octets each
+  std::size_t used_ = 0;
+  std::uint32_t count_ = 0;
+};
+
+void put_link_up(RouteBatch& batch) {
+  nlmsghdr* header = batch.begin(RTM_NEWLINK, 0);
+  auto* link = static_cast<ifinfomsg*>(mnl_nlmsg_put_extra_header(header, sizeof(ifinfomsg)));
+  link->ifi_family = AF_UNSPEC;
+  link->ifi_index = kLoopbackIndex;
+  link->ifi_flags = IFF_UP;
+  link->ifi_change = IFF_UP;
+  batch.end(header);
+}
+
+void put_address(RouteBatch& batch, std::uint8_t family, std::span<const std::uint8_t> address) {
+  nlmsghdr* header = batch.begin(RTM_NEWADDR, NLM_F_CREATE);
+  auto* message = static_cast<ifaddrmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(ifaddrmsg)));
+  message->ifa_family = family;
+  message->ifa_prefixlen = static_cast<std::uint8_t>(address.size() * 8);
+  message->ifa_flags = IFA_F_NODAD | IFA_F_PERMANENT;
+  message->ifa_scope = RT_SCOPE_UNIVERSE;  // AI_ADDRCONFIG looks for an address that is not of host scope
+  message->ifa_index = kLoopbackIndex;
+  mnl_attr_put(header, IFA_LOCAL, address.size(), address.data());
+  mnl_attr_put(header, IFA_ADDRESS, address.size(), address.data());
+  batch.end(header);
+}
+
+void put_local_default(RouteBatch& batch, std::uint8_t family) {
+  nlmsghdr* header = batch.begin(RTM_NEWROUTE, NLM_F_CREATE);
+  auto* route = static_cast<rtmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(rtmsg)));
+  route->rtm_family = family;
+  route->rtm_table = RT_TABLE_LOCAL;
+  route->rtm_protocol = RTPROT_BOOT;
+  route->rtm_scope = family == AF_INET ? RT_SCOPE_HOST : RT_SCOPE_UNIVERSE;
+  route->rtm_type = RTN_LOCAL;
+  mnl_attr_put_u32(header, RTA_OIF, kLoopbackIndex);
+  batch.end(header);
+}
+
+// Sends the batch; errors[i] is the errno of message i, 0 for success.
+bool converse(int netlink, const RouteBatch& batch, std::vector<int>& errors) {
+  errors.assign(batch.count(), 0);
+  if (::send(netlink, batch.bytes().data(), batch.bytes().size(), 0) < 0) return false;
+  alignas(nlmsghdr) std::array<char, 8192> reply;
+  for (std::uint32_t answered = 0; answered < batch.count();) {
+    const ssize_t size = ::recv(netlink, reply.data(), reply.size(), 0);
+    if (size < 0) return false;
+    int left = static_cast<int>(size);
+    for (const auto* header = reinterpret_cast<const nlmsghdr*>(reply.data()); mnl_nlmsg_ok(header, left);
+         header = mnl_nlmsg_next(header, &left)) {
+      if (header->nlmsg_type != NLMSG_ERROR || header->nlmsg_seq >= batch.count()) continue;
+      errors[header->nlmsg_seq] = -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(header))->error;
+      ++answered;
+    }
+  }
+  return true;
+}
+
+struct Socket {
+  int fd = -1;
+  int error = 0;
+  std::uint16_t port = 0;
+};
+
+// A bound (and for TCP, listening) socket of one family. No SO_REUSEADDR and no SO_REUSEPORT: nobody in the cell can bind
+// beside it.
+Socket listener(int family, int type, bool any_address, std::uint16_t port) {
+  Socket result;
+  result.fd = ::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (result.fd < 0) return {-1, errno, 0};
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  const int on = 1;
+  if (family == AF_INET) {
+    auto* address = reinterpret_cast<sockaddr_in*>(&storage);
+    address->sin_family = AF_INET;
+    address->sin_port = htons(port);
+    address->sin_addr.s_addr = htonl(any_address ? INADDR_ANY : INADDR_LOOPBACK);
+    size = sizeof(*address);
+    if (type == SOCK_DGRAM) ::setsockopt(result.fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on));
+  } else {
+    auto* address = reinterpret_cast<sockaddr_in6*>(&storage);
+    address->sin6_family = AF_INET6;
+    address->sin6_port = htons(port);
+    address->sin6_addr = any_address ? in6addr_any : in6addr_loopback;
+    size = sizeof(*address);
+    ::setsockopt(result.fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+    if (type == SOCK_DGRAM) {
+      ::setsockopt(result.fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on));
+      ::setsockopt(result.fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on));  // answers come from captured addresses
+    }
+  }
+  if (::bind(result.fd, reinterpret_cast<sockaddr*>(&storage), size) != 0 ||
+      (type == SOCK_STREAM && ::listen(result.fd, kBacklog) != 0) ||
+      ::getsockname(result.fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) {
+    const int error = errno;
+    ::close(result.fd);
+    return {-1, error, 0};
+  }
+  result.port = ntohs(family == AF_INET ? reinterpret_cast<sockaddr_in*>(&storage)->sin_port
+                                        : reinterpret_cast<sockaddr_in6*>(&storage)->sin6_port);
+  return result;
+}
+
+}  // namespace
+
+Failure build_network(const std::string& ula, CellSockets& sockets) {
+  const std::array<std::uint8_t, 4> address4 = {198, 18, 0, 1};
+  std::array<std::uint8_t, 16> address6{};
+  if (::inet_pton(AF_INET6, ula.c_str(), address6.data()) != 1) return CellError{"not an IPv6 prefix: " + ula, ""};
+  address6[15] = 1;
+
+  const int netlink = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+  if (netlink < 0) return failed("rtnetlink socket", kNetworkRemedy);
+  RouteBatch batch;
+  put_link_up(batch);
+  put_address(batch, AF_INET, address4);
+  put_local_default(batch, AF_INET);
+  const std::uint32_t first_of_ipv6 = batch.count();
+  put_address(batch, AF_INET6, address6);
+  put_local_default(batch, AF_INET6);
+  std::vector<int> errors;
+  const bool answered = converse(netlink, batch, errors);
+  const int error = errno;
+  ::close(netlink);
+  if (!answered) return failed("rtnetlink", error, kNetworkRemedy);
+  bool ipv6 = true;
+  for (std::uint32_t i = 0; i < errors.size(); ++i) {
+    if (errors[i] == 0 || errors[i] == EEXIST) continue;
+    if (i < first_of_ipv6) return failed("set up lo", errors[i], kNetworkRemedy);
+    ipv6 = false;  // switched off on this host (module absent, ipv6.disable=1, disable_ipv6)
+  }
+
+  struct Wanted {
+    int CellSockets::* member;
+    int family;
+    int type;
+    bool any_address;
+    std::uint16_t port;
+    const char* what;
+  };
+  constexpr std::array<Wanted, 6> kWanted = {{
+      {&CellSockets::dns_udp4, AF_INET, SOCK_DGRAM, true, kDnsPort, "listen on UDP 53"},
+      {&CellSockets::dns_tcp4, AF_INET, SOCK_STREAM, true, kDnsPort, "listen on TCP 53"},
+      {&CellSockets::tcp4, AF_INET, SOCK_STREAM, false, 0, "listen on 127.0.0.1"},
+      {&CellSockets::dns_udp6, AF_INET6, SOCK_DGRAM, true, kDnsPort, "listen on UDP 53 over IPv6"},
+      {&CellSockets::dns_tcp6, AF_INET6, SOCK_STREAM, true, kDnsPort, "listen on TCP 53 over IPv6"},
+      {&CellSockets::tcp6, AF_INET6, SOCK_STREAM, false, 0, "listen on ::1"},
+  }};
+  unsigned tcp4_port = 0;
+  unsigned tcp6_port = 0;
+  for (const Wanted& wanted : kWanted) {
+    if (wanted.family == AF_INET6 && !ipv6) continue;
+    const Socket socket = listener(wanted.family, wanted.type, wanted.any_address, wanted.port);
+    if (socket.fd < 0) return failed(wanted.what, socket.error, kNetworkRemedy);
+    sockets.*wanted.member = socket.fd;
+    if (wanted.member == &CellSockets::tcp4) tcp4_port = socket.port;
+    if (wanted.member == &CellSockets::tcp6) tcp6_port = socket.port;
+  }
+  return install_rules(tcp4_port, tcp6_port);
+}
+
+}  // namespace sallyport::cell

@@ -1,0 +1,65 @@
+// Supervisor: keeps one worker alive. Everything it needs again (sockets, snapshot, plugin copies, tables) stays with the warden, so a
+// crash costs that worker's open flows and nothing else.
+//
+// Threads  [main].
+// Errors   start() and serve() say in words why a plugin or the jail refused. Three deaths in 60 s and it stays down: on_exit() says so.
+#pragma once
+
+#include <absl/status/status.h>
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "host/warden/worker_process.hpp"
+
+namespace sallyport {
+
+struct WorkerSetup {
+  nlohmann::json body;    // message "setup", docs in host/worker/worker.hpp
+  std::vector<int> fds;   // borrowed; in the order the body promises
+};
+
+struct ListenerSetup {
+  std::string name;
+  int fd = -1;  // borrowed
+  std::uint64_t client_id = 0;
+};
+
+class Supervisor {
+ public:
+  using Clock = std::chrono::steady_clock;
+  using Log = std::function<void(std::string_view)>;
+
+  Supervisor(int program, WorkerSetup setup, Log log) : program_(program), setup_(std::move(setup)), log_(std::move(log)) {}
+
+  absl::Status start();                                        // returns when the worker has been told what to load
+  absl::Status serve(std::vector<ListenerSetup> listeners);    // returns when it serves, or says why it cannot
+
+  // Descriptors to wait on; -1 while there is no worker.
+  int channel_fd() const noexcept { return worker_ ? worker_->channel().fd() : -1; }
+  int exit_fd() const noexcept { return worker_ ? worker_->pidfd() : -1; }
+  pid_t pid() const noexcept { return worker_ ? worker_->pid() : -1; }
+
+  void on_channel();
+  // The worker has ended: before_restart runs (what shared memory holds is taken over there), then a new one serves. False: it stays down.
+  bool on_exit(Clock::time_point now, const std::function<void()>& before_restart);
+
+ private:
+  absl::Status await_serving();
+  void note(const nlohmann::json& body);
+
+  int program_;
+  WorkerSetup setup_;
+  Log log_;
+  std::vector<ListenerSetup> listeners_;
+  std::optional<WorkerProcess> worker_;
+  std::deque<Clock::time_point> deaths_;
+  std::string last_crash_;
+};
+
+}  // namespace sallyport

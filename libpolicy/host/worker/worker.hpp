@@ -1,0 +1,16 @@
+// The worker process: one message loop on [main], plugins with threads of their own.
+//
+// Messages from the warden ("type"):
+//   setup     {plugins: [{name, manifest, config, needed: [soname]}], clients: [{id, cell}], uid?, log?}
+//             with descriptors: snapshot, audit ring, audit wake-up, synthetic table, then one a plugin
+//   listener  {name, client} with the socket
+//   start     everything is there: load, create, start
+// Messages to it: serving; failed {text}; log {plugin, level, text, fields}; crashed {text}.
+#pragma once
+
+namespace sallyport {
+
+// Returns the exit status; ends when the channel does. Called once, from main().
+int run_worker(int channel_fd);
+
+}  // namespace sallyport

@@ -1,0 +1,495 @@
+#include "language/convert.hpp"
+
+#include <algorithm>
+#include <unordered_map>
+#include <utility>
+
+#include "language/effect.hpp"
+#include "language/suggest.hpp"
+#include "language/values.hpp"
+#include "names/guard.hpp"
+
+namespace sallyport {
+namespace {
+
+using policy::v1::Client;
+using policy::v1::Policy;
+using policy::v1::Rule;
+
+constexpr std::size_t kMostClients = 64;  // a query carries its clients as bits of one word
+constexpr std::size_t kMostNameOctets = 64;
+
+// Names go into logs, metrics and shells: one word, nothing to escape.
+bool is_plain_name(std::string_view name) {
+  if (name.empty() || name.size() > kMostNameOctets) return false;
+  return std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+  });
+}
+
+std::string plain_name_of(std::string_view name) {
+  std::string plain;
+  for (const char c : name.substr(0, kMostNameOctets)) {
+    if (is_plain_name(std::string_view(&c, 1))) {
+      plain += c;
+    } else if (!plain.empty() && plain.back() != '-') {
+      plain += '-';
+    }
+  }
+  while (plain.ends_with('-')) plain.pop_back();
+  return plain;
+}
+
+class Converter {
+ public:
+  Converter(const LoadOptions& options, Reporter& reporter) : options_(options), reporter_(reporter) {}
+
+  PolicyModel run(const Policy& policy, const Place& place) {
+    model_.source = reporter_.source().file();
+    model_.own_addresses = options_.own_addresses;
+    version(policy, place);
+    default_action(policy, place);
+    clients(policy, place);
+    rules(policy, place);
+    // What could take effect is only known of a policy that is whole.
+    if (!reporter_.failed()) {
+      effects(place);
+      unused_clients();
+    }
+    return std::move(model_);
+  }
+
+ private:
+  void version(const Policy& policy, const Place& place);
+  void default_action(const Policy& policy, const Place& place);
+  void clients(const Policy& policy, const Place& place);
+  void client(const Client& client, const Place& place);
+  void rules(const Policy& policy, const Place& place);
+  void rule(const Rule& rule, const Place& place, std::size_t index);
+  void rule_name(const Rule& rule, const Place& place, const std::string& path);
+  void rule_clients(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
+  void rule_domains(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
+  void rule_ports(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
+  void rule_destinations(const Place& place, const RuleModel& model, const std::string& path);
+  void rule_metadata(const Rule& rule, const Place& place, const RuleModel& model, const std::string& path);
+  void effects(const Place& place);
+  void unused_clients();
+
+  void prefixes(const google::protobuf::RepeatedPtrField<std::string>& texts, const Place* place, const std::string& path,
+                std::vector<Prefix>& out);
+  // `domains: []` must not mean what leaving the key out means.
+  bool empty_list(const Place* place, const std::string& path, std::string_view meaning);
+  void report(const Problem& problem, const Span& value, const std::string& path);
+
+  static std::string at(const std::string& path, std::string_view key) { return path + "." + std::string(key); }
+  static std::string at(const std::string& path, const Place& entry) {
+    return path + "[" + std::to_string(entry.index) + "]";
+  }
+
+  const LoadOptions& options_;
+  Reporter& reporter_;
+  PolicyModel model_;
+  std::vector<std::pair<std::string, Span>> client_places_;
+  std::unordered_map<std::string, Span> rule_names_;
+  std::unordered_map<std::string, bool> client_used_;
+  std::vector<std::size_t> rule_entries_;  // by rule of the model: its index in the file's list
+};
+
+void Converter::report(const Problem& problem, const Span& value, const std::string& path) {
+  Span span = value;
+  // A value that stands there as written can be pointed into.
+  if (problem.length > 0 && problem.offset + problem.length <= value.length) {
+    span.column += static_cast<std::uint32_t>(problem.offset);
+    span.length = static_cast<std::uint32_t>(problem.length);
+  }
+  reporter_.error(problem.code, span, path, problem.message, problem.repair).note = problem.note;
+}
+
+bool Converter::empty_list(const Place* place, const std::string& path, std::string_view meaning) {
+  if (place == nullptr || !place->elements.empty()) return false;
+  // Nothing decoded: either written empty, or every entry was reported already.
+  const std::size_t offset = reporter_.source().offset_of(place->value);
+  const std::string_view rest = reporter_.source().text().substr(offset);
+  const std::size_t inside = rest.starts_with('[') ? rest.find_first_not_of(" \t\r\n", 1) : std::string_view::npos;
+  if (inside != std::string_view::npos && rest[inside] == ']') {
+    reporter_.error("P019", place->value, path, "an empty list", "write a value, or remove the key, which means " +
+                                                                     std::string(meaning));
+  }
+  return true;
+}
+
+void Converter::version(const Policy& policy, const Place& place) {
+  const Place* written = place.field(Policy::kVersionFieldNumber);
+  if (written == nullptr) {
+    const Span first = place.fields.empty() ? Span{1, 1, 1} : place.fields.front().key;
+    reporter_.error("P006", first, "version", "`version` is missing", "write `version: 1` as the first line");
+    return;
+  }
+  if (policy.version() != 1 && !reporter_.failed()) {
+    reporter_.error("P023", written->value, "version", "version " + std::to_string(policy.version()) + " is not known",
+                    "this program reads version 1");
+  }
+}
+
+void Converter::default_action(const Policy& policy, const Place& place) {
+  model_.default_action = policy.default_() == policy::v1::ACTION_ALLOW ? Action::kAllow : Action::kDeny;
+  const Place* written = place.field(Policy::kDefaultFieldNumber);
+  if (written == nullptr) written = place.field(Policy::kVersionFieldNumber);
+  if (written != nullptr) model_.default_where = {written->key.line, written->key.column};
+}
+
+void Converter::clients(const Policy& policy, const Place& place) {
+  const Place* written = place.field(Policy::kClientsFieldNumber);
+  if (written == nullptr) return;
+  if (written->elements.size() > kMostClients) {
+    reporter_.error("P024", written->elements[kMostClients].key, "clients",
+                    std::to_string(written->elements.size()) + " clients; at most " + std::to_string(kMostClients) +
+                        " are possible",
+                    "merge those that share their rules");
+  }
+  for (const Place& entry : written->elements) {
+    client_places_.emplace_back(entry.name, entry.key);
+    const auto found = policy.clients().find(entry.name);
+    if (found != policy.clients().end()) client(found->second, entry);
+  }
+}
+
+void Converter::client(const Client& client, const Place& place) {
+  const std::string path = "clients." + place.name;
+  ClientModel model;
+  model.name = place.name;
+  if (!is_plain_name(place.name)) {
+    const std::string plain = plain_name_of(place.name);
+    reporter_.error("P025", place.key, path, in_ticks(place.name) + " is no name for a client",
+                    plain.empty() ? "use letters, digits, `-`, `_` and `.`" : "did you mean " + in_ticks(plain) + "?");
+  }
+  const Place* addresses = place.field(Client::kAddressesFieldNumber);
+  const Place* cells = place.field(Client::kCellsFieldNumber);
+  empty_list(addresses, at(path, "addresses"), "no address");
+  empty_list(cells, at(path, "cells"), "no cell");
+  prefixes(client.addresses(), addresses, at(path, "addresses"), model.addresses);
+  for (int i = 0; i < client.cells_size(); ++i) {
+    const Place& entry = cells->elements[static_cast<std::size_t>(i)];
+    std::string bare = client.cells(i);
+    bare.erase(std::remove(bare.begin(), bare.end(), '*'), bare.end());
+    if (client.cells(i).empty() || (!bare.empty() && !is_plain_name(bare))) {
+      reporter_.error("P025", entry.value, at(at(path, "cells"), entry), in_ticks(client.cells(i)) + " is no name of a cell",
+                      "use letters, digits, `-`, `_`, `.`, and `*` for any run of characters");
+    }
+    model.cells.push_back(client.cells(i));
+  }
+  if (addresses == nullptr && cells == nullptr && !place.partial) {
+    reporter_.error("P019", place.key, path, "client " + in_ticks(place.name) + " can never be anyone",
+                    "say who it is, by addresses or cells");
+  }
+  model_.clients.push_back(std::move(model));
+}
+
+void Converter::prefixes(const google::protobuf::RepeatedPtrField<std::string>& texts, const Place* place,
+                         const std::string& path, std::vector<Prefix>& out) {
+  for (int i = 0; i < texts.size(); ++i) {
+    const Place& entry = place->elements[static_cast<std::size_t>(i)];
+    Parsed<Prefix> prefix = read_prefix(texts[i]);
+    if (const auto* problem = std::get_if<Problem>(&prefix)) {
+      report(*problem, entry.value, at(path, entry));
+    } else {
+      out.push_back(std::get<Prefix>(prefix));
+    }
+  }
+}
+
+void Converter::rules(const Policy& policy, const Place& place) {
+  const Place* written = place.field(Policy::kRulesFieldNumber);
+  for (int i = 0; i < policy.rules_size(); ++i) {
+    rule(policy.rules(i), written->elements[static_cast<std::size_t>(i)], static_cast<std::size_t>(i));
+  }
+}
+
+void Converter::rule_name(const Rule& rule, const Place& place, const std::string& path) {
+  const Place* written = place.field(Rule::kNameFieldNumber);
+  if (written == nullptr) {
+    if (place.partial) return;  // the key that was refused may be the one that is missing
+    const std::string from = rule.domains_size() > 0 ? rule.domains(0) : rule.addresses_size() > 0 ? rule.addresses(0) : "";
+    const std::string plain = plain_name_of(from);
+    reporter_.error("P006", place.value, path, "a rule without `name`",
+                    "write `name: " + (plain.empty() ? "what-it-is-for" : plain) + "`, which the audit will show");
+    return;
+  }
+  if (!is_plain_name(rule.name())) {
+    const std::string plain = plain_name_of(rule.name());
+    if (!written->explicit_null) {
+      reporter_.error("P025", written->value, at(path, "name"), in_ticks(rule.name()) + " is no name for a rule",
+                      plain.empty() ? "use letters, digits, `-`, `_` and `.`" : "did you mean " + in_ticks(plain) + "?");
+    }
+    return;
+  }
+  const auto [first, fresh] = rule_names_.emplace(rule.name(), written->value);
+  if (!fresh) {
+    Diagnostic& twice = reporter_.error("P013", written->value, at(path, "name"),
+                                        "two rules are named " + in_ticks(rule.name()), "rename one: the audit tells them apart");
+    twice.related.push_back(reporter_.source().excerpt(first->second));
+  }
+}
+
+void Converter::rule_clients(const Rule& rule, const Place& place, RuleModel& model, const std::string& path) {
+  const Place* written = place.field(Rule::kClientsFieldNumber);
+  if (empty_list(written, at(path, "clients"), "all clients")) return;
+  for (int i = 0; i < rule.clients_size(); ++i) {
+    const Place& entry = written->elements[static_cast<std::size_t>(i)];
+    const std::string& name = rule.clients(i);
+    const bool known = std::any_of(client_places_.begin(), client_places_.end(), [&](const auto& c) { return c.first == name; });
+    if (known) {
+      model.clients.push_back(name);
+      client_used_[name] = true;
+      continue;
+    }
+    std::vector<std::string_view> names;
+    for (const auto& [client, where] : client_places_) names.push_back(client);
+    const std::string_view near = nearest(name, std::span<const std::string_view>(names));
+    reporter_.error("P016", entry.value, at(at(path, "clients"), entry), "unknown client " + in_ticks(name),
+                    near.empty() ? "define it under `clients`" : "did you mean " + in_ticks(near) + "?");
+  }
+}
+
+void Converter::rule_domains(const Rule& rule, const Place& place, RuleModel& model, const std::string& path) {
+  const Place* written = place.field(Rule::kDomainsFieldNumber);
+  if (empty_list(written, at(path, "domains"), "no name")) return;
+  const DomainPermissions permissions{rule.allow_public_suffix(), rule.multi_tenant()};
+  const bool fixed = !model.resolves_to.empty() &&
+                     std::all_of(model.resolves_to.begin(), model.resolves_to.end(), [](const Prefix& prefix) {
+                       return prefix.bits() == (prefix.network().is_v4() ? 32 : 128);
+                     });
+  std::unordered_map<std::string, Span> seen;
+  for (int i = 0; i < rule.domains_size(); ++i) {
+    const Place& entry = written->elements[static_cast<std::size_t>(i)];
+    const std::string where = at(at(path, "domains"), entry);
+    Parsed<Pattern> parsed = read_domain(rule.domains(i), permissions);
+    if (auto* problem = std::get_if<Problem>(&parsed)) {
+      report(*problem, entry.value, where);
+      continue;
+    }
+    const Pattern& pattern = std::get<Pattern>(parsed);
+    const auto [first, fresh] = seen.emplace(pattern.text(), entry.value);
+    if (!fresh) {
+      reporter_.warning("P012", entry.value, where, in_ticks(rule.domains(i)) + " is listed twice", "remove one")
+          .related.push_back(reporter_.source().excerpt(first->second));
+      continue;
+    }
+    const bool single = pattern.name.labels() == 1 && pattern.kind == PatternKind::kExact;
+    if (single && model.action == Action::kAllow && !fixed) {
+      reporter_.error("P018", entry.value, where, "the single label " + in_ticks(rule.domains(i)) + " is never asked for outside",
+                      "give its host addresses (resolves_to: [172.20.0.5]), or write the full name");
+    }
+    model.domains.push_back(pattern);
+  }
+}
+
+std::string clients_text(const RuleModel& model) {
+  std::string text;
+  for (const std::string& client : model.clients) text += (text.empty() ? "" : ", ") + in_ticks(client);
+  return text;
+}
+
+void Converter::rule_ports(const Rule& rule, const Place& place, RuleModel& model, const std::string& path) {
+  const Place* written = place.field(Rule::kPortsFieldNumber);
+  if (empty_list(written, at(path, "ports"), "the default")) return;
+  const bool only_cells =
+      !model.clients.empty() && std::all_of(model.clients.begin(), model.clients.end(), [&](const std::string& name) {
+        const auto client = std::find_if(model_.clients.begin(), model_.clients.end(),
+                                         [&](const ClientModel& c) { return c.name == name; });
+        return client != model_.clients.end() && client->addresses.empty();
+      });
+  for (int i = 0; i < rule.ports_size(); ++i) {
+    const Place& entry = written->elements[static_cast<std::size_t>(i)];
+    Parsed<PortRange> parsed = read_port(rule.ports(i));
+    if (const auto* problem = std::get_if<Problem>(&parsed)) {
+      report(*problem, entry.value, at(at(path, "ports"), entry));
+      continue;
+    }
+    const PortRange& range = std::get<PortRange>(parsed);
+    if (range.proto == kProtoUdp && only_cells && model.action == Action::kAllow) {
+      reporter_.error("P022", entry.value, at(at(path, "ports"), entry),
+                      "UDP cannot leave a cell, and " + clients_text(model) + (model.clients.size() == 1 ? " is" : " are") +
+                          " reached in cells alone",
+                      "cells carry TCP and their own DNS; remove " + in_ticks(rule.ports(i)));
+      continue;
+    }
+    model.ports.push_back(range);
+  }
+  if (written != nullptr || place.partial || model.action == Action::kDeny) return;
+  if (!model.addresses.empty()) {
+    const Place* addresses = place.field(Rule::kAddressesFieldNumber);
+    reporter_.error("P019", addresses->key, path, "an allow rule with addresses needs `ports`",
+                    "write them, such as ports: [443]; ports 80 and 443 are the default for names alone");
+  } else if (place.field(Rule::kDomainsFieldNumber) != nullptr) {
+    model.ports = default_ports();
+  }
+}
+
+void Converter::rule_destinations(const Place& place, const RuleModel& model, const std::string& path) {
+  const Place* domains = place.field(Rule::kDomainsFieldNumber);
+  const Place* addresses = place.field(Rule::kAddressesFieldNumber);
+  const Place* resolves_to = place.field(Rule::kResolvesToFieldNumber);
+  if (resolves_to != nullptr && domains == nullptr) {
+    reporter_.error("P020", resolves_to->key, at(path, "resolves_to"), "`resolves_to` without `domains`",
+                    addresses != nullptr ? "it narrows names; write the addresses in `addresses` alone"
+                                         : "write the names that resolve to these, or use `addresses`");
+    return;
+  }
+  const Place* name = place.field(Rule::kNameFieldNumber);
+  if (model.action == Action::kAllow && domains == nullptr && addresses == nullptr && !place.partial) {
+    reporter_.error("P019", name != nullptr ? name->value : place.value, path, "an allow rule without `domains` or `addresses`",
+                    "say what it allows; to allow everything, set default: allow");
+  }
+  if (model.action != Action::kAllow) return;
+  const auto wide = [](const Prefix& p) { return p.bits() < (p.network().is_v4() ? 8u : 16u); };
+  const auto warn_wide = [&](const std::vector<Prefix>& blocks, const Place* written, std::string_view key) {
+    if (written == nullptr || written->elements.size() != blocks.size()) return;
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      if (!wide(blocks[i])) continue;
+      reporter_.warning("P041", written->elements[i].value, at(at(path, key), written->elements[i]),
+                        in_ticks(blocks[i].text()) + " lifts the address guard for all it covers, private networks included",
+                        "name smaller blocks");
+    }
+  };
+  warn_wide(model.addresses, addresses, "addresses");
+  warn_wide(model.resolves_to, resolves_to, "resolves_to");
+}
+
+void Converter::rule_metadata(const Rule& rule, const Place& place, const RuleModel& model, const std::string& path) {
+  const Place* flag = place.field(Rule::kAllowMetadataFieldNumber);
+  const Place* tunnel = place.field(Rule::kTunnelFieldNumber);
+  if (model.action == Action::kDeny) {
+    if (flag != nullptr && rule.allow_metadata()) {
+      reporter_.error("P020", flag->key, at(path, "allow_metadata"), "`allow_metadata` means nothing on a deny rule", "remove it");
+    }
+    if (tunnel != nullptr) {
+      reporter_.error("P020", tunnel->key, at(path, "tunnel"), "`tunnel` means nothing on a deny rule", "remove it");
+    }
+    return;
+  }
+  const auto any_metadata = [](const std::vector<Prefix>& blocks) {
+    return std::any_of(blocks.begin(), blocks.end(), may_hold_metadata);
+  };
+  if (rule.allow_metadata()) {
+    if (flag != nullptr && !any_metadata(model.addresses) && !any_metadata(model.resolves_to)) {
+      reporter_.error("P021", flag->key, at(path, "allow_metadata"), "this key can never take effect",
+                      "no metadata service is among this rule's addresses or resolves_to; name one there, or remove the key");
+    }
+    return;
+  }
+  const auto refuse_hosts = [&](const google::protobuf::RepeatedPtrField<std::string>& texts, int field, std::string_view key) {
+    for (int i = 0; i < texts.size(); ++i) {
+      const Result<Address> address = Address::parse(std::string_view(texts[i]).substr(0, texts[i].find('/')));
+      Result<Prefix> prefix = Prefix::parse(texts[i]);
+      if (!address.ok() || !prefix.ok() || prefix->bits() != (address->is_v4() ? 32u : 128u)) continue;
+      if (classify(*address) != AddressClass::kMetadata) continue;
+      const Place& entry = place.field(field)->elements[static_cast<std::size_t>(i)];
+      reporter_.error("P021", entry.value, at(at(path, key), entry), in_ticks(texts[i]) + " can never be reached by this rule",
+                      "it is a cloud metadata service, which hands out credentials; if you mean it, set allow_metadata: true");
+    }
+  };
+  refuse_hosts(rule.addresses(), Rule::kAddressesFieldNumber, "addresses");
+  refuse_hosts(rule.resolves_to(), Rule::kResolvesToFieldNumber, "resolves_to");
+}
+
+void Converter::rule(const Rule& rule, const Place& place, std::size_t index) {
+  const std::string path = "rules[" + std::to_string(place.index) + "]";
+  if (place.fields.empty()) {
+    if (reporter_.source().text().substr(reporter_.source().offset_of(place.value)).starts_with('{')) {
+      reporter_.error("P006", place.value, path, "an empty rule", "write name, action and domains, or remove it");
+    }
+    return;  // not a mapping, or only unknown keys: reported
+  }
+  RuleModel model;
+  const Place* name = place.field(Rule::kNameFieldNumber);
+  model.name = rule.name();
+  const Span& where = name != nullptr ? name->key : place.value;
+  model.where = {where.line, where.column};
+  rule_name(rule, place, path);
+
+  const Place* action = place.field(Rule::kActionFieldNumber);
+  if (action == nullptr && !place.partial) {
+    reporter_.error("P006", name != nullptr ? name->value : place.value, path, "a rule without `action`",
+                    "write `action: allow` or `action: deny`");
+  }
+  model.action = rule.action() == policy::v1::ACTION_ALLOW ? Action::kAllow : Action::kDeny;
+  model.tunnel_any = rule.tunnel() == policy::v1::TUNNEL_ANY;
+  model.allow_metadata = rule.allow_metadata();
+
+  rule_clients(rule, place, model, path);
+  const Place* addresses = place.field(Rule::kAddressesFieldNumber);
+  const Place* resolves_to = place.field(Rule::kResolvesToFieldNumber);
+  empty_list(addresses, at(path, "addresses"), "no address");
+  empty_list(resolves_to, at(path, "resolves_to"), "any public address");
+  prefixes(rule.addresses(), addresses, at(path, "addresses"), model.addresses);
+  prefixes(rule.resolves_to(), resolves_to, at(path, "resolves_to"), model.resolves_to);
+  rule_domains(rule, place, model, path);
+  rule_ports(rule, place, model, path);
+  if (action != nullptr) {
+    rule_destinations(place, model, path);
+    rule_metadata(rule, place, model, path);
+  }
+  rule_entries_.push_back(index);
+  model_.rules.push_back(std::move(model));
+}
+
+std::string action_word(Action action) { return action == Action::kAllow ? "allowed" : "denied"; }
+
+void Converter::effects(const Place& place) {
+  const Place* written = place.field(Policy::kRulesFieldNumber);
+  for (const DeadRule& dead : find_dead_rules(model_)) {
+    const RuleModel& rule = model_.rules[dead.rule];
+    const Place& entry = written->elements[rule_entries_[dead.rule]];
+    const std::string path = "rules[" + std::to_string(entry.index) + "]";
+    const auto place_of = [&](std::uint32_t index) {
+      const Place* name = written->elements[rule_entries_[index]].field(Rule::kNameFieldNumber);
+      return reporter_.source().excerpt(name->value);
+    };
+    if (dead.whole) {
+      std::string names;
+      for (const std::uint32_t by : dead.by) names += (names.empty() ? "" : ", ") + in_ticks(model_.rules[by].name);
+      const Span& at_name = entry.field(Rule::kNameFieldNumber)->value;
+      Diagnostic& error = reporter_.error("P021", at_name, path, "rule " + in_ticks(rule.name) + " can never take effect",
+                                          "all it covers is decided before it by " + names);
+      if (dead.by_deny_of_names) {
+        error.note = "an address carries no name, so it might be any name: a deny rule of names stops it; put this rule first";
+      } else {
+        error.note = "the first rule that matches decides: put the narrower rule first, or remove this one";
+      }
+      for (const std::uint32_t by : dead.by) error.related.push_back(place_of(by));
+      continue;
+    }
+    for (const DeadEntry& part : dead.entries) {
+      const int field = part.is_domain ? Rule::kDomainsFieldNumber : Rule::kAddressesFieldNumber;
+      const Place* list = entry.field(field);
+      const std::size_t size = part.is_domain ? rule.domains.size() : rule.addresses.size();
+      if (list->elements.size() != size) continue;  // entries listed twice were left out, the places no longer line up
+      const Place& value = list->elements[part.index];
+      const std::string text = part.is_domain ? rule.domains[part.index].text() : rule.addresses[part.index].text();
+      Diagnostic& warning = reporter_.warning(
+          "P042", value.value, at(at(path, part.is_domain ? "domains" : "addresses"), value),
+          in_ticks(text) + " is already " + action_word(model_.rules[part.by].action) + " by " + in_ticks(model_.rules[part.by].name),
+          "here it never takes effect: put the narrower rule first, or remove the entry");
+      warning.related.push_back(place_of(part.by));
+    }
+  }
+}
+
+void Converter::unused_clients() {
+  for (const auto& [name, where] : client_places_) {
+    if (client_used_.contains(name)) continue;
+    reporter_.warning("P040", where, "clients." + name, "no rule names the client " + in_ticks(name),
+                      "it gets what rules without `clients` give to all");
+  }
+}
+
+}  // namespace
+
+std::vector<PortRange> default_ports() { return {{80, 80, kProtoTcp}, {443, 443, kProtoTcp}}; }
+
+PolicyModel convert(const Policy& policy, const Place& place, const LoadOptions& options, Reporter& reporter) {
+  return Converter(options, reporter).run(policy, place);
+}
+
+}  // namespace sallyport

@@ -1,0 +1,46 @@
+// Loading a policy: YAML text, a file, or --allow arguments, to the engine's PolicyModel or to every error at once.
+//
+// Form     proto/sallyport/policy/v1 is the schema; docs/policy-language.md is the manual. At most kMaxPolicyOctets.
+// Lifetime Outcomes own all they hold.
+// Threads  Any; nothing is shared and nothing is cached.
+// Errors   A model is there exactly if no diagnostic is an error; warnings may come with a model.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/model.hpp"
+#include "language/diagnostic.hpp"
+
+namespace sallyport {
+
+inline constexpr std::size_t kMaxPolicyOctets = 64u << 20;  // 1,000,000 names are 30 MB; more is a mistake or an attack
+
+struct LoadOptions {
+  std::vector<Address> own_addresses;  // the gateway's own, guarded like private ones
+};
+
+struct LoadOutcome {
+  std::optional<PolicyModel> model;
+  Diagnostics diagnostics;
+
+  bool ok() const noexcept { return model.has_value(); }
+};
+
+// file_name is used in messages and as the model's source alone; nothing is opened.
+LoadOutcome load_policy(std::string_view yaml, std::string_view file_name, const LoadOptions& options = {});
+
+// Opens the file only if nobody but root and the caller could have written it (language/trusted_file.hpp).
+LoadOutcome load_policy_file(const std::string& path, const LoadOptions& options = {});
+
+// One allow rule for each argument NAME[:PORT,PORT...], where NAME is a domain pattern (U-labels allowed), an address, an
+// [IPv6 address] or a CIDR block; without ports 80 and 443. The rules come before those of `base` (the command line beats
+// the file); without one the policy denies all else. Rules from here have no line.
+LoadOutcome model_from_allow(std::span<const std::string> arguments, const PolicyModel* base = nullptr,
+                             const LoadOptions& options = {});
+
+}  // namespace sallyport

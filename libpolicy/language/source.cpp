@@ -1,0 +1,105 @@
+#include "language/source.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <tuple>
+#include <utility>
+
+namespace sallyport {
+namespace {
+
+constexpr std::size_t kExcerptOctets = 160;  // a line longer than a wide terminal is cut around the caret
+constexpr std::size_t kExcerptBefore = 60;
+
+// Forward to the start of a UTF-8 character.
+std::size_t whole_character(std::string_view text, std::size_t at) {
+  while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) ++at;
+  return at;
+}
+
+}  // namespace
+
+Source::Source(std::string_view text, std::string_view file_name) : text_(text), file_(file_name) {
+  starts_.push_back(0);
+  for (std::size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) {
+    starts_.push_back(at + 1);
+  }
+}
+
+std::string_view Source::line(std::uint32_t number) const noexcept {
+  if (number == 0 || number > starts_.size()) return {};
+  const std::size_t start = starts_[number - 1];
+  const std::size_t end = number < starts_.size() ? starts_[number] - 1 : text_.size();
+  std::string_view line = text_.substr(start, end - start);
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
+Span Source::span_at(std::size_t offset, std::size_t length) const noexcept {
+  offset = std::min(offset, text_.size());
+  const auto next = std::upper_bound(starts_.begin(), starts_.end(), offset);
+  const std::size_t index = static_cast<std::size_t>(next - starts_.begin()) - 1;
+  return {static_cast<std::uint32_t>(index + 1), static_cast<std::uint32_t>(offset - starts_[index] + 1),
+          static_cast<std::uint32_t>(std::max<std::size_t>(length, 1))};
+}
+
+std::size_t Source::offset_of(const Span& span) const noexcept {
+  if (span.line == 0 || span.line > starts_.size()) return text_.size();
+  return std::min(text_.size(), starts_[span.line - 1] + (span.column > 0 ? span.column - 1 : 0));
+}
+
+Excerpt Source::excerpt(const Span& span) const {
+  Excerpt excerpt{file_, span.line, span.column, span.length, {}, 1};
+  std::string_view whole = line(span.line);
+  std::size_t from = 0;
+  if (whole.size() > kExcerptOctets && span.column > kExcerptBefore) {
+    from = whole_character(whole, std::min<std::size_t>(span.column - kExcerptBefore, whole.size()));
+  }
+  const std::size_t to = whole_character(whole, std::min(whole.size(), from + kExcerptOctets));
+  excerpt.text = whole.substr(from, to - from);
+  excerpt.text_column = static_cast<std::uint32_t>(from + 1);
+  return excerpt;
+}
+
+Diagnostic& Reporter::add(Severity severity, std::string_view code, const Span& span, std::string_view path,
+                          std::string message, std::string repair) {
+  if (severity == Severity::kError) ++errors_;
+  if (diagnostics_.size() == kMost) {
+    ++left_out_;
+    return discarded_ = Diagnostic{};
+  }
+  return diagnostics_.emplace_back(Diagnostic{code, severity, source_.excerpt(span), std::string(path),
+                                              std::move(message), std::move(repair), {}, {}});
+}
+
+Diagnostic& Reporter::error(std::string_view code, const Span& span, std::string_view path, std::string message,
+                            std::string repair) {
+  return add(Severity::kError, code, span, path, std::move(message), std::move(repair));
+}
+
+Diagnostic& Reporter::warning(std::string_view code, const Span& span, std::string_view path, std::string message,
+                              std::string repair) {
+  return add(Severity::kWarning, code, span, path, std::move(message), std::move(repair));
+}
+
+Diagnostics Reporter::take() {
+  // By place, then as reported. Not std::stable_sort: libstdc++ 12 has it call what clang 19 calls deprecated.
+  std::vector<std::size_t> order(diagnostics_.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    const Excerpt& first = diagnostics_[a].where;
+    const Excerpt& second = diagnostics_[b].where;
+    return std::tie(first.line, first.column, a) < std::tie(second.line, second.column, b);
+  });
+  Diagnostics sorted;
+  sorted.reserve(order.size() + 1);
+  for (const std::size_t i : order) sorted.push_back(std::move(diagnostics_[i]));
+  diagnostics_.clear();
+  if (left_out_ > 0) {
+    sorted.push_back(Diagnostic{"P026", Severity::kError, source_.excerpt({}), {},
+                                      std::to_string(left_out_) + " more are not shown", "repair the first ones", {}, {}});
+  }
+  return sorted;
+}
+
+}  // namespace sallyport

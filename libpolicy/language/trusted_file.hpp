@@ -1,0 +1,60 @@
+// TrustedFile: a file that nobody but root and the caller can have written, opened for reading.
+//
+// Checked  No symbolic link anywhere on the path; a regular file; every directory above it and the file itself owned by root
+//          or the caller and writable by no one else (a sticky directory such as /tmp may be). All on open descriptors, so
+//          that what was checked is what is read. The overflow uid (an owner outside this user namespace) is nobody's.
+// When     Before any user namespace is entered: inside one every foreign owner looks alike.
+// Lifetime Owns its descriptor (close-on-exec); move-only.
+// Threads  Any; a value belongs to one at a time.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace sallyport {
+
+struct TrustFailure {
+  enum class Kind : std::uint8_t {
+    kMissing, kUnreadable, kSymlink, kDirectory, kNotRegular, kOwner, kWritable, kTooLarge, kChanged
+  };
+  Kind kind = Kind::kMissing;
+  std::string path;     // what is wrong: the file or a directory above it
+  std::string message;  // "`/etc/x` is writable by everyone"; lower case, no full stop
+  std::string repair;   // "chmod go-w /etc/x"; may be empty
+};
+
+class TrustedFile {
+ public:
+  struct Opened;
+
+  // Relative paths start at the working directory, which is checked as well. O_NONBLOCK is set, so a FIFO cannot hang it.
+  static Opened open(const std::string& path, std::uint64_t max_octets);
+
+  TrustedFile(TrustedFile&& other) noexcept : fd_(std::exchange(other.fd_, -1)), size_(other.size_), path_(std::move(other.path_)) {}
+  TrustedFile& operator=(TrustedFile&& other) noexcept;
+  ~TrustedFile();
+
+  int fd() const noexcept { return fd_; }  // valid while *this lives
+  std::uint64_t size() const noexcept { return size_; }
+  const std::string& path() const noexcept { return path_; }  // absolute, without "." and ".."
+
+  // The whole content; a failure (kChanged, kUnreadable) if it is not exactly size() octets.
+  std::optional<TrustFailure> read(std::string& content);
+
+ private:
+  TrustedFile() = default;
+
+  int fd_ = -1;
+  std::uint64_t size_ = 0;
+  std::string path_;
+};
+
+// Exactly one of the two.
+struct TrustedFile::Opened {
+  std::optional<TrustedFile> file;
+  std::optional<TrustFailure> failure;
+};
+
+}  // namespace sallyport

@@ -1,0 +1,54 @@
+// The values of the policy language: domains, addresses, ports, as a user writes them, with what to write instead.
+//
+// Form     A Problem names the part of the value that is wrong by offset and length in it; length 0 is the whole.
+// Threads  Pure functions.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "engine/model.hpp"
+
+namespace sallyport {
+
+struct Problem {
+  std::string_view code;
+  std::string message;
+  std::string repair;
+  std::string note;
+  std::size_t offset = 0, length = 0;
+};
+
+template <typename T>
+using Parsed = std::variant<T, Problem>;
+
+// What a rule's keys say about how broad a pattern may be.
+struct DomainPermissions {
+  bool allow_public_suffix = false;
+  bool multi_tenant = false;
+};
+
+// P007 something else than a domain, P008 malformed, P014 public suffix, P015 many tenants.
+Parsed<Pattern> read_domain(std::string_view text, const DomainPermissions& permissions);
+
+// P009 host bits, P010 malformed. An IPv4-mapped address is refused: nothing is dialled in that form.
+Parsed<Prefix> read_prefix(std::string_view text);
+
+// P011. "443", "22/tcp", "123/udp", "8000-8010", "8000-8010/udp".
+Parsed<PortRange> read_port(std::string_view text);
+
+// "443/tcp", "8000-8010/udp": canonical.
+std::string port_text(const PortRange& range);
+
+// A URL, host[:port], address[:port] or [address]:port taken apart, without judging the parts. Empty parts are absent.
+struct Target {
+  std::string_view scheme, host, port, path;
+  bool has_port = false;   // a colon was there, whatever follows it
+  bool bracketed = false;  // the host stood in [ ]
+};
+Target split_target(std::string_view text);
+
+}  // namespace sallyport

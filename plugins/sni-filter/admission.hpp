@@ -1,0 +1,38 @@
+// What a client's first octets must say, given the name that its destination stands for. Pure but for the host's edge.
+//
+// Threads  The loop's.
+// Errors   A POLICY_REASON_*; POLICY_REASON_OK is the only pass.
+#pragma once
+
+#include <cstdint>
+#include <policy/plugin.hpp>
+#include <string_view>
+
+#include "wire/client_hello.hpp"
+#include "wire/http_head.hpp"
+
+namespace sallyport::sni {
+
+// The SNI is that name, and nothing is hidden beside it. A different one: POLICY_REASON_SNI_MISMATCH, with *claimed set.
+std::uint16_t check_hello(const policy_edge_v1& edge, const wire::ClientHello& hello, const policy_name& name,
+                          bool allow_grease_ech, policy_name* claimed);
+
+// Why a stream has no ClientHello.
+std::uint16_t reason_of(wire::ClientHelloReader::Failure failure) noexcept;
+
+// Host, and the target where it has an authority, are that name and this port; no tunnel, no clear HTTP/2.
+std::uint16_t check_request(const policy_edge_v1& edge, const wire::HttpRequestHead& head, const policy_name& name,
+                            std::uint16_t port);
+std::uint16_t reason_of(wire::HttpFault fault) noexcept;
+
+// The status that answers a request refused for that; 403 for the policy's own reasons.
+unsigned status_of(wire::HttpFault fault) noexcept;
+unsigned status_of(std::uint16_t reason) noexcept;
+
+// A whole response: problem+json (RFC 9457) with Proxy-Status (RFC 9209), closing the connection.
+std::string refusal_response(unsigned status, std::string_view reason, bool head_request);
+
+// A fatal alert record (RFC 8446 §6) that fits the reason.
+std::string tls_alert(std::uint16_t reason);
+
+}  // namespace sallyport::sni

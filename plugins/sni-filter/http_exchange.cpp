@@ -1,0 +1,272 @@
+#include "sni-filter/http_exchange.hpp"
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+#include "sni-filter/admission.hpp"
+#include "support/reason.hpp"
+
+namespace sallyport::sni {
+
+using namespace boost::asio::experimental::awaitable_operators;
+using net::awaitable;
+using net::error_code;
+using wire::BodyKind;
+using wire::HttpState;
+
+namespace {
+
+std::span<const std::uint8_t> octets_of(std::string_view text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+}  // namespace
+
+HttpExchange::HttpExchange(net::Relay& relay, net::tcp::socket& client, net::tcp::socket& server, std::vector<std::uint8_t> held,
+                           Check check, Refused refused)
+    : relay_(relay),
+      client_(client),
+      server_(server),
+      check_(std::move(check)),
+      refused_(std::move(refused)),
+      from_client_{std::move(held), 0},
+      signal_(client.get_executor()),
+      drain_(client.get_executor()) {}
+
+awaitable<bool> HttpExchange::fill_up() {
+  from_client_.octets.resize(kBufferOctets);
+  from_client_.used = 0;
+  const std::size_t n = co_await relay_.read_up(from_client_.octets);
+  from_client_.octets.resize(n);
+  co_return n > 0;
+}
+
+awaitable<bool> HttpExchange::fill_down() {
+  from_server_.octets.resize(kBufferOctets);
+  from_server_.used = 0;
+  const std::size_t n = co_await relay_.read_down(from_server_.octets);
+  from_server_.octets.resize(n);
+  co_return n > 0;
+}
+
+awaitable<bool> HttpExchange::put(std::span<const std::uint8_t> octets, bool up) {
+  return up ? relay_.write_up(octets) : relay_.write_down(octets);
+}
+
+awaitable<void> HttpExchange::changed() {
+  signal_.expires_at(net::Clock::time_point::max());
+  (void)co_await signal_.async_wait(net::kAsResult);
+}
+
+// Both sides have what they will get: closes the server, ends the client's stream, and gives it kDrain to read the rest, since
+// a close with unread input would reset what is still on its way.
+void HttpExchange::finish() {
+  if (std::exchange(ended_, true)) return;
+  relay_.end_server();
+  error_code ignored;
+  client_.shutdown(net::tcp::socket::shutdown_send, ignored);
+  drain_.set(kDrain, [this] { relay_.fail(); });
+  signal_.cancel();
+}
+
+awaitable<void> HttpExchange::refuse(unsigned status, std::uint16_t reason) {
+  refused_(reason);
+  const bool head = request_.state() == HttpState::kDone && request_.head().method == "HEAD";
+  answer_ = refusal_response(status, net::reason_word(reason), head);
+  if (!outstanding_.empty()) co_return;  // down() sends it after those
+  (void)co_await relay_.write_down(octets_of(answer_));
+  finish();
+}
+
+awaitable<void> HttpExchange::bad_gateway() {
+  const std::string answer =
+      refusal_response(502, "framing_ambiguous", outstanding_.front().to == wire::ResponseTo::kHead);
+  (void)co_await relay_.write_down(octets_of(answer));
+  finish();
+}
+
+awaitable<bool> HttpExchange::read_request() {
+  request_.reset();
+  bool started = false;
+  for (;;) {
+    if (from_client_.empty()) {
+      const bool more = co_await fill_up();
+      if (!more) {
+        if (started && !ended_) relay_.fail();  // cut off within a head: nobody can answer that
+        co_return false;
+      }
+    }
+    started = true;
+    const HttpState state = request_.feed(from_client_.rest());
+    from_client_.used += request_.consumed();
+    if (state == HttpState::kFailed) {
+      co_await refuse(status_of(request_.fault()), reason_of(request_.fault()));
+      co_return false;
+    }
+    if (state == HttpState::kDone) break;
+  }
+  ++requests_;
+  const std::uint16_t reason = check_(request_.head());
+  if (reason == POLICY_REASON_OK) co_return true;
+  co_await refuse(status_of(reason), reason);
+  co_return false;
+}
+
+awaitable<bool> HttpExchange::first_request() {
+  const bool good = co_await read_request();
+  if (!good && ended_) {
+    // Answered: what the client still sends is read and dropped until it closes, or kDrain is over.
+    co_await drop_rest();
+    relay_.fail();
+  }
+  co_return good;
+}
+
+awaitable<void> HttpExchange::drop_rest() {
+  for (bool more = true; more;) more = co_await fill_up();
+  drain_.cancel();
+}
+
+awaitable<bool> HttpExchange::body(BodyKind kind, std::uint64_t length, bool up) {
+  Input& input = up ? from_client_ : from_server_;
+  wire::ChunkedReader chunked;
+  while (kind == BodyKind::kChunked || length > 0) {
+    if (input.empty()) {
+      const bool more = up ? co_await fill_up() : co_await fill_down();
+      if (!more) {
+        if (!ended_) relay_.fail();  // a body cut short must not look whole
+        co_return false;
+      }
+    }
+    std::span<const std::uint8_t> part = input.rest();
+    bool last = false;
+    if (kind == BodyKind::kChunked) {
+      const HttpState state = chunked.feed(part);
+      if (state == HttpState::kFailed) {
+        if (up) refused_(POLICY_REASON_FRAMING_AMBIGUOUS);
+        relay_.fail();
+        co_return false;
+      }
+      part = part.first(chunked.consumed());
+      last = state == HttpState::kDone;
+    } else {
+      part = part.first(static_cast<std::size_t>(std::min<std::uint64_t>(part.size(), length)));
+      length -= part.size();
+    }
+    const bool written = co_await put(part, up);
+    if (!written) co_return false;
+    input.used += part.size();
+    if (last) break;
+  }
+  co_return true;
+}
+
+awaitable<void> HttpExchange::requests_up() {
+  for (;;) {  // request_ holds a checked head
+    const wire::HttpRequestHead& head = request_.head();
+    const bool websocket = head.upgrade_websocket && head.connection_upgrade;
+    const BodyKind kind = head.body;
+    const std::uint64_t length = head.content_length;
+    outstanding_.push_back({head.method == "HEAD" ? wire::ResponseTo::kHead : wire::ResponseTo::kOther, websocket});
+    signal_.cancel();
+    const bool sent = co_await put(octets_of(request_.raw()), true);
+    if (!sent) co_return;
+    const bool passed = co_await body(kind, length, true);
+    if (!passed) co_return;
+    if (websocket) {
+      while (!switched_ && !outstanding_.empty() && !ended_) co_await changed();
+      if (switched_) {
+        const bool rest = co_await put(from_client_.rest(), true);
+        if (rest) (void)co_await relay_.pump_up();
+        co_return;
+      }
+    }
+    while (outstanding_.size() >= kMaxOutstanding && !ended_) co_await changed();
+    if (ended_) co_return;
+    const bool next = co_await read_request();
+    if (!next) break;
+  }
+  if (answer_.empty() && !ended_ && !relay_.failed()) {  // the client's own end, between two requests
+    client_ended_ = true;
+    if (outstanding_.empty()) {
+      finish();
+    } else {
+      error_code ignored;
+      server_.shutdown(net::tcp::socket::shutdown_send, ignored);
+    }
+  }
+}
+
+awaitable<void> HttpExchange::up() {
+  co_await requests_up();
+  if (switched_) co_return;
+  // Refused, ended, or the client's end: read and drop, so that the close does not reset what the client still has to read.
+  if (client_ended_) co_return;
+  co_await drop_rest();
+}
+
+awaitable<void> HttpExchange::responses_down() {
+  unsigned interim = 0;
+  bool started = false;
+  for (;;) {
+    if (from_server_.empty()) {
+      const bool more = co_await fill_down();
+      if (!more) {
+        if (ended_) co_return;
+        if (started || !outstanding_.empty()) relay_.fail();
+        co_return;
+      }
+    }
+    if (outstanding_.empty()) co_return;  // octets that answer nothing
+    started = true;
+    const HttpState state = response_.feed(from_server_.rest(), outstanding_.front().to);
+    from_server_.used += response_.consumed();
+    if (state == HttpState::kNeedMore) continue;
+    const wire::HttpResponseHead& head = response_.head();
+    if (state == HttpState::kFailed || (head.status == 101 && !outstanding_.front().websocket) ||
+        (head.status < 200 && head.status != 101 && ++interim > kMaxInterim)) {
+      co_await bad_gateway();
+      co_return;
+    }
+    const bool sent = co_await put(octets_of(response_.raw()), false);
+    if (!sent) co_return;
+    started = false;
+    if (head.status == 101) {
+      switched_ = true;
+      signal_.cancel();
+      const bool rest = co_await put(from_server_.rest(), false);
+      if (rest) (void)co_await relay_.pump_down();
+      co_return;
+    }
+    if (head.status < 200) {
+      response_.reset();
+      continue;
+    }
+    interim = 0;
+    if (head.body == BodyKind::kUntilClose) {
+      const bool rest = co_await put(from_server_.rest(), false);
+      if (rest) (void)co_await relay_.pump_down();
+      co_return;
+    }
+    const bool keep_alive = head.keep_alive;
+    const bool passed = co_await body(head.body, head.content_length, false);
+    if (!passed) co_return;
+    outstanding_.pop_front();
+    response_.reset();
+    signal_.cancel();
+    if (outstanding_.empty() && !answer_.empty()) (void)co_await relay_.write_down(octets_of(answer_));
+    if (!keep_alive || (outstanding_.empty() && (client_ended_ || !answer_.empty()))) co_return;
+  }
+}
+
+awaitable<void> HttpExchange::down() {
+  co_await responses_down();
+  if (!switched_) finish();
+}
+
+awaitable<void> HttpExchange::run(std::chrono::milliseconds idle) {
+  const auto ended = co_await ((up() && down()) || relay_.watch(idle));
+  if (ended.index() == 1 && !relay_.failed()) relay_.fail();
+  drain_.cancel();
+}
+
+}  // namespace sallyport::sni

@@ -1,0 +1,95 @@
+// HttpExchange: clear HTTP/1 between a client and its origin, read strictly in both directions, never spliced.
+//
+// Every request's head is checked before an octet of it leaves; bodies are passed on by their framing. A request that is refused
+// is answered here, after the responses to those before it, and ends the connection. Only the origin's 101 to a
+// `websocket` request turns the connection opaque.
+//
+// Threads  The loop's; both directions are coroutines of one flow.
+// Source   RFC 9112; RFC 9110 §7.8 (Upgrade); RFC 6455.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "support/deadline.hpp"
+#include "support/relay.hpp"
+#include "wire/http_chunked.hpp"
+#include "wire/http_head.hpp"
+
+namespace sallyport::sni {
+
+class HttpExchange {
+ public:
+  // POLICY_REASON_OK, or why the request is refused.
+  using Check = std::function<std::uint16_t(const wire::HttpRequestHead&)>;
+  // Called once, at the refusal.
+  using Refused = std::function<void(std::uint16_t reason)>;
+
+  // held: what the client has sent so far.
+  HttpExchange(net::Relay& relay, net::tcp::socket& client, net::tcp::socket& server, std::vector<std::uint8_t> held,
+               Check check, Refused refused);
+
+  // Reads and checks the first request. False: it was refused and answered, or the client is gone; nothing is to be dialled.
+  net::awaitable<bool> first_request();
+
+  // The rest, after a first_request() that returned true. Ends with both sides closed.
+  net::awaitable<void> run(std::chrono::milliseconds idle);
+
+  std::uint64_t requests() const noexcept { return requests_; }
+
+ private:
+  static constexpr std::size_t kBufferOctets = 32 * 1024;
+  static constexpr std::size_t kMaxOutstanding = 64;   // pipelined requests; clients send a handful
+  static constexpr unsigned kMaxInterim = 64;          // 1xx responses to one request; more is a flood
+  static constexpr std::chrono::milliseconds kDrain{1'000};  // for the client to read the answer before the close
+
+  // Octets read and not yet used.
+  struct Input {
+    std::vector<std::uint8_t> octets;
+    std::size_t used = 0;
+    std::span<const std::uint8_t> rest() const noexcept { return std::span(octets).subspan(used); }
+    bool empty() const noexcept { return used == octets.size(); }
+  };
+  struct Outstanding {
+    wire::ResponseTo to = wire::ResponseTo::kOther;
+    bool websocket = false;
+  };
+
+  net::awaitable<bool> fill_up();
+  net::awaitable<bool> fill_down();
+  net::awaitable<bool> read_request();  // false: end of the client, or refused
+  net::awaitable<void> drop_rest();  // of the client, until it closes or the drain is over
+  net::awaitable<bool> body(wire::BodyKind kind, std::uint64_t length, bool up);
+  net::awaitable<bool> put(std::span<const std::uint8_t> octets, bool up);
+
+  net::awaitable<void> up();
+  net::awaitable<void> requests_up();
+  net::awaitable<void> down();
+  net::awaitable<void> responses_down();
+  net::awaitable<void> refuse(unsigned status, std::uint16_t reason);
+  net::awaitable<void> bad_gateway();
+  net::awaitable<void> changed();
+  void finish();
+
+  net::Relay& relay_;
+  net::tcp::socket& client_;
+  net::tcp::socket& server_;
+  Check check_;
+  Refused refused_;
+  Input from_client_, from_server_;
+  wire::HttpRequestReader request_;
+  wire::HttpResponseReader response_;
+  std::deque<Outstanding> outstanding_;  // requests sent up whose responses have not ended
+  std::string answer_;       // a refusal that waits for the responses before it
+  bool switched_ = false;    // the origin's 101 has come: opaque from here
+  bool client_ended_ = false;
+  bool ended_ = false;       // finish() was called
+  std::uint64_t requests_ = 0;
+  net::asio::steady_timer signal_;  // never expires; cancelled at each change
+  net::Deadline drain_;
+};
+
+}  // namespace sallyport::sni

@@ -1,0 +1,66 @@
+#include "support/listeners.hpp"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace sallyport::net {
+
+policy::Status Listeners::open(const policy::Host& host, const std::vector<std::string>& names, Added added, Removed removed) {
+  const auto* sockets = host.get<policy_sockets_v1>(POLICY_SOCKETS_ID);
+  if (!sockets) return {POLICY_UNSUPPORTED, "the host offers no policy.sockets/1"};
+  added_ = std::move(added);
+  removed_ = std::move(removed);
+  for (const std::string& name : names) {
+    const policy_code code = sockets->on_listener(host.raw(), policy::str(name), &Listeners::on_listener, this);
+    if (code != POLICY_OK) return {code, "listener `" + name + "` is not known to the host", "/listen"};
+  }
+  return {};
+}
+
+void Listeners::on_listener(void* self, std::uint32_t added, policy_str name, int fd, std::uint64_t client_id) noexcept {
+  auto& listeners = *static_cast<Listeners*>(self);
+  Listener listener{std::string(policy::view(name)), client_id, UniqueFd(fd)};
+  if (!added) {
+    listeners.loop_.post([&listeners, name = std::move(listener.name), client_id] { listeners.removed_(name, client_id); });
+    return;
+  }
+  int type = 0, domain = 0;
+  socklen_t length = sizeof type;
+  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return;
+  length = sizeof domain;
+  if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) return;
+  listener.is_stream = type == SOCK_STREAM;
+  listener.is_v6 = domain == AF_INET6;
+  listeners.loop_.post([&listeners, moved = std::move(listener)]() mutable { listeners.added_(std::move(moved)); });
+}
+
+awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::function<void(tcp::socket)> on_connection) {
+  asio::steady_timer pause(acceptor->get_executor());
+  const tcp protocol = acceptor->local_endpoint().protocol();
+  while (acceptor->is_open()) {
+    const int fd = ::accept4(acceptor->native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      tcp::socket socket(acceptor->get_executor());
+      error_code error;
+      if (socket.assign(protocol, fd, error)) {
+        ::close(fd);
+      } else {
+        socket.native_non_blocking(true, error);
+        on_connection(std::move(socket));
+      }
+    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      const auto [error] = co_await acceptor->async_wait(tcp::acceptor::wait_read, kAsResult);
+      if (error) co_return;
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      pause.expires_after(kAcceptPause);
+      const auto [error] = co_await pause.async_wait(kAsResult);
+      if (error) co_return;
+    } else if (errno != ECONNABORTED && errno != EINTR && errno != EPROTO && errno != EPERM && errno != ENETDOWN &&
+               errno != EHOSTDOWN && errno != EHOSTUNREACH && errno != ENETUNREACH && errno != ENONET && errno != ENOPROTOOPT) {
+      co_return;  // EBADF, EINVAL: the listener is gone. The others speak of one connection (accept(2))
+    }
+  }
+}
+
+}  // namespace sallyport::net

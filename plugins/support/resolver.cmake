@@ -1,0 +1,1 @@
+list(APPEND SUPPORT_SOURCES answer_cache.cpp answer_chain.cpp resolver.cpp upstream.cpp upstream_exchange.cpp)

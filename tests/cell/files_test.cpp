@@ -1,0 +1,242 @@
+// What the command sees and changes: everything is there, little is real, and no socket of the host answers.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cell_lab.hpp"
+
+namespace sallyport::cell_test {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class CellFiles : public testing::TestWithParam<Who> {
+ protected:
+  Launch as_usual(std::vector<std::string> command) {
+    return {.who = GetParam(), .directory = work_, .command = std::move(command), .home = home_};
+  }
+  void SetUp() override {
+    scratch_.make_directory("home/project");
+    scratch_.write("home/.bashrc", "mine\n");
+    scratch_.write("home/.ssh/id", "secret\n");
+    home_ = scratch_ / "home";
+    work_ = scratch_ / "home/project";
+  }
+
+  Scratch scratch_{GetParam()};
+  std::string home_;
+  std::string work_;
+};
+
+INSTANTIATE_TEST_SUITE_P(As, CellFiles, testing::ValuesIn(everybody()), name_of);
+
+// Connects (or sends) to each path given; prints what could be reached.
+constexpr const char* kReach = R"(
+import socket, sys
+for path in sys.argv[1:]:
+  for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET):
+    try: socket.socket(socket.AF_UNIX, kind).connect(path); print('reached', path)
+    except OSError: pass
+print('tried', len(sys.argv) - 1)
+)";
+
+TEST_P(CellFiles, NoSocketOfTheHostAnswers) {  // CEL-05
+  std::vector<int> open;
+  std::vector<std::string> paths;
+  const auto add = [&](const std::string& path, int type) {
+    open.push_back(listen_at(path, type));
+    paths.push_back(path);
+  };
+  Scratch tmp(GetParam(), "/tmp");
+  add(scratch_ / "home/agent.sock", SOCK_STREAM);         // $HOME
+  add(scratch_ / "home/project/docker.sock", SOCK_STREAM);  // the working directory, which is real
+  add(scratch_ / "home/project/journal.sock", SOCK_DGRAM);
+  add(tmp / "x11", SOCK_STREAM);
+  add(scratch_ / "elsewhere", SOCK_DGRAM);
+  Scratch run_directory(GetParam(), ::geteuid() == 0 ? "/run" : "/tmp");
+  add(run_directory / "bus", SOCK_STREAM);
+  Scratch lib_directory(GetParam(), ::geteuid() == 0 ? "/var/lib" : "/var/tmp");
+  add(lib_directory / "service", SOCK_STREAM);
+  // One whose name in /proc/net/unix is relative.
+  const int here = ::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_EQ(::chdir(work_.c_str()), 0);
+  open.push_back(listen_at("relative.sock", SOCK_STREAM));
+  paths.push_back(work_ + "/relative.sock");
+  ASSERT_EQ(::fchdir(here), 0);
+  ::close(here);
+
+  std::vector<std::string> command = python(kReach);
+  command.insert(command.end(), paths.begin(), paths.end());
+  const Outcome outcome = run(as_usual(command));
+  EXPECT_EQ(outcome.output, "tried 8\n") << outcome.all();
+
+  Launch bound = as_usual(command);  // ... unless it is opened knowingly
+  bound.options = {"--bind", paths[1], "--bind", run_directory.path()};
+  const Outcome opened = run(bound);
+  EXPECT_EQ(opened.output, "reached " + paths[1] + "\nreached " + paths[5] + "\ntried 8\n") << opened.all();
+  EXPECT_TRUE(opened.reported("note --bind " + paths[1])) << opened.all();
+  for (int fd : open) ::close(fd);
+}
+
+TEST_P(CellFiles, AbstractSocketsAreTheCellsOwn) {
+  const std::string name = "sallyport-test-" + std::to_string(::getpid());
+  std::string address = std::string(1, '\0') + name;
+  sockaddr storage[8]{};
+  storage[0].sa_family = AF_UNIX;
+  address.copy(reinterpret_cast<char*>(storage) + 2, address.size());
+  const int server = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(::bind(server, storage, static_cast<socklen_t>(2 + address.size())), 0);
+  ASSERT_EQ(::listen(server, 1), 0);
+  const Outcome outcome = run(as_usual(python("import socket\ntry: socket.socket(socket.AF_UNIX).connect('\\0" + name +
+                                              "'); print('reached')\nexcept OSError as e: print('refused')")));
+  EXPECT_EQ(outcome.output, "refused\n");
+  ::close(server);
+}
+
+TEST_P(CellFiles, SocketsOfItsOwnWork) {
+  const Outcome outcome = run(as_usual(python(R"(
+import os, socket
+for path in ('own.sock', '/tmp/own.sock', os.environ['HOME'] + '/own.sock', '/run/x.sock' if os.access('/run', os.W_OK) else '/tmp/y'):
+  s = socket.socket(socket.AF_UNIX); s.bind(path); s.listen(); c = socket.socket(socket.AF_UNIX); c.connect(path); print('ok')
+)")));
+  EXPECT_EQ(outcome.output, "ok\nok\nok\nok\n") << outcome.all();
+}
+
+TEST_P(CellFiles, OnlyTheWorkingDirectoryIsReal) {  // CEL-06b
+  scratch_.write("home/project/code.c", "old\n");
+  const Outcome outcome = run(as_usual(shell(R"(
+echo new > code.c; mkdir -p sub/dir; echo x > sub/dir/file
+echo changed > $HOME/.bashrc; rm -rf $HOME/.ssh; echo evil > $HOME/.profile
+echo x > /tmp/t; echo x > /var/tmp/t
+{ echo x > /etc/cron.d/evil; echo x > /usr/local/bin/evil; } 2>/dev/null
+cat $HOME/.bashrc; ls -A $HOME
+)")));
+  EXPECT_THAT(outcome.output, HasSubstr("changed\n.bashrc\n.profile\nproject\n")) << outcome.all();  // within, it looks done
+  EXPECT_EQ(scratch_.read("home/project/code.c"), "new\n");
+  EXPECT_EQ(scratch_.read("home/project/sub/dir/file"), "x\n");
+  EXPECT_EQ(scratch_.read("home/.bashrc"), "mine\n");
+  EXPECT_EQ(scratch_.read("home/.ssh/id"), "secret\n");
+  for (const char* path : {"/var/tmp/t", "/etc/cron.d/evil", "/usr/local/bin/evil", "/tmp/t"}) EXPECT_NE(::access(path, F_OK), 0) << path;
+  EXPECT_NE(::access((home_ + "/.profile").c_str(), F_OK), 0);
+  struct stat status;
+  ASSERT_EQ(::stat((work_ + "/sub").c_str(), &status), 0);
+  EXPECT_EQ(status.st_uid, user_of(GetParam()));
+}
+
+TEST_P(CellFiles, GitEditorAndPolicyFilesAreReadOnlyAndStayInPlace) {  // CEL-06b
+  scratch_.write("home/project/.git/HEAD", "ref: refs/heads/main\n");
+  scratch_.write("home/project/.git/config", "[core]\n");
+  scratch_.write("home/project/.git/hooks/pre-commit", "#!/bin/sh\n");
+  scratch_.write("home/project/.git/modules/lib/z/HEAD", "x\n");
+  scratch_.write("home/project/.git/modules/lib/z/config", "[core]\n");
+  scratch_.write("home/project/.git/modules/lib/z/hooks/pre-push", "#!/bin/sh\n");
+  scratch_.write("home/project/sub/.git", "gitdir: ../.git/modules/lib/z\n");
+  scratch_.write("home/project/.vscode/tasks.json", "{}\n");
+  scratch_.write("home/project/.envrc", "export A=1\n");
+  scratch_.write("home/project/conf/site/policy.yaml", "version: 1\n");
+  Launch wanted = as_usual(shell(R"(
+for file in .git/config .git/hooks/pre-commit .git/hooks/post-commit .git/modules/lib/z/config .git/modules/lib/z/hooks/x sub/.git \
+            .vscode/tasks.json .vscode/settings.json .envrc conf/site/policy.yaml; do
+  (echo evil > $file) 2>/dev/null && echo "wrote $file"
+  rm -f $file 2>/dev/null && [ ! -e $file ] && [ $file != .git/hooks/post-commit ] && [ $file != .vscode/settings.json ] && [ $file != .git/modules/lib/z/hooks/x ] && echo "removed $file"
+done
+for directory in .git .git/hooks .git/modules .git/modules/lib .git/modules/lib/z conf conf/site .vscode; do
+  mv $directory moved 2>/dev/null; [ -e $directory ] || echo "moved $directory"
+  rm -rf moved
+done
+ln conf/site/policy.yaml alias 2>/dev/null && echo linked
+echo evil > replacement; mv -f replacement conf/site/policy.yaml 2>/dev/null && echo replaced
+umount conf/site/policy.yaml 2>/dev/null && echo unmounted
+mount -o remount,rw,bind conf/site/policy.yaml 2>/dev/null && echo remounted
+echo ok > .git/index && echo ok > conf/site/other && echo index written
+)"));
+  wanted.options = {"--protect", scratch_ / "home/project/conf/site/policy.yaml"};
+  const Outcome outcome = run(wanted);
+  EXPECT_EQ(outcome.output, "index written\n") << outcome.all();
+  EXPECT_EQ(scratch_.read("home/project/.git/config"), "[core]\n");
+  EXPECT_EQ(scratch_.read("home/project/.git/hooks/pre-commit"), "#!/bin/sh\n");
+  EXPECT_EQ(scratch_.read("home/project/sub/.git"), "gitdir: ../.git/modules/lib/z\n");
+  EXPECT_EQ(scratch_.read("home/project/conf/site/policy.yaml"), "version: 1\n");
+  EXPECT_EQ(scratch_.read("home/project/.git/index"), "ok\n");
+}
+
+TEST_P(CellFiles, AMissingHooksDirectoryStaysMissing) {
+  scratch_.write("home/project/.git/HEAD", "ref: refs/heads/main\n");
+  const Outcome outcome = run(as_usual(shell("(mkdir -p .git/hooks; echo evil > .git/hooks/pre-commit; echo evil > .git/config) 2>/dev/null; ls -A .git/hooks; cat .git/config")));
+  EXPECT_EQ(outcome.output, "") << outcome.all();
+  EXPECT_NE(::access((work_ + "/.git/hooks").c_str(), F_OK), 0);  // the user's tree is as it was
+  EXPECT_NE(::access((work_ + "/.git/config").c_str(), F_OK), 0);
+}
+
+TEST_P(CellFiles, HomeAsWorkingDirectoryIsThrownAway) {
+  Launch wanted = as_usual(shell("echo x > file && cat file"));
+  wanted.directory = home_;
+  const Outcome outcome = run(wanted);
+  EXPECT_EQ(outcome.output, "x\n");
+  EXPECT_TRUE(outcome.reported("note working directory is $HOME: writes are thrown away")) << outcome.all();
+  EXPECT_NE(::access((home_ + "/file").c_str(), F_OK), 0);
+  wanted.directory = scratch_.path();
+  EXPECT_TRUE(run(wanted).reported("note working directory is above $HOME: writes are thrown away"));
+}
+
+TEST_P(CellFiles, WriteOpensOneMoreDirectory) {
+  scratch_.make_directory("home/out");
+  Launch wanted = as_usual(shell("echo x > $HOME/out/file; echo y > $HOME/other"));
+  wanted.options = {"--write", home_ + "/out"};
+  const Outcome outcome = run(wanted);
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(scratch_.read("home/out/file"), "x\n");
+  EXPECT_NE(::access((home_ + "/other").c_str(), F_OK), 0);
+}
+
+TEST_P(CellFiles, PrivateDirectoriesAreBoundBackWhereNeeded) {
+  Scratch tmp(GetParam(), "/tmp");
+  tmp.write("venv/bin/tool", "#!/bin/sh\necho tool ran; cat ${0%/bin/tool}/lib/data\n");
+  tmp.write("venv/lib/data", "beside it\n");
+  ::chmod((tmp / "venv/bin/tool").c_str(), 0755);
+  tmp.make_directory("work");
+  tmp.make_directory("unseen");
+  Launch wanted{.who = GetParam(), .directory = tmp / "work", .command = {"tool"}, .environment = {"PATH=" + (tmp / "venv/bin") + ":/usr/bin:/bin"}};
+  EXPECT_EQ(run(wanted).output, "tool ran\nbeside it\n");
+  wanted.command = {tmp / "venv/bin/tool"};
+  EXPECT_EQ(run(wanted).output, "tool ran\nbeside it\n");
+  wanted.environment.clear();
+  wanted.command = shell("echo real > file; ls -A " + tmp.path());
+  EXPECT_EQ(run(wanted).output, "work\n");
+  EXPECT_EQ(tmp.read("work/file"), "real\n");
+}
+
+TEST_P(CellFiles, OwnEtcAndDevices) {
+  const Outcome outcome = run(as_usual(shell(R"(
+cat /etc/resolv.conf; grep ^hosts /etc/nsswitch.conf; head -1 /etc/hosts
+echo x > /dev/null && head -c 3 /dev/zero | wc -c && [ -c /dev/urandom ] && [ -d /dev/shm ] && [ -c /dev/pts/ptmx ] && echo devices
+ls /dev | tr '\n' ' '; id -u; stat -c %a /tmp
+)")));
+  EXPECT_EQ(outcome.output, "nameserver 198.18.0.1\nhosts: files dns\n127.0.0.1 localhost\n3\ndevices\n"
+                            "core fd full null ptmx pts random shm stderr stdin stdout tty urandom zero " +
+                                std::to_string(user_of(GetParam())) + "\n1777\n")
+      << outcome.all();
+}
+
+TEST_P(CellFiles, TheHostsTreeIsGone) {
+  const Outcome outcome = run(as_usual(shell("ls -d /old /store /mask /masks /new 2>/dev/null; grep -cE ' /(old|store|new)[ /]' /proc/self/mountinfo")));
+  EXPECT_EQ(outcome.output, "0\n") << outcome.all();
+}
+
+TEST_P(CellFiles, TheKernelsSwitchesCantBeSet) {
+  if (GetParam() != Who::kRoot) GTEST_SKIP() << "for uid 0 of the host";
+  const Outcome outcome = run(as_usual(shell(R"(
+for file in /proc/sys/kernel/core_pattern /proc/sys/kernel/modprobe /proc/sysrq-trigger /sys/kernel/mm/transparent_hugepage/enabled /proc/sys/vm/drop_caches; do
+  [ -e $file ] && (echo x > $file) 2>/dev/null && echo "wrote $file"
+done
+head -c 1 /proc/kcore 2>/dev/null | wc -c; mknod disk b 254 0 2>/dev/null && echo made; ls /dev/vda /dev/sda 2>/dev/null; chown 1:1 . && chown 0:0 . && echo chown works
+)")));
+  EXPECT_EQ(outcome.output, "0\nchown works\n") << outcome.all();
+}
+
+}  // namespace
+}  // namespace sallyport::cell_test

@@ -1,0 +1,266 @@
+// The language as a whole: what is accepted, what it becomes, and that everything else is refused with its place.
+#include "language/load.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "found.hpp"
+
+namespace sallyport {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+constexpr std::string_view kWhole = R"(version: 1
+default: deny
+clients:
+  agents: { addresses: [172.20.0.0/16, "2001:db8:1::/48"], cells: ["agent-*"] }
+  build: { cells: [build] }
+rules:
+  - name: ai-providers
+    action: allow
+    clients: [agents]
+    domains: [API.anthropic.com., .pypi.org, "*.crates.io", "**.example.net", bücher.example]
+    ports: [443, 8000-8010, 123/udp]
+    tunnel: any
+  - name: supervisor
+    action: allow
+    domains: [supervisor]
+    resolves_to: [172.20.0.5]
+    ports: ["8080"]
+  - name: names-alone
+    action: allow
+    clients: [build]
+    domains: [github.com]
+  - name: by-address
+    action: allow
+    addresses: [203.0.113.0/24, 169.254.169.254]
+    allow_metadata: true
+    ports: [5432/tcp]
+  - name: last
+    action: deny
+    domains: [evil.example]
+)";
+
+TEST(Load, EveryKeyOfTheLanguageReachesTheModel) {
+  const LoadOutcome outcome = load_policy(kWhole, "policy.yaml");
+  ASSERT_TRUE(outcome.ok()) << render(outcome.diagnostics, false);
+  EXPECT_THAT(outcome.diagnostics, IsEmpty()) << render(outcome.diagnostics, false);
+  const PolicyModel& model = *outcome.model;
+  EXPECT_EQ(model.source, "policy.yaml");
+  EXPECT_EQ(model.default_action, Action::kDeny);
+  EXPECT_EQ(model.default_where.line, 2u);
+  ASSERT_THAT(model.clients, SizeIs(2));
+  EXPECT_EQ(model.clients[0].name, "agents");  // the order of the file
+  EXPECT_EQ(model.clients[0].addresses[1].text(), "2001:db8:1::/48");
+  EXPECT_THAT(model.clients[1].cells, ElementsAre("build"));
+
+  ASSERT_THAT(model.rules, SizeIs(5));
+  const RuleModel& first = model.rules[0];
+  EXPECT_EQ(first.action, Action::kAllow);
+  EXPECT_EQ(first.where.line, 7u);
+  EXPECT_EQ(first.where.column, 5u);
+  EXPECT_THAT(first.clients, ElementsAre("agents"));
+  std::vector<std::string> patterns;
+  for (const Pattern& pattern : first.domains) patterns.push_back(pattern.text());
+  EXPECT_THAT(patterns, ElementsAre("api.anthropic.com", ".pypi.org", "*.crates.io", "*.example.net", "xn--bcher-kva.example"));
+  ASSERT_THAT(first.ports, SizeIs(3));
+  EXPECT_EQ(first.ports[1].first, 8000);
+  EXPECT_EQ(first.ports[1].last, 8010);
+  EXPECT_EQ(first.ports[2].proto, kProtoUdp);
+  EXPECT_TRUE(first.tunnel_any);
+  EXPECT_EQ(model.rules[1].resolves_to[0].text(), "172.20.0.5/32");
+  EXPECT_FALSE(model.rules[1].tunnel_any);
+
+  const std::vector<PortRange>& web = model.rules[2].ports;  // names without ports: 80 and 443
+  ASSERT_THAT(web, SizeIs(2));
+  EXPECT_EQ(web[0].first, 80);
+  EXPECT_EQ(web[1].last, 443);
+  EXPECT_TRUE(model.rules[3].allow_metadata);
+  EXPECT_THAT(model.rules[4].ports, IsEmpty());  // deny without ports: all
+  EXPECT_EQ(model.rules[4].action, Action::kDeny);
+}
+
+TEST(Load, OwnAddressesAreHandedOn) {
+  LoadOptions options;
+  options.own_addresses = {*Address::parse("172.20.0.2")};
+  const LoadOutcome outcome = load_policy("version: 1\n", "p", options);
+  ASSERT_TRUE(outcome.ok());
+  EXPECT_THAT(outcome.model->own_addresses, SizeIs(1));
+}
+
+struct EmptyCase {
+  const char* why;
+  const char* text;
+  bool valid;
+};
+class EmptyPolicy : public testing::TestWithParam<EmptyCase> {};
+
+// CFG-02: an empty allowlist denies all; what was never written is not one.
+TEST_P(EmptyPolicy, DeniesEverythingOrIsRefused) {
+  const LoadOutcome outcome = load_policy(GetParam().text, "p");
+  EXPECT_EQ(outcome.ok(), GetParam().valid) << render(outcome.diagnostics, false);
+  if (!outcome.ok()) {
+    EXPECT_EQ(outcome.diagnostics[0].code, "P006");
+    EXPECT_THAT(outcome.diagnostics[0].repair, HasSubstr("version: 1"));
+    return;
+  }
+  EXPECT_EQ(outcome.model->default_action, Action::kDeny);
+  EXPECT_THAT(outcome.model->rules, IsEmpty());
+}
+INSTANTIATE_TEST_SUITE_P(Texts, EmptyPolicy,
+                         testing::ValuesIn<EmptyCase>({
+                             {"VersionAlone", "version: 1\n", true},
+                             {"NoRules", "version: 1\nrules: []\n", true},
+                             {"RulesAllCommentedOut", "version: 1\nrules:\n  # - name: x\n", true},
+                             {"ClientsAllCommentedOut", "version: 1\nclients:\nrules: []\n", true},
+                             {"EmptyFile", "", false},
+                             {"BlankLines", "\n\n", false},
+                             {"CommentsAlone", "# nothing\n", false},
+                             {"DocumentMarkAlone", "---\n", false},
+                             {"NoVersion", "rules: []\n", false},
+                             {"EmptyMapping", "{}\n", false},
+                         }),
+                         [](const auto& row) { return row.param.why; });
+
+// One row a mistake: the policy, and everything that is said of it.
+struct Mistake {
+  const char* why;
+  std::string text;
+  std::vector<std::string> said;
+};
+class Mistakes : public testing::TestWithParam<Mistake> {};
+
+TEST_P(Mistakes, AreAllReportedWithTheirPlace) {
+  const LoadOutcome outcome = load_policy(GetParam().text, "p");
+  EXPECT_EQ(found(outcome.diagnostics), GetParam().said) << render(outcome.diagnostics, false);
+  EXPECT_EQ(outcome.ok(), !has_errors(outcome.diagnostics));
+}
+
+std::string rule(std::string_view keys) { return "version: 1\nrules:\n  - { name: r, action: allow, " + std::string(keys) + " }\n"; }
+
+INSTANTIATE_TEST_SUITE_P(
+    Policies, Mistakes,
+    testing::ValuesIn<Mistake>({
+        {"UnknownKey", "version: 1\nrulez: []\n", {"P003 2:1 unknown key `rulez`"}},
+        {"UnknownKeysDoNotCascade", "version: 1\nrules:\n  - name: r\n    action: allow\n    domain: [a.example]\n",
+         {"P003 5:5 unknown key `domain`"}},
+        {"KeyOfALaterVersion", rule("domains: [a.example], methods: [GET]"),
+         {"P004 3:53 key `methods` is not supported by this version yet"}},
+        {"LaterKeysAtTheTop", "version: 1\nlists: {}\ntests: []\n",
+         {"P004 2:1 key `lists` is not supported by this version yet",
+          "P004 3:1 key `tests` is not supported by this version yet"}},
+        {"LaterKeysOfAClient", "version: 1\nclients:\n  ci: { credentials: [ci-bot] }\n",
+         {"P004 3:9 key `credentials` is not supported by this version yet"}},
+        {"WrongLevel", "version: 1\ndomains: [a.example]\n", {"P003 2:1 unknown key `domains`"}},
+        {"DuplicateKey", "version: 1\nversion: 1\n", {"P012 2:1 duplicate key `version`"}},
+        {"DuplicateKeyOfARule", rule("domains: [a.example], domains: [b.example]"), {"P012 3:53 duplicate key `domains`"}},
+        {"DuplicateClient", "version: 1\nclients:\n  a: { cells: [a] }\n  a: { cells: [b] }\nrules:\n  - { name: r, action: deny, clients: [a] }\n",
+         {"P012 4:3 duplicate key `a`"}},
+        {"VersionMissing", "default: deny\n", {"P006 1:1 `version` is missing"}},
+        {"VersionOther", "version: 2\n", {"P023 1:10 version 2 is not known"}},
+        {"VersionInWords", "version: one\n", {"P005 1:10 expected a number, found `one`"}},
+        {"VersionQuoted", "version: \"1\"\n", {"P005 1:11 expected a number, found `1`"}},
+        {"VersionNegative", "version: -1\n", {"P005 1:10 expected a number, found `-1`"}},
+        {"DefaultMisspelt", "version: 1\ndefault: alow\n", {"P017 2:10 unknown default `alow`"}},
+        {"DefaultInCapitals", "version: 1\ndefault: DENY\n", {"P017 2:10 unknown default `DENY`"}},
+        {"DefaultUnspecified", "version: 1\ndefault: unspecified\n", {"P017 2:10 unknown default `unspecified`"}},
+        {"DefaultNothing", "version: 1\ndefault:\n", {"P005 2:1 `default` has no value"}},
+        {"NotAMapping", "- version\n", {"P005 1:1 expected a mapping with keys such as version, default, clients, found a list"}},
+        {"AScalar", "deny\n", {"P005 1:1 expected a mapping with keys such as version, default, clients, found `deny`"}},
+        {"RulesAMapping", "version: 1\nrules: { name: r }\n", {"P005 2:8 expected a list, found a mapping"}},
+        {"RuleAWord", "version: 1\nrules: [r]\n", {"P005 2:9 expected a mapping with keys such as name, action, clients, found `r`"}},
+        {"RuleEmpty", "version: 1\nrules: [{}]\n", {"P006 2:9 an empty rule"}},
+        {"RuleNothing", "version: 1\nrules:\n  -\n", {"P005 4:1 an empty entry"}},
+        {"DomainsAWord", rule("domains: a.example"), {"P005 3:40 expected a list, found `a.example`"}},
+        {"DomainsNested", rule("domains: [[a.example]]"), {"P005 3:41 expected a single value, found a list"}},
+        {"BooleanYes", rule("domains: [a.example], allow_metadata: yes"), {"P005 3:69 expected true or false, found `yes`"}},
+        {"NameMissing", "version: 1\nrules:\n  - { action: deny, domains: [a.example] }\n", {"P006 3:5 a rule without `name`"}},
+        {"ActionMissing", "version: 1\nrules:\n  - { name: r, domains: [a.example] }\n", {"P006 3:13 a rule without `action`"}},
+        {"NameTwice", "version: 1\nrules:\n  - { name: r, action: deny, domains: [a.example] }\n  - { name: r, action: deny, domains: [b.example] }\n",
+         {"P013 4:13 two rules are named `r`"}},
+        {"NameWithBlank", "version: 1\nrules:\n  - { name: my rule, action: deny, domains: [a.example] }\n",
+         {"P025 3:13 `my rule` is no name for a rule"}},
+        {"ClientUnknown", rule("clients: [agent], domains: [a.example]"), {"P016 3:41 unknown client `agent`"}},
+        {"ClientOfNobody", "version: 1\nclients:\n  a: {}\nrules:\n  - { name: r, action: deny, clients: [a] }\n",
+         {"P019 3:3 client `a` can never be anyone"}},
+        {"ClientUnused", "version: 1\nclients:\n  a: { cells: [a] }\n", {"P040 3:3 no rule names the client `a`"}},
+        {"CellName", "version: 1\nclients:\n  a: { cells: [\"a b\"] }\nrules:\n  - { name: r, action: deny, clients: [a] }\n",
+         {"P025 3:17 `a b` is no name of a cell"}},
+        // An empty list must not mean what leaving the key out means.
+        {"ClientsEmptyList", rule("clients: [], domains: [a.example]"), {"P019 3:40 an empty list"}},
+        {"DomainsEmptyList", rule("domains: [ ]"), {"P019 3:40 an empty list"}},
+        {"PortsEmptyList", rule("domains: [a.example], ports: []"), {"P019 3:60 an empty list"}},
+        {"ResolvesToEmptyList", rule("domains: [a.example], resolves_to: []"), {"P019 3:66 an empty list"}},
+        {"AllowAnything", rule("ports: [443]"), {"P019 3:13 an allow rule without `domains` or `addresses`"}},
+        {"AddressesWithoutPorts", rule("addresses: [192.88.100.1]"), {"P019 3:31 an allow rule with addresses needs `ports`"}},
+        {"ResolvesToWithoutDomains", rule("resolves_to: [10.0.0.1], ports: [1]"), {"P020 3:31 `resolves_to` without `domains`"}},
+        {"TunnelOnDeny", "version: 1\nrules:\n  - { name: r, action: deny, domains: [a.example], tunnel: any }\n",
+         {"P020 3:52 `tunnel` means nothing on a deny rule"}},
+        {"TunnelUnknown", rule("domains: [a.example], tunnel: all"), {"P017 3:61 unknown tunnel `all`"}},
+        {"SingleLabel", rule("domains: [supervisor]"), {"P018 3:41 the single label `supervisor` is never asked for outside"}},
+        {"SingleLabelWithANetwork", rule("domains: [supervisor], resolves_to: [10.0.0.0/8]"),
+         {"P018 3:41 the single label `supervisor` is never asked for outside"}},
+        {"MetadataWithoutTheKey", rule("addresses: [169.254.169.254], ports: [80]"),
+         {"P021 3:43 `169.254.169.254` can never be reached by this rule"}},
+        {"MetadataResolvesTo", rule("domains: [m.example], resolves_to: [169.254.169.254]"),
+         {"P021 3:67 `169.254.169.254` can never be reached by this rule"}},
+        {"MetadataKeyWithoutMetadata", rule("domains: [a.example], allow_metadata: true"), {"P021 3:53 this key can never take effect"}},
+        {"MetadataKeyAndAnotherAddress", rule("addresses: [192.88.100.1], ports: [80], allow_metadata: true"),
+         {"P021 3:71 this key can never take effect"}},
+        {"DomainTwice", rule("domains: [a.example, A.example.]"), {"P012 3:52 `A.example.` is listed twice"}},
+        {"WideBlock", rule("addresses: [0.0.0.0/0], ports: [443]"),
+         {"P041 3:43 `0.0.0.0/0` lifts the address guard for all it covers, private networks included"}},
+        {"UdpInACell",
+         "version: 1\nclients:\n  a: { cells: [\"a-*\"] }\nrules:\n  - { name: r, action: allow, clients: [a], domains: [a.example], ports: [53/udp] }\n",
+         {"P022 5:75 UDP cannot leave a cell, and `a` is reached in cells alone"}},
+        {"UdpAtAGate",
+         "version: 1\nclients:\n  a: { cells: [\"a-*\"], addresses: [10.0.0.0/8] }\nrules:\n  - { name: r, action: allow, clients: [a], domains: [a.example], ports: [53/udp] }\n",
+         {}},
+        {"AllAtOnce", "version: 1\ndefault: maybe\nclients: { a: { addresses: [10.0.0.1/8] } }\nrules:\n  - { name: r, action: allow, domains: [\"*.co.uk\"], ports: [0] }\n",
+         {"P017 2:10 unknown default `maybe`", "P009 3:29 `10.0.0.1/8` has host bits set",
+          "P014 5:42 `*.co.uk` covers every registrant below a public suffix", "P011 5:61 `0` is out of range"}},
+    }),
+    [](const auto& row) { return row.param.why; });
+
+TEST(Load, TooManyClientsAreNamedWithTheirNumber) {
+  std::string text = "version: 1\nclients:\n";
+  std::string rules = "rules:\n";
+  for (int i = 0; i < 65; ++i) {
+    const std::string name = "c" + std::to_string(i);
+    text += "  " + name + ": { cells: [" + name + "] }\n";
+    rules += "  - { name: r" + std::to_string(i) + ", action: deny, clients: [" + name + "] }\n";
+  }
+  const LoadOutcome outcome = load_policy(text + rules, "p");
+  EXPECT_THAT(found(outcome.diagnostics), ElementsAre("P024 67:3 65 clients; at most 64 are possible"));
+}
+
+TEST(Load, OnlyTheFirstThousandErrorsAreListedAndTheRestCounted) {
+  std::string text = "version: 1\n";
+  for (int i = 0; i < 1200; ++i) text += "unknown" + std::to_string(i) + ": 1\n";
+  const LoadOutcome outcome = load_policy(text, "p");
+  ASSERT_THAT(outcome.diagnostics, SizeIs(1001));
+  EXPECT_EQ(outcome.diagnostics.back().message, "200 more are not shown");
+  EXPECT_FALSE(outcome.ok());
+}
+
+TEST(Load, LargerThanTheLimitIsRefusedUnread) {
+  const std::string text(kMaxPolicyOctets + 1, '#');
+  EXPECT_THAT(codes_of(load_policy(text, "p").diagnostics), ElementsAre("P001"));
+}
+
+TEST(Load, TenThousandNamesWithOneBadEntryAreRefusedWhole) {  // CTL-04
+  std::string text = "version: 1\nrules:\n  - name: r\n    action: allow\n    domains:\n";
+  for (int i = 0; i < 10000; ++i) {
+    text += i == 7777 ? std::string("      - bad..example\n") : "      - host" + std::to_string(i) + ".example\n";
+  }
+  const LoadOutcome outcome = load_policy(text, "p");
+  EXPECT_FALSE(outcome.ok());
+  EXPECT_THAT(found(outcome.diagnostics), ElementsAre("P008 7783:13 `bad..example`: a label is empty"));
+}
+
+}  // namespace
+}  // namespace sallyport
