@@ -91,7 +91,9 @@ class Explainer {
   std::string why(const Step& step, const RuleTrace& row) const {
     const RuleModel& rule = model_.rules[row.rule];
     if (row.outcome == Outcome::kMatch) {
-      return step.verdict.rule == row.rule ? (rule.action == Action::kAllow ? "allows" : "denies") : "";
+      if (step.verdict.rule != row.rule) return "";
+      if (rule.action == Action::kAllow) return "allows";
+      return destination_.address && !rule.domains.empty() ? "denies: an address might be any name" : "denies";
     }
     if (row.outcome == Outcome::kMay) return still_open(rule, row);
     switch (row.mismatch) {

@@ -1,8 +1,8 @@
 // Snapshot, Reader and decide(): the one decision function (design rule 6).
 //
-// A policy compiles to an immutable, position-independent snapshot: bytes in a file or sealed memfd that every process maps.
-// decide() takes no lock and allocates nothing. Attributes are known, deferred or invisible; docs/matching.md has the truth
-// table, tests/engine/ a naive oracle.
+// A policy compiles to an immutable, position-independent snapshot: bytes in a file or sealed memfd that every process
+// maps. decide() takes no lock and allocates nothing. Attributes are known, deferred or invisible; docs/matching.md has
+// the truth table, tests/engine/ a naive oracle.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +33,7 @@ enum Attribute : std::uint32_t {
 
 struct Query {
   Layer layer = Layer::kNone;
-  std::uint16_t qtype = 0;           // DNS layer only
+  std::uint16_t qtype = 0;  // DNS layer only
   std::uint16_t proto = kProtoTcp;
   std::uint16_t port = 0;
   std::uint32_t known = 0;
@@ -43,17 +43,21 @@ struct Query {
   const Address* address = nullptr;  // read only if kKnowAddress
 };
 
-enum class Effect : std::uint16_t { kDeny = 0, kAllow = 1, kContinue = 2 };  // continue: a later layer will know; not an allow
+enum class Effect : std::uint16_t {
+  kDeny = 0,
+  kAllow = 1,
+  kContinue = 2
+};  // continue: a later layer will know; not an allow
 
 // The closed list of reasons; the text form is the word users see. Values never change (policy/abi.h repeats them).
 enum class Reason : std::uint16_t {
-  kNoRule = 0,            // the default decided
+  kNoRule = 0,  // the default decided
   kOk = 1,
-  kNameNotAllowed = 2,    // a deny rule matched by name
-  kPortDenied = 3,        // some allow rule matches all but the port
-  kIpLiteralDenied = 4,   // a destination without a name that no rule allows by address
-  kAddrForbidden = 5,     // the guard
-  kGuardMetadata = 6,     // the guard, cloud metadata
+  kNameNotAllowed = 2,   // a deny rule matched by name
+  kPortDenied = 3,       // some allow rule matches all but the port
+  kIpLiteralDenied = 4,  // a destination without a name that no rule allows by address
+  kAddrForbidden = 5,    // the guard
+  kGuardMetadata = 6,    // the guard, cloud metadata
   kAnswerForbiddenAddr = 7,
   kQtypeDenied = 8,
   kNameMalformed = 9,
@@ -72,7 +76,7 @@ enum class Reason : std::uint16_t {
   kLoopDetected = 22,
   kAuthRequired = 23,
   kAuthMismatch = 24,
-  kDstNotBound = 25,      // an address that our resolver did not give this client, or no longer
+  kDstNotBound = 25,  // an address that our resolver did not give this client, or no longer
   kHelloTooLarge = 26,
   kTlsMalformed = 27,
   kEchDenied = 28,
@@ -82,15 +86,15 @@ enum class Reason : std::uint16_t {
   kRulesetTampered = 32,
   kUnparsed = 33,
   kAuditDropped = 34,
-  kAddressDenied = 35,    // a deny rule matched by address
-  kUpstreamFailed = 36,   // allowed, and the outside did not answer
+  kAddressDenied = 35,   // a deny rule matched by address
+  kUpstreamFailed = 36,  // allowed, and the outside did not answer
   kLast = kUpstreamFailed,
 };
 
 std::string_view to_string(Reason reason) noexcept;  // "no_rule", ...
 
 enum VerdictFlag : std::uint32_t {
-  kFlagTunnelAny = 1u << 0,   // the deciding (or may-match) allow rule says `tunnel: any`
+  kFlagTunnelAny = 1u << 0,  // the deciding (or may-match) allow rule says `tunnel: any`
 };
 
 inline constexpr std::uint32_t kNoRuleIndex = 0xffffffffu;  // the default decided
@@ -119,16 +123,16 @@ class Snapshot {
  public:
   // Checks magic, version, checksum and every offset before anything is used. Borrowed bytes must outlive it.
   static Result<std::shared_ptr<const Snapshot>> open(std::span<const std::byte> bytes);
-  // A sealed memfd (F_SEAL_WRITE, F_SEAL_SHRINK) is mapped read-only; any other file is read into own memory, since it could
-  // still change. The descriptor may be closed afterwards.
+  // A sealed memfd (F_SEAL_WRITE, F_SEAL_SHRINK) is mapped read-only; any other file is read into own memory, since it
+  // could still change. The descriptor may be closed afterwards.
   static Result<std::shared_ptr<const Snapshot>> map(int fd);
   ~Snapshot();
 
   std::uint64_t generation() const noexcept;
   std::string_view source() const noexcept;
   std::size_t rules() const noexcept;
-  std::string_view rule_name(std::uint32_t rule) const noexcept;      // "" for kNoRuleIndex
-  SourcePosition rule_where(std::uint32_t rule) const noexcept;       // of the default for kNoRuleIndex
+  std::string_view rule_name(std::uint32_t rule) const noexcept;  // "" for kNoRuleIndex
+  SourcePosition rule_where(std::uint32_t rule) const noexcept;   // of the default for kNoRuleIndex
   Action rule_action(std::uint32_t rule) const noexcept;
   Action default_action() const noexcept;
 
@@ -137,8 +141,8 @@ class Snapshot {
   std::uint64_t groups_of_address(const Address& address) const noexcept;
   std::string_view group_name(unsigned bit) const noexcept;
 
-  // For a name that allow rules give fixed host addresses by resolves_to (/32 and /128 only). Returns how many there are and
-  // writes at most out.size(); nothing else is written. Permits nothing: decide() is asked all the same.
+  // For a name that allow rules give fixed host addresses by resolves_to (/32 and /128 only). Returns how many there
+  // are and writes at most out.size(); nothing else is written. Permits nothing: decide() is asked all the same.
   std::size_t host_addresses(const DomainName& name, std::uint64_t groups, std::span<Address> out) const noexcept;
 
  private:
@@ -166,8 +170,8 @@ class Reader {
   std::shared_ptr<const Snapshot> snapshot_;
 };
 
-// Compiles to snapshot bytes; the same model and generation give the same bytes. generation is stamped into every verdict.
-// Error::offset is the index of the rule or client at fault.
+// Compiles to snapshot bytes; the same model and generation give the same bytes. generation is stamped into every
+// verdict. Error::offset is the index of the rule or client at fault.
 Result<std::vector<std::byte>> compile(const PolicyModel& model, std::uint64_t generation);
 
 }  // namespace sallyport

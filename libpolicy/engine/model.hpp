@@ -33,18 +33,18 @@ struct ClientModel {
 struct RuleModel {
   std::string name;
   Action action = Action::kDeny;
-  std::vector<std::string> clients;    // names of ClientModel; empty: all
+  std::vector<std::string> clients;  // names of ClientModel; empty: all
   std::vector<Pattern> domains;
-  std::vector<Prefix> addresses;       // literal destinations (allow), any final address (deny); an alternative to domains
-  std::vector<PortRange> ports;        // empty: every port (the language fills in 80 and 443 for allow rules with names)
-  std::vector<Prefix> resolves_to;     // the name AND one of these; lifts the guard for these
-  bool tunnel_any = false;             // `tunnel: any`: the flow's bytes need not be TLS or HTTP for that name
-  bool allow_metadata = false;         // lifts the metadata guard together with resolves_to or addresses
+  std::vector<Prefix> addresses;    // literal destinations (allow), any final address (deny); an alternative to domains
+  std::vector<PortRange> ports;     // empty: every port (the language fills in 80 and 443 for allow rules with names)
+  std::vector<Prefix> resolves_to;  // the name AND one of these; lifts the guard for these
+  bool tunnel_any = false;          // `tunnel: any`: the flow's bytes need not be TLS or HTTP for that name
+  bool allow_metadata = false;      // lifts the metadata guard together with resolves_to or addresses
   SourcePosition where;
 };
 
 struct PolicyModel {
-  std::string source;                  // file name for `where`; "command line" for --allow alone
+  std::string source;  // file name for `where`; "command line" for --allow alone
   Action default_action = Action::kDeny;
   SourcePosition default_where;
   std::vector<ClientModel> clients;    // at most 64

@@ -228,7 +228,8 @@ void Decoder::list(const YamlNode& node, Message& message, const FieldDescriptor
     if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
       this->message(node.children[i], *message.GetReflection()->AddMessage(&message, &field), where, at);
     } else if (entry.kind != YamlNode::Kind::kScalar) {
-      wrong_type(entry, at, "a single value");
+      wrong_type(entry, at, "a single value",
+                 entry.kind == YamlNode::Kind::kMap ? "a `:` at the end of a word makes a mapping: put it in quotes" : "");
       continue;
     } else {
       message.GetReflection()->AddString(&message, &field, entry.scalar);

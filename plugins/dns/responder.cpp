@@ -223,7 +223,6 @@ Responder::Reply Responder::overloaded(const Pending& pending, Buffer buffer) {
 bool Responder::any_permitted(const Pending& pending, std::span<const policy_addr> addresses, policy_verdict& refusal,
                               policy_addr& refused) {
   policy_query asked = query_of(pending);
-  asked.layer = POLICY_LAYER_DIAL;
   asked.known = POLICY_KNOW_NAME | POLICY_KNOW_ADDRESS;
   asked.deferred = POLICY_KNOW_PORT;
   bool first = true;

@@ -128,6 +128,7 @@ awaitable<void> HttpExchange::drop_rest() {
 
 awaitable<bool> HttpExchange::body(BodyKind kind, std::uint64_t length, bool up) {
   Input& input = up ? from_client_ : from_server_;
+  if (kind != BodyKind::kLength) length = 0;  // the length of a response to HEAD speaks of no body here
   wire::ChunkedReader chunked;
   while (kind == BodyKind::kChunked || length > 0) {
     if (input.empty()) {

@@ -43,7 +43,7 @@ class TaskScope {
   // The task starts on the loop's next turn. After cancel() it is dropped unstarted, and false comes back.
   bool spawn(awaitable<void> task);
 
-  // Ends every task; they are gone once the loop has run out of work. Nothing starts afterwards.
+  // Ends every task, in the loop's next turn; they are gone once it has run out of work. Nothing starts afterwards.
   void cancel();
 
   std::size_t size() const noexcept { return tasks_.size(); }

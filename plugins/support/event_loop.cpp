@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <future>
+#include <utility>
 
 namespace sallyport::net {
 
@@ -17,11 +18,15 @@ bool TaskScope::spawn(awaitable<void> task) {
 }
 
 void TaskScope::cancel() {
-  closed_ = true;
-  for (auto task = tasks_.begin(); task != tasks_.end();) {
-    const auto current = task++;  // an emit may end the task, and with it the entry
-    current->emit(asio::cancellation_type::terminal);
-  }
+  if (std::exchange(closed_, true)) return;
+  // In a later turn: a task that was spawned from outside the loop has started by then. Asio 1.24 lets the exception of a task
+  // that is cancelled before its first step out of run().
+  asio::post(context_, [this] {
+    for (auto task = tasks_.begin(); task != tasks_.end();) {
+      const auto current = task++;  // an emit may end the task, and with it the entry
+      current->emit(asio::cancellation_type::terminal);
+    }
+  });
 }
 
 EventLoop::EventLoop() : context_(1), tasks_(context_) {}
@@ -41,9 +46,10 @@ policy::Status EventLoop::start(const policy::Host& host, std::function<void(pol
   std::future<bool> has_reader = opened.get_future();
   thread_ = std::thread([this, host, start = std::move(on_start), opened = std::move(opened)]() mutable {
     policy::Reader reader(host);
-    opened.set_value(reader.raw() != nullptr);
-    if (!reader.raw()) return;
-    if (start) start(reader);
+    const bool usable = reader.raw() != nullptr;
+    if (usable && start) start(reader);
+    opened.set_value(usable);
+    if (!usable) return;
     context_.run();
   });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);

@@ -108,6 +108,7 @@ Outcome run(const Launch& wanted) {
     ::dup2(input[0], 0);
     ::dup2(output[1], 1);
     ::dup2(output[1], 2);
+    if (wanted.before_drop) wanted.before_drop();
     become(wanted.who);
     if (!wanted.directory.empty() && ::chdir(wanted.directory.c_str()) != 0) ::_exit(98);
     std::vector<std::string> arguments = {cell_run_path(), "--report", report, "--home", wanted.home};

@@ -47,6 +47,7 @@ struct Launch {
   std::vector<std::string> environment;   // added to PATH and HOME
   std::string home = "/nonexistent";
   std::string input;                      // standard input
+  std::function<void()> before_drop;      // in the child, before the uid change
   std::function<void()> before_exec;      // in the child, after the uid change
 };
 

@@ -2,8 +2,11 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cell_lab.hpp"
@@ -208,6 +211,71 @@ TEST_P(CellFiles, PrivateDirectoriesAreBoundBackWhereNeeded) {
   wanted.command = shell("echo real > file; ls -A " + tmp.path());
   EXPECT_EQ(run(wanted).output, "work\n");
   EXPECT_EQ(tmp.read("work/file"), "real\n");
+}
+
+// An overlay on an overlay on an overlay is one too many for the kernel: below such a root no file can be overlaid.
+void enter_a_root_that_cant_be_overlaid() {
+  const auto must = [](bool done) {
+    if (!done) ::_exit(95);
+  };
+  must(::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
+  must(::mount("tmpfs", "/mnt", "tmpfs", 0, nullptr) == 0);
+  std::string lower = "/";
+  for (const std::string level : {"/mnt/1", "/mnt/2"}) {
+    for (const char* part : {"", "/u", "/w", "/m"}) must(::mkdir((level + part).c_str(), 0755) == 0);
+    const std::string options = "lowerdir=" + lower + ",upperdir=" + level + "/u,workdir=" + level + "/w";
+    lower = level + "/m";
+    must(::mount("overlay", lower.c_str(), "overlay", 0, options.c_str()) == 0);
+  }
+  for (const std::string kernel : {"/proc", "/sys", "/dev", "/var/tmp"})
+    must(::mount(kernel.c_str(), (lower + kernel).c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0);
+  must(::chdir(lower.c_str()) == 0 && ::syscall(SYS_pivot_root, ".", ".") == 0 && ::umount2(".", MNT_DETACH) == 0 && ::chdir("/") == 0);
+}
+
+TEST_P(CellFiles, WithoutOverlaysFilesAreReadOnlyAndUnixSocketsRefused) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to make a root file system that can't be overlaid";
+  // The scratch directory lies below /var/tmp, which the cell has of its own, so the working directory is bound back: real.
+  const int host = listen_at(scratch_ / "home/project/docker.sock", SOCK_STREAM);
+  Launch wanted = as_usual(shell(R"(
+echo real > file; echo x > /etc/x; echo x > /usr/x; echo x > /tmp/x && cat /etc/resolv.conf && tail -1 /etc/nsswitch.conf
+/usr/bin/python3 - <<'EOF'
+import socket
+def attempt(name, *arguments):
+  try: name(*arguments); print('made')
+  except OSError as e: print(e.strerror)
+attempt(socket.socket, socket.AF_UNIX, socket.SOCK_STREAM); attempt(socket.socketpair, socket.AF_UNIX, socket.SOCK_DGRAM)
+attempt(socket.socketpair, socket.AF_UNIX, socket.SOCK_STREAM); attempt(socket.socket, socket.AF_INET)
+EOF
+)"));
+  wanted.home = "/nonexistent";
+  wanted.before_drop = enter_a_root_that_cant_be_overlaid;
+  const Outcome outcome = run(wanted);
+  ::close(host);
+  EXPECT_EQ(scratch_.read("home/project/file"), "real\n") << outcome.all();
+  EXPECT_THAT(outcome.output, HasSubstr("/etc/x: Read-only file system")) << outcome.all();
+  EXPECT_THAT(outcome.output, HasSubstr("/usr/x: Read-only file system"));
+  EXPECT_THAT(outcome.output, HasSubstr("nameserver 198.18.0.1\nhosts: files dns\n"));
+  EXPECT_THAT(outcome.output, HasSubstr("Address family not supported by protocol\nAddress family not supported by protocol\nmade\nmade\n"));
+  EXPECT_TRUE(outcome.reported("note no overlay file system to be had")) << outcome.all();
+  EXPECT_TRUE(outcome.reported("note /usr could not be overlaid: read-only"));
+}
+
+TEST_P(CellFiles, AGitDirectoryElsewhereIsSaid) {
+  scratch_.write("home/project/.git/HEAD", "ref: refs/heads/main\n");
+  scratch_.make_directory("home/project/sub");
+  Launch wanted = as_usual({"true"});
+  EXPECT_FALSE(run(wanted).reported("note the git directory"));
+  wanted.directory = work_ + "/sub";
+  EXPECT_TRUE(run(wanted).reported("note the git directory of " + work_ + "/sub lies outside"));
+}
+
+TEST_P(CellFiles, AGitDirectoryBehindALinkIsProtected) {
+  scratch_.write("home/project/repository/HEAD", "ref: refs/heads/main\n");
+  scratch_.write("home/project/repository/config", "[core]\n");
+  ASSERT_EQ(::symlink("repository", (work_ + "/.git").c_str()), 0);
+  run(as_usual(shell("echo evil > .git/config; mv repository other; echo x > .git/index")));
+  EXPECT_EQ(scratch_.read("home/project/repository/config"), "[core]\n");
+  EXPECT_EQ(scratch_.read("home/project/repository/index"), "x\n");
 }
 
 TEST_P(CellFiles, OwnEtcAndDevices) {

@@ -136,6 +136,28 @@ TEST_P(CellProcess, AnInetSocketAsStandardFileIsCopied) {
   ::close(relay[0]);
 }
 
+TEST_P(CellProcess, StandardFilesThatLeadOutAreRefusedOrCopied) {
+  Launch wanted = as_usual(shell("stat -Lc %F /dev/stdin"));
+  wanted.before_exec = [] { ::dup2(::open("/", O_RDONLY | O_DIRECTORY), 0); };
+  const Outcome directory = run(wanted);
+  EXPECT_EQ(directory.code, 125);
+  EXPECT_TRUE(directory.reported("error descriptor 0 is a directory")) << directory.all();
+
+  wanted.before_exec = [] { ::dup2(::socket(AF_UNIX, SOCK_STREAM, 0), 0); };  // could be connected to the host's abstract names
+  EXPECT_EQ(run(wanted).output, "fifo\n");
+  wanted.before_exec = [] {
+    std::array<int, 2> pair;
+    if (::socketpair(AF_UNIX, SOCK_STREAM, 0, pair.data()) == 0) ::dup2(pair[0], 0);
+  };
+  EXPECT_EQ(run(wanted).output, "socket\n");
+}
+
+TEST_P(CellProcess, TheCallersFileModeMaskIsKept) {
+  Launch wanted = as_usual(shell("umask; touch file; stat -c %a file"));
+  wanted.before_exec = [] { ::umask(027); };
+  EXPECT_EQ(run(wanted).output, "0027\n640\n");
+}
+
 TEST_P(CellProcess, ForeignFamiliesAndCallsAreRefused) {  // CEL-06
   const Outcome outcome = run(as_usual(python(R"(
 import ctypes, errno, os, socket
@@ -191,7 +213,7 @@ def call(name, number, *arguments):
 target = )" + std::to_string(bystander.pid()) + R"(
 call('kill', 62, target, 9); call('pidfd_open', 434, target, 0); call('ptrace', 101, 16, target, 0, 0)
 part = (ctypes.c_void_p * 2)(ctypes.addressof(ctypes.c_int(0)), 4)
-call('process_vm_writev', 311, target, part, 1, part, 1, 0)
+call('process_vm_writev', 311, target, part, ctypes.c_long(1), part, ctypes.c_long(1), ctypes.c_long(0))
 print('proc', os.path.exists('/proc/%d' % target), sorted(p for p in os.listdir('/proc') if p.isdigit()))
 # the cell's first process is ours to see and no more
 call('attach-init', 101, 16, 1, 0, 0); call('kill-init', 62, 1, 9)

@@ -115,6 +115,7 @@ INSTANTIATE_TEST_SUITE_P(Cells, Glob,
                              {"Head", "*-build", "my-build", true},
                              {"Middle", "a*b*c", "axxbyyc", true},
                              {"MiddleBacktracks", "a*bc", "abbbc", true},
+                             {"TailOverlaps", "*aab", "aaab", true},
                              {"MiddleMissing", "a*b*c", "axxc", false},
                              {"Everything", "*", "anything", true},
                              {"EverythingEmpty", "*", "", true},
@@ -371,11 +372,65 @@ INSTANTIATE_TEST_SUITE_P(
          [](Header& h,
             std::byte*
                 b) { used_bucket(h, b)->name[0] = static_cast<std::uint32_t>(h.sections[format::kNames].count - 1); }},
+        {"LastNameLongerThanItsSection", "an indexed name out of bounds",
+         [](Header& h, std::byte* b) {
+           auto* names = elements<unsigned char>(h, b, format::kNames);
+           std::size_t last = 1;
+           while (last + 1 + names[last] < h.sections[format::kNames].count) last += 1u + names[last];
+           ++names[last];
+         }},
+        {"PrimaryBucketLeadsToAPrimaryOne", "a bucket chain that leads back or out",
+         [](Header& h, std::byte* b) { elements<format::Bucket>(h, b, format::kBuckets)[0].next = 1; }},
         {"BucketNext", "a bucket chain that leads back or out", [](Header& h, std::byte* b) { used_bucket(h, b)->next = 1u << 20; }},
         {"BucketNextLeadsBack", "a bucket chain that leads back or out",
          [](Header& h, std::byte* b) { elements<format::Bucket>(h, b, format::kBuckets)[1].next = 1; }},
     }),
     [](const auto& row) { return row.param.why; });
+
+// Chains of overflow buckets, which only a policy of many names has.
+class Chains : public testing::Test {
+ protected:
+  Chains() {
+    PolicyModel policy;
+    policy.rules.resize(1);
+    for (int i = 0; i < 2000; ++i) policy.rules[0].domains.push_back(pattern("n" + std::to_string(i) + ".test"));
+    bytes_ = *compile(policy, 1);
+    header_ = reinterpret_cast<Header*>(bytes_.data());
+    buckets_ = elements<format::Bucket>(*header_, bytes_.data(), format::kBuckets);
+    first_overflow_ = static_cast<std::uint32_t>(header_->primary_buckets);
+  }
+
+  const char* refusal() {
+    format::seal(bytes_);
+    const auto opened = Snapshot::open(bytes_);
+    return opened.ok() ? "none" : opened.error().message;
+  }
+
+  std::vector<std::byte> bytes_;
+  Header* header_;
+  format::Bucket* buckets_;
+  std::uint32_t first_overflow_;
+};
+
+TEST_F(Chains, AsCompiled) {
+  ASSERT_GT(header_->sections[format::kBuckets].count, header_->primary_buckets + 5);
+  EXPECT_STREQ(refusal(), "none");
+}
+
+TEST_F(Chains, ThatCircle) {
+  buckets_[first_overflow_ + 1].next = first_overflow_ + 1;
+  EXPECT_STREQ(refusal(), "a bucket chain that leads back or out");
+}
+
+TEST_F(Chains, UpToFourOverflowBuckets) {
+  for (std::uint32_t i = first_overflow_; i < header_->sections[format::kBuckets].count; ++i) buckets_[i].next = 0;
+  for (std::uint32_t i = 0; i < first_overflow_; ++i) buckets_[i].next = 0;
+  buckets_[0].next = first_overflow_;
+  for (std::uint32_t i = 0; i < 3; ++i) buckets_[first_overflow_ + i].next = first_overflow_ + i + 1;
+  EXPECT_STREQ(refusal(), "none");
+  buckets_[first_overflow_ + 3].next = first_overflow_ + 4;
+  EXPECT_STREQ(refusal(), "a bucket chain too long");
+}
 
 // -- files
 

@@ -19,6 +19,8 @@ FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6, None: 0}
 
 
 def word(error):
+    if isinstance(error, socket.gaierror):
+        return "gaierror"
     return errno.errorcode.get(error.errno, str(error.errno)) if isinstance(error, OSError) and error.errno else type(error).__name__
 
 

@@ -113,7 +113,7 @@ def test_case_is_echoed_to_the_client_and_hidden_from_upstream(lab, witness):
     with witness.expect_only("api.example.test") as seen:
         (answer,), _ = ask(lab, query("API.ExAmPlE.TeSt"))
     assert answer.rcode == NOERROR and len(answer.answers) == 1
-    assert answer.question[:18] == b"\x03API\x07ExAmPlE\x04TeSt"[:18]
+    assert answer.question.startswith(b"\x03API\x07ExAmPlE\x04TeSt\0")
     assert all(b"ExAmPlE" not in q.raw for q in seen.asked)
 
 
@@ -298,16 +298,16 @@ def test_wrong_replies_from_upstream(lab, witness, name):
         results, run = lab.probe([{"do": "tcp", "to": [f"{name}.scripted.test", 80], "family": 4, "read": 4, "timeout": 6,
                                    "send": f"GET /whoami HTTP/1.0\r\nHost: {name}.scripted.test\r\n\r\n".encode().hex()}], policy=P0)
     if name in ("wrongid", "wrongname", "wrongtype", "notreply"):  # the right reply follows 100 ms later
-        assert bytes.fromhex(results[0]["data"]) == b"HTTP", (results, run)
+        assert bytes.fromhex(results[0]["data"]).startswith(b"HTTP"), (results, run)
     else:
         assert results[0].get("error") == "gaierror", (results, run)
 
 
 def test_extra_records_are_dropped(lab, witness):
     """DNS-29: an A for pkg.test and NS records beside the answer change nothing."""
-    with witness.expect_only("extra.scripted.test", "pkg.test", ports=[(world.PKG4, 80), (world.GOOD4, 80)]):
+    with witness.expect_only("extra.scripted.test", "pkg.test", ports=[(world.PKG4, 80), (world.PKG6, 80), (world.GOOD4, 80)]):
         run = lab.run("sh", "-c", "curl -4 -sS http://extra.scripted.test/whoami; curl -4 -sS http://pkg.test/whoami", policy=P0)
-    assert f"addr={world.GOOD4}" in run.text and f"addr={world.PKG4}" in run.text, run
+    assert f"addr={world.GOOD4}" in run.text and "host=pkg.test" in run.text and world.EVIL4 not in run.text, run
 
 
 def test_silent_upstream(lab, witness):

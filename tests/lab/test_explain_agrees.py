@@ -84,7 +84,7 @@ def step(host, port):
     elif port == 80:
         data = f"GET /whoami HTTP/1.0\r\nHost: {name}\r\n\r\n".encode()
     else:
-        data = b"ping"
+        data = b"ping\r\n"
     return {"do": "tcp", "to": [host, port], "send": data.hex(), "read": 4, "timeout": 5}
 
 

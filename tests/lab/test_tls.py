@@ -292,9 +292,9 @@ def test_first_flight_is_checked_on_other_ports(lab, witness, port):
     good, bad = records(hello()), records(hello(b"evil.test"))
     http, evil_http = (f"GET / HTTP/1.1\r\nHost: {h}\r\n\r\n".encode() for h in (f"raw.example.test:{port}", "evil.test"))
     results, run = converse(lab, *({"to": ["raw.example.test", port], "send": d.hex(), "read": len(banner) + len(d), "timeout": 4}
-                                   for d in (good, b"plain protocol", http, bad, evil_http)))
+                                   for d in (good, b"plain protocol\r\n", http, bad, evil_http)))
     received = [bytes.fromhex(r.get("data", "")) for r in results]
-    assert received[:3] == [banner + good, banner + b"plain protocol", banner + http], (results, run)
+    assert received[:3] == [banner + good, banner + b"plain protocol\r\n", banner + http], (results, run)
     for data in received[3:]:
         assert bad not in data and evil_http not in data, (results, run)
     seen = [c.data for c in lab.servers.connections(port=port)]

@@ -71,7 +71,9 @@ INSTANTIATE_TEST_SUITE_P(
         {"TruncatedInAList", "version: 1\nrules:\n  - name: r\n    domains: [a.example, b.exa", "P002 4:31 not valid YAML: end of sequence flow not found", ""},
         {"TruncatedInAString", "version: 1\nrules:\n  - name: \"r", "P002 3:13 not valid YAML: illegal EOF in scalar", ""},
         {"V6AddressesInAList",
-         "version: 1\nrules:\n  - { name: r, action: deny, addresses: [2001:db8::/32, ::1, fe80::, \"::\"] }\n", "", ""},
+         "version: 1\nrules:\n  - { name: r, action: deny, addresses: [2001:db8::/32, ::1, fe80::1, \"::\"] }\n", "", ""},
+        {"V6AddressThatEndsInAColon", "version: 1\nrules:\n  - { name: r, action: deny, addresses: [fe80::] }\n",
+         "P005 3:42 expected a single value, found a mapping", "a `:` at the end of a word makes a mapping: put it in quotes"},
     }),
     [](const auto& row) { return row.param.why; });
 

@@ -51,6 +51,7 @@ struct AuditRecord {
   std::uint16_t layer = 0, verdict = 0, reason = 0, qtype = 0, port = 0;
   std::uint64_t client_id = 0;
   std::string name, address, detail;  // empty: not known
+  bool closed = false;                // the record at the end of a flow
 };
 
 class FakeHost {
@@ -204,7 +205,7 @@ class FakeHost {
   static const void* get(policy_host*, const char* id) {
     static constexpr policy_decision_v1 kDecision = {sizeof(policy_decision_v1), &open_thread, &close_thread, &decide_one,
                                                      &decide_many,               &rule_name,   &host_addresses};
-    static constexpr policy_audit_v1 kAudit = {sizeof(policy_audit_v1), &write_audit};
+    static constexpr policy_audit_v1 kAudit = {sizeof(policy_audit_v1), &write_decision, &write_closed};
     static constexpr std::int32_t kThreshold = POLICY_LOG_DEBUG;
     static constexpr policy_log_v1 kLog = {sizeof(policy_log_v1), &kThreshold, &write_log};
     static constexpr policy_sockets_v1 kSockets = {sizeof(policy_sockets_v1), &on_listener};
@@ -287,14 +288,21 @@ class FakeHost {
     return entry->second.size();
   }
 
-  static policy_code write_audit(policy_thread* thread, const policy_query* query, const policy_verdict* v, policy_str detail) {
+  static policy_code write_decision(policy_thread* thread, const policy_query* q, const policy_verdict* v, policy_str detail) {
+    return write_audit(thread, q, v, detail, false);
+  }
+  static policy_code write_closed(policy_thread* thread, const policy_query* q, const policy_verdict* v, policy_str detail) {
+    return write_audit(thread, q, v, detail, true);
+  }
+  static policy_code write_audit(policy_thread* thread, const policy_query* query, const policy_verdict* v, policy_str detail,
+                                 bool closed) {
     FakeHost& host = of(thread);
     const std::lock_guard lock(host.mutex_);
     EXPECT_LE(detail.len, 1024u) << "a longer detail is dropped by the real host";
     AuditRecord record{query->layer, v->verdict, v->reason, query->qtype, query->port, query->client_id,
                        (query->known & POLICY_KNOW_NAME) ? text(query->name) : std::string(),
                        (query->known & POLICY_KNOW_ADDRESS) && query->dest ? text(*query->dest) : std::string(),
-                       std::string(detail.ptr, detail.len)};
+                       std::string(detail.ptr, detail.len), closed};
     host.audit_.push_back(std::move(record));
     host.audited_.notify_all();
     return host.audit_full ? POLICY_EXHAUSTED : POLICY_OK;

@@ -24,6 +24,7 @@ namespace {
 using namespace cell;
 
 constexpr int kNamespaces = CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+constexpr int kContinueGraceMs = 50;     // a stop that is history has its kContinued right behind it
 constexpr int kLastOutputMs = 10'000;  // a reader that takes longer for what is left in a pipe does not hold the caller up
 
 // SIGCONT reached this process: counted, so that a stop that is over already is not repeated.
@@ -32,6 +33,11 @@ void count_continue(int) { continued = continued + 1; }
 
 // A process that is continued can't have stopped since.
 int taken_continues = 0;
+
+bool readable_within(int fd, int milliseconds) {
+  pollfd waiting{fd, POLLIN, 0};
+  return ::poll(&waiting, 1, milliseconds) > 0;
+}
 
 void close_if_open(int& fd) {
   if (fd >= 0) ::close(std::exchange(fd, -1));
@@ -72,11 +78,12 @@ CellResult<Cell> Cell::prepare(const CellOptions& options) {
   plan.files = *std::move(files);
   plan.workload = {.command = options.command,
                    .environment = options.environment,
-                   .working_directory = options.working_directory,
+                   .working_directory = plan.files.working_directory,
                    .ignored_signals = options.ignored_signals,
                    .full_map = privileged};
   plan.ula = options.ula;
   plan.own_user_namespace = !privileged;
+  plan.mounts_are_locked = !privileged || !is_initial_user_namespace();
   plan.uid = ::geteuid();
   plan.gid = ::getegid();
 
@@ -86,7 +93,7 @@ CellResult<Cell> Cell::prepare(const CellOptions& options) {
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) return failed("socketpair");
   cell.channel_ = pair[0];
   StdioCopies copies;
-  if (Failure failure = replace_network_sockets(copies)) {
+  if (Failure failure = replace_sockets(copies)) {
     ::close(pair[1]);
     return *failure;
   }
@@ -166,7 +173,8 @@ CellStatus Cell::poll() {
     switch (message->kind) {
       case MessageKind::kStopped:
         // A terminal stops this process and the command together: when both are continued, that stop is history.
-        if (continued == taken_continues) status_ = {.kind = CellStatus::Kind::kStopped, .signal = message->number(0)};
+        if (continued == taken_continues && !readable_within(channel_, kContinueGraceMs))
+          status_ = {.kind = CellStatus::Kind::kStopped, .signal = message->number(0)};
         taken_continues = continued;
         break;
       case MessageKind::kContinued:

@@ -108,7 +108,8 @@ class Cell {
   // Readable when poll() has news; stays readable after the end.
   int wait_fd() const noexcept { return channel_; }
 
-  // Never blocks, but for a moment after the end: output that is still in a copied pipe is written out first.
+  // Never blocks, but for a moment at a stop (is it over already?) and at the end (output still in a copied pipe is
+  // written out first).
   CellStatus poll();
 
   // Blocks until the command ends; stops and continues with it (a terminal's Ctrl-Z).

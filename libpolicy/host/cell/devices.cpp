@@ -13,6 +13,8 @@
 namespace sallyport::cell {
 namespace {
 
+// Read-only is about the inode (chmod by the host's uid 0 would change the host's); the device itself stays writable.
+constexpr std::uint64_t kDeviceAttributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
 constexpr unsigned kSticky = 01777;
 constexpr std::array<const char*, 6> kDevices = {"null", "zero", "full", "random", "urandom", "tty"};
 constexpr std::array<std::array<const char*, 2>, 6> kLinks = {{{"/proc/self/fd", "fd"},
@@ -48,7 +50,7 @@ Failure FileView::devices() {
     return failed("mount a private /dev", kKernelRemedy);
   for (const char* name : kDevices) {
     const std::string target = std::string("/new/dev/") + name;
-    if (make_mount_point(target, false) && bind_with(std::string("/old/dev/") + name, target, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC))
+    if (make_mount_point(target, false) && bind_with(std::string("/old/dev/") + name, target, kDeviceAttributes))
       continue;
     if (std::string_view(name) == "null") return failed("bind /dev/null");
     ::unlink(target.c_str());  // a container may lack the others
@@ -63,7 +65,7 @@ Failure FileView::devices() {
   if (!plan_.terminal.empty()) {
     // ttyname(3) looks for the terminal below /dev; its own name belongs to the host's devpts.
     if (!make_mount_point("/new/dev/console", false) ||
-        !bind_with(in_old(plan_.terminal), "/new/dev/console", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC))
+        !bind_with(in_old(plan_.terminal), "/new/dev/console", kDeviceAttributes))
       ::unlink("/new/dev/console");
   }
   return {};

@@ -87,6 +87,19 @@ void take_git_names(FilePlan& plan, const std::string& root) {
   plan.placeholders.push_back(config);
 }
 
+// Where git keeps what a commit writes, if that is thrown away while the files themselves are real.
+std::optional<std::string> git_note(const std::string& directory) {
+  struct stat status;
+  for (std::string above = directory;; above = parent_of(above)) {
+    if (::lstat(join(above, ".git").c_str(), &status) != 0) {
+      if (above == "/") return std::nullopt;
+      continue;
+    }
+    if (above == directory && S_ISDIR(status.st_mode)) return std::nullopt;
+    return "the git directory of " + directory + " lies outside of it: commits are thrown away (--write opens it)";
+  }
+}
+
 void sort_unique(std::vector<std::string>& paths) {
   std::sort(paths.begin(), paths.end());
   paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
@@ -118,6 +131,8 @@ CellResult<FilePlan> plan_files(const CellOptions& options) {
     if (!written) add_brought_back(plan, plan.working_directory);
   } else {
     real.push_back(plan.working_directory);
+    if (options.writable.empty())
+      if (std::optional<std::string> note = git_note(plan.working_directory)) plan.notes.push_back(*std::move(note));
   }
   sort_unique(real);
   for (std::string& path : real)  // one that lies in another is real already

@@ -61,8 +61,8 @@ bool is_within_private_directory(std::string_view path) {
   return std::any_of(kPrivate.begin(), kPrivate.end(), [&](std::string_view own) { return is_within(path, own); });
 }
 
-FileView::FileView(const FilePlan& plan, bool own_user_namespace, bool full_map)
-    : plan_(plan), own_user_namespace_(own_user_namespace), full_map_(full_map), notes_(plan.notes) {}
+FileView::FileView(const FilePlan& plan, bool mounts_are_locked, bool full_map)
+    : plan_(plan), mounts_are_locked_(mounts_are_locked), full_map_(full_map), notes_(plan.notes) {}
 
 Failure FileView::build() {
   host_mounts_ = MountTable::of_this_process();
@@ -118,7 +118,7 @@ void FileView::cover(const std::string& path) {
   }
   if (!make_mount_point(in_new(path), true)) return;
   const bool mounts_beneath = host_mounts_.has_beneath(path);
-  if (mounts_beneath && own_user_namespace_) return cover_entries(path);
+  if (mounts_beneath && mounts_are_locked_) return cover_entries(path);
   if (!cover_by_overlay(path)) {
     // An unreadable directory shows nothing; one that can be entered but not overlaid is seen read-only.
     if (::access(in_old(path).c_str(), X_OK) != 0) return;
@@ -149,7 +149,7 @@ void FileView::cover_entries(const std::string& path) {
 }
 
 bool FileView::cover_by_overlay(const std::string& path) {
-  if (!mount_overlay(in_old(path), "/store/" + std::to_string(stores_++), in_new(path), own_user_namespace_)) {
+  if (!mount_overlay(in_old(path), "/store/" + std::to_string(stores_++), in_new(path), mounts_are_locked_)) {
     static_cast<void>(::chdir("/") == 0);
     return false;
   }
@@ -173,10 +173,19 @@ void FileView::cover_read_only(const std::string& path) {
 
 // Something of the host's below a private directory: the directory as an overlay, a single file read-only.
 void FileView::bring_back(const std::string& path) {
-  struct stat status;
-  if (::lstat(in_old(path).c_str(), &status) != 0) return;
-  if (S_ISREG(status.st_mode)) return cover_read_only(path);
-  if (S_ISDIR(status.st_mode)) cover(path);
+  for (const std::string& step : steps_below("/", path)) {
+    struct stat status;
+    if (::lstat(in_old(step).c_str(), &status) != 0) return;
+    if (S_ISLNK(status.st_mode)) {  // /run/current-system: where it leads is seen by its own name
+      std::array<char, PATH_MAX> target{};
+      if (::readlink(in_old(step).c_str(), target.data(), target.size() - 1) > 0 && make_directories(in_new(parent_of(step))))
+        static_cast<void>(::symlink(target.data(), in_new(step).c_str()) == 0);
+      return;
+    }
+    if (step != path) continue;
+    if (S_ISREG(status.st_mode)) cover_read_only(path);
+    if (S_ISDIR(status.st_mode)) cover(path);
+  }
 }
 
 Failure FileView::own_etc() {

@@ -42,8 +42,8 @@ CellResult<FilePlan> plan_files(const CellOptions& options);
 
 class FileView {
  public:
-  // own_user_namespace: the caller has no privilege on the host. full_map: uid 0 in the cell is uid 0 on the host.
-  FileView(const FilePlan& plan, bool own_user_namespace, bool full_map);
+  // mounts_are_locked: as they are in a user namespace below the host's. full_map: uid 0 in the cell is uid 0 on the host.
+  FileView(const FilePlan& plan, bool mounts_are_locked, bool full_map);
 
   Failure build();
 
@@ -74,7 +74,7 @@ class FileView {
   Failure kernel_views();
 
   const FilePlan& plan_;
-  const bool own_user_namespace_;
+  const bool mounts_are_locked_;
   const bool full_map_;
   MountTable host_mounts_;
   std::vector<std::string> pinned_;

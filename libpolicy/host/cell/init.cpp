@@ -192,13 +192,14 @@ void run_init(InitPlan plan, int channel) {
   if (signals < 0) give_up(channel, failed("signalfd"));
   if (plan.own_user_namespace)
     if (Failure failure = map_caller(plan.uid, plan.gid)) give_up(channel, *failure);
-  ::umask(0);
+  const mode_t callers_umask = ::umask(0);
   CellSockets sockets;
   if (Failure failure = build_network(plan.ula, sockets)) give_up(channel, *failure);
   // No port is special in here: the switch is the namespace's own, and read-only later. Without it, only high ports.
   write_kernel_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
-  FileView view(plan.files, plan.own_user_namespace, plan.workload.full_map);
+  FileView view(plan.files, plan.mounts_are_locked, plan.workload.full_map);
   if (Failure failure = view.build()) give_up(channel, *failure);
+  ::umask(callers_umask);
   HeldCommand held;
   plan.workload.refuse_unix_sockets = view.refuse_unix_sockets();
   if (Failure failure = hold_command(plan, channel, held)) give_up(channel, *failure);

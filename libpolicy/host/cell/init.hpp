@@ -10,7 +10,8 @@ struct InitPlan {
   FilePlan files;
   Workload workload;
   std::string ula;
-  bool own_user_namespace = false;
+  bool own_user_namespace = false;  // made by the clone: its maps are still to be written
+  bool mounts_are_locked = false;   // the host's mounts belong to a user namespace above ours
   unsigned uid = 0;
   unsigned gid = 0;
 };

@@ -22,7 +22,7 @@ bool add_mount_attributes(const std::string& target, std::uint64_t attributes);
 // bind() and add_mount_attributes(); on failure nothing stays mounted.
 bool bind_with(const std::string& source, const std::string& target, std::uint64_t attributes);
 
-// `store` becomes a directory of the writable layer. userxattr: in a user namespace of our own.
+// `store` becomes a directory of the writable layer. userxattr: in a user namespace below the host's.
 bool mount_overlay(const std::string& lower, const std::string& store, const std::string& target, bool userxattr);
 
 // new_root, a mount, becomes the root and the old one appears at put_old (below or equal to new_root).

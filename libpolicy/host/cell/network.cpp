@@ -29,7 +29,12 @@ constexpr unsigned kLoopbackIndex = 1;  // the first device of every network nam
 constexpr std::uint16_t kDnsPort = 53;
 constexpr int kBacklog = 4096;  // a full queue would be a hang; the kernel caps it at net.core.somaxconn
 
-constexpr std::string_view kNetworkRemedy = "the kernel refuses to set up loopback in a new network namespace";
+// A user namespace without its capabilities (AppArmor) shows here first.
+std::string network_remedy(int error) {
+  if (error == EPERM || error == EACCES) return user_namespace_remedy();
+  return "the kernel refuses to set up loopback in a new network namespace";
+}
+CellError network_failure(std::string_view what, int error) { return failed(what, error, network_remedy(error)); }
 
 // Messages of one rtnetlink send, each with a sequence number that says which step failed.
 class RouteBatch {
@@ -161,7 +166,7 @@ Failure build_network(const std::string& ula, CellSockets& sockets) {
   address6[15] = 1;
 
   const int netlink = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-  if (netlink < 0) return failed("rtnetlink socket", kNetworkRemedy);
+  if (netlink < 0) return network_failure("rtnetlink socket", errno);
   RouteBatch batch;
   put_link_up(batch);
   put_address(batch, AF_INET, address4);
@@ -173,11 +178,11 @@ Failure build_network(const std::string& ula, CellSockets& sockets) {
   const bool answered = converse(netlink, batch, errors);
   const int error = errno;
   ::close(netlink);
-  if (!answered) return failed("rtnetlink", error, kNetworkRemedy);
+  if (!answered) return network_failure("rtnetlink", error);
   bool ipv6 = true;
   for (std::uint32_t i = 0; i < errors.size(); ++i) {
     if (errors[i] == 0 || errors[i] == EEXIST) continue;
-    if (i < first_of_ipv6) return failed("set up lo", errors[i], kNetworkRemedy);
+    if (i < first_of_ipv6) return network_failure("set up lo", errors[i]);
     ipv6 = false;  // switched off on this host (module absent, ipv6.disable=1, disable_ipv6)
   }
 
@@ -202,7 +207,7 @@ Failure build_network(const std::string& ula, CellSockets& sockets) {
   for (const Wanted& wanted : kWanted) {
     if (wanted.family == AF_INET6 && !ipv6) continue;
     const Socket socket = listener(wanted.family, wanted.type, wanted.any_address, wanted.port);
-    if (socket.fd < 0) return failed(wanted.what, socket.error, kNetworkRemedy);
+    if (socket.fd < 0) return network_failure(wanted.what, socket.error);
     sockets.*wanted.member = socket.fd;
     if (wanted.member == &CellSockets::tcp4) tcp4_port = socket.port;
     if (wanted.member == &CellSockets::tcp6) tcp6_port = socket.port;

@@ -52,6 +52,8 @@ bool is_privileged() {
   return ::syscall(SYS_capget, &header, data.data()) == 0 && (data[0].effective & bit(CAP_SYS_ADMIN)) != 0;
 }
 
+bool is_initial_user_namespace() { return identity_map("/proc/self/uid_map") == "0 0 4294967295\n"; }
+
 std::string identity_map(const char* own_map_path) {
   std::istringstream lines(read_kernel_file(own_map_path).value_or(""));
   std::string map;

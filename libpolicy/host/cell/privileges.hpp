@@ -12,6 +12,8 @@ namespace sallyport::cell {
 // True if this process may make namespaces and mounts without a user namespace of its own: it has CAP_SYS_ADMIN and uid 0.
 bool is_privileged();
 
+bool is_initial_user_namespace();
+
 // The lines for uid_map (or gid_map) of a child that sees every id this process's user namespace has, as itself.
 std::string identity_map(const char* own_map_path);
 

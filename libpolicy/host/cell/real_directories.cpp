@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <memory>
 
 #include "host/cell/files.hpp"
@@ -70,7 +71,9 @@ void add_git_directory(const std::string& git, int depth, std::vector<std::strin
 }
 
 void add_git(const std::string& root, std::vector<std::string>& found) {
-  const std::string git = join(root, ".git");
+  std::string git = join(root, ".git");
+  std::array<char, PATH_MAX> target{};
+  if (::readlink(git.c_str(), target.data(), target.size() - 1) > 0 && target[0] != '/') git = join(root, target.data());
   if (is_directory(git)) {
     add_git_directory(git, 0, found);
   } else if (exists(git)) {

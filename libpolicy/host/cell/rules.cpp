@@ -192,6 +192,8 @@ class Transaction {
     nftnl_batch_end(end(), next_++);
     advance();
     const int netlink = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+    if (netlink < 0 && errno == EPROTONOSUPPORT)
+      return failed("nf_tables socket", "sallyport runs inside a cell already, or another sandbox refuses netfilter: it has to be started outside");
     if (netlink < 0) return failed("nf_tables socket", kRulesRemedy);
     Failure failure = converse(netlink);
     ::close(netlink);

@@ -9,16 +9,20 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <string>
 
 namespace sallyport::cell {
 namespace {
 
-bool is_foreign_socket(int fd) {
-  struct stat status;
-  if (::fstat(fd, &status) != 0 || !S_ISSOCK(status.st_mode)) return false;
+bool is_connected_unix_stream(int fd) {
   int domain = AF_UNSPEC;
-  socklen_t size = sizeof(domain);
-  return ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain != AF_UNIX;
+  int type = 0;
+  socklen_t size = sizeof(int);
+  sockaddr_storage peer;
+  socklen_t peer_size = sizeof(peer);
+  return ::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX &&
+         ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && (type == SOCK_STREAM || type == SOCK_SEQPACKET) &&
+         ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0;
 }
 
 bool write_all(int fd, const char* data, std::size_t size) {
@@ -51,9 +55,14 @@ bool write_all(int fd, const char* data, std::size_t size) {
 
 }  // namespace
 
-Failure replace_network_sockets(StdioCopies& copies) {
+Failure replace_sockets(StdioCopies& copies) {
   for (int fd = 0; fd <= 2; ++fd) {
-    if (!is_foreign_socket(fd)) continue;
+    struct stat status;
+    if (::fstat(fd, &status) != 0) return failed("look at descriptor " + std::to_string(fd));
+    if (S_ISDIR(status.st_mode) || (::fcntl(fd, F_GETFL) & O_PATH) != 0)
+      return CellError{"descriptor " + std::to_string(fd) + " is a directory, which leads out of the cell",
+                       "redirect it from a file, a pipe or /dev/null"};
+    if (!S_ISSOCK(status.st_mode) || is_connected_unix_stream(fd)) continue;
     std::array<int, 2> pipe;
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return failed("pipe");
     const bool input = fd == 0;

@@ -1,11 +1,13 @@
-// Standard files that are network sockets: the command gets a pipe, and a process outside of the cell copies.
+// Standard files that would lead out of the cell: for a socket the command gets a pipe, and a process outside copies.
 //
-// A socket carries its own network namespace along: sendto(2) on an inherited UDP socket, or connect(2) after a disconnect,
-// would be a way out. Unix sockets stay as they are: names they could send to are looked up in the cell's view.
+// A socket carries its network namespace along: sendto(2) on an inherited UDP socket, connect(2) after a disconnect, or the
+// host's abstract Unix names by way of an unconnected Unix socket. A connected Unix stream can't be led elsewhere, and stays.
+// A directory would lead to the host's whole tree (openat(2), fchdir(2)): it is refused.
 #pragma once
 
 #include <sys/types.h>
 
+#include <array>
 #include <vector>
 
 #include "host/cell/failure.hpp"
@@ -13,11 +15,11 @@
 namespace sallyport::cell {
 
 struct StdioCopies {
-  int files[3] = {0, 1, 2};    // what the command gets as 0, 1, 2; those that differ are the caller's to close
+  std::array<int, 3> files = {0, 1, 2};  // what the command gets as 0, 1, 2; those that differ are the caller's to close
   std::vector<pid_t> input;    // ends with the socket, or is killed at the end
   std::vector<pid_t> output;   // ends when the command's side is closed and everything is written
 };
 
-Failure replace_network_sockets(StdioCopies& copies);
+Failure replace_sockets(StdioCopies& copies);
 
 }  // namespace sallyport::cell

@@ -71,6 +71,7 @@ class Servers:
     def _make_site(self, www):
         with open(f"{www}/index.html", "w") as file:
             file.write("hello from the small internet\n")
+        os.makedirs(f"{www}/upload")
         with open(f"{www}/big", "wb") as file:
             file.truncate(BIG_SIZE)
         environment = {"PATH": os.environ["PATH"], "HOME": self._namespaces.state, "GIT_CONFIG_NOSYSTEM": "1",
@@ -138,6 +139,7 @@ http {{
     location = /whoami {{ return 200 "host=$http_host sni=$ssl_server_name addr=$server_addr port=$server_port proto=$server_protocol\\n"; }}
     location = /slow {{ alias {state}/www/big; limit_rate 1m; }}
     location = /upload {{ return 200 "got\\n"; client_max_body_size 0; }}
+    location /upload/ {{ dav_methods PUT; client_max_body_size 0; }}
     location /git/ {{
       client_max_body_size 0;
       fastcgi_pass unix:{state}/fcgi.sock;
@@ -229,12 +231,13 @@ http {{
                 pass
 
     def _wait(self):
-        """Until each real server accepts a connection."""
+        """Until each real server accepts a connection over both families."""
         deadline = time.monotonic() + 10
-        for port in (22, 80, 443):
+        for family, address, port in ((f, a, p) for f, a in ((socket.AF_INET, world.GOOD4), (socket.AF_INET6, world.GOOD6)) for p in (22, 80, 443)):
             while True:
-                with self._namespaces.inside(self._namespaces.net_fd), socket.socket() as client:
-                    if client.connect_ex(("127.0.0.1", port)) == 0:
+                with self._namespaces.inside(self._namespaces.host_fd), socket.socket(family) as client:
+                    client.settimeout(0.2)
+                    if client.connect_ex((address, port)) == 0:
                         break
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"no server on port {port}; see {self._namespaces.state}")

@@ -98,6 +98,7 @@ class Origin {
     fd_ = ::socket(at.data()->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     const int on = 1;
     ::setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (at.address().is_v6()) ::setsockopt(fd_, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof on);
     EXPECT_EQ(::bind(fd_, at.data(), static_cast<socklen_t>(at.size())), 0) << std::strerror(errno);
     EXPECT_EQ(::listen(fd_, 128), 0);
     thread_ = std::thread([this] { accept(); });
@@ -142,15 +143,19 @@ class Recorder {
       got += peer.receive_all();
       const std::lock_guard lock(mutex_);
       got_.push_back(got);
+      ended_.notify_all();
     };
   }
-  std::vector<std::string> got() const {
-    const std::lock_guard lock(mutex_);
+  // Once that many connections have ended.
+  std::vector<std::string> wait(std::size_t connections) {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(ended_.wait_for(lock, std::chrono::seconds(10), [&] { return got_.size() >= connections; })) << got_.size();
     return got_;
   }
 
  private:
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
+  std::condition_variable ended_;
   std::vector<std::string> got_;
 };
 

@@ -1,0 +1,276 @@
+// policyctl as its user sees it: what is printed, where, and the exit status.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "policyctl/command.hpp"
+
+namespace sallyport::policyctl {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::string_view kPolicy = R"(version: 1
+default: deny
+clients:
+  agents: { cells: ["agent-*"] }
+rules:
+  - name: ai-providers
+    action: allow
+    clients: [agents]
+    domains: [api.anthropic.com, api.openai.com, .example.org]
+    ports: [443]
+  - name: supervisor
+    action: allow
+    domains: [supervisor]
+    resolves_to: [172.20.0.5]
+    ports: [8080]
+  - name: by-address
+    action: allow
+    addresses: [192.88.100.0/24]
+    ports: [5432]
+  - name: no-uploads
+    action: deny
+    domains: [uploads.example.net]
+  - name: lab
+    action: allow
+    domains: [.example.net]
+    resolves_to: [10.1.0.0/16]
+)";
+
+struct Ran {
+  int status;
+  std::string out, err;
+};
+
+class Policyctl : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = std::filesystem::canonical(std::filesystem::temp_directory_path()).string() + "/policyctl_test.XXXXXX";
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+    policy_ = write("policy.yaml", kPolicy);
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  std::string write(const std::string& name, std::string_view content) {
+    const std::string path = directory_ + "/" + name;
+    std::ofstream(path) << content;
+    std::filesystem::permissions(path, std::filesystem::perms(0644));
+    return path;
+  }
+
+  static Ran run(const std::vector<std::string>& arguments) {
+    std::ostringstream out, err;
+    const int status = policyctl::run(arguments, {out, err});
+    return {status, out.str(), err.str()};
+  }
+
+  // What explain prints of TARGET, the directory left out.
+  std::string explained(std::vector<std::string> arguments, int status) {
+    arguments.insert(arguments.begin(), {"explain", "-p", policy_});
+    const Ran ran = run(arguments);
+    EXPECT_EQ(ran.status, status) << ran.out << ran.err;
+    std::string text = ran.out + ran.err;
+    for (std::size_t at = text.find(directory_ + "/"); at != std::string::npos; at = text.find(directory_ + "/")) {
+      text.erase(at, directory_.size() + 1);
+    }
+    return text;
+  }
+
+  std::string directory_, policy_;
+};
+
+TEST_F(Policyctl, CheckOfAValidPolicy) {
+  const Ran ran = run({"check", policy_});
+  EXPECT_EQ(ran.status, 0);
+  EXPECT_EQ(ran.out, policy_ + ": valid, 5 rules; everything else is denied\n");
+  EXPECT_EQ(ran.err, "");
+}
+
+TEST_F(Policyctl, CheckReportsEveryFile) {
+  const std::string bad = write("bad.yaml", "version: 1\nrulse: []\n");
+  const Ran ran = run({"check", bad, policy_, directory_ + "/none.yaml"});
+  EXPECT_EQ(ran.status, 3);
+  EXPECT_THAT(ran.err, HasSubstr("error[P003]: unknown key `rulse`"));
+  EXPECT_THAT(ran.err, HasSubstr("did you mean `rules`?"));
+  EXPECT_THAT(ran.err, HasSubstr(bad + ": 1 error\n"));
+  EXPECT_THAT(ran.err, HasSubstr("none.yaml` does not exist"));
+  EXPECT_THAT(ran.out, HasSubstr(policy_ + ": valid"));
+}
+
+TEST_F(Policyctl, CheckForPrograms) {
+  const std::string bad = write("bad.yaml", "version: 1\nrules:\n  - { name: r, action: allow, domains: [\"*.com\"] }\n");
+  const Ran json = run({"check", "-o", "json", bad, policy_});
+  EXPECT_EQ(json.status, 3);
+  const auto report = nlohmann::json::parse(json.out);
+  EXPECT_EQ(report["schema"], "sallyport.check/1");
+  EXPECT_EQ(report["files"][0]["valid"], false);
+  EXPECT_EQ(report["files"][0]["diagnostics"][0]["reason"], "pattern_too_broad");
+  EXPECT_EQ(report["files"][1]["valid"], true);
+  EXPECT_EQ(run({"check", "-o", "line", bad}).out,
+            bad + ":3:42: domains[0] \"*.com\" covers every registrant below a top-level name; name the organisation "
+                  "(*.example.com), or set allow_public_suffix: true [P014]\n");
+  EXPECT_THAT(run({"check", "--output=github", bad}).out, HasSubstr("::error file=" + bad + ",line=3,col=42,title=P014::"));
+}
+
+TEST_F(Policyctl, ExplainNamesEveryRuleAndTheNearestEntry) {
+  EXPECT_EQ(explained({"--client", "agents", "https://cdn.example.com/x"}, 1),
+            "DENY no_rule  dns A cdn.example.com  agents\n"
+            "  policy.yaml:6   ai-providers  no    name differs\n"
+            "  policy.yaml:11  supervisor    no    name differs\n"
+            "  policy.yaml:16  by-address    no    lists addresses only\n"
+            "  policy.yaml:20  no-uploads    no    name differs\n"
+            "  policy.yaml:23  lab           no    name differs\n"
+            "  policy.yaml:2   default       deny\n"
+            "allow:  sallyport run -p policy.yaml --allow cdn.example.com:443 -- ...\n");
+  EXPECT_THAT(explained({"--client", "agents", "api.opneai.com:443"}, 1), HasSubstr("name differs (nearest: api.openai.com)"));
+}
+
+TEST_F(Policyctl, ExplainOfWhatIsAllowed) {
+  EXPECT_EQ(explained({"--cell", "agent-7", "https://api.openai.com/v1"}, 0),
+            "ALLOW ok  tls api.openai.com:443  cell agent-7 (agents)\n"
+            "  policy.yaml:6  ai-providers  yes  allows\n"
+            "  4 later rules are not reached\n"
+            "note:   the address is checked when it is dialled: private, loopback and other guarded ones are refused\n");
+}
+
+TEST_F(Policyctl, ExplainOfAnotherClient) {
+  EXPECT_THAT(explained({"api.openai.com:443"}, 1), HasSubstr("policy.yaml:6   ai-providers  no    for agents only"));
+  EXPECT_THAT(explained({"--cell", "other", "api.openai.com:443"}, 1), HasSubstr("  cell other\n"));
+}
+
+TEST_F(Policyctl, ExplainOfAPort) {
+  EXPECT_THAT(explained({"--client", "agents", "api.openai.com:22"}, 1), HasSubstr("DENY port_denied  tcp api.openai.com:22  agents\n"));
+  EXPECT_THAT(explained({"--client", "agents", "--port", "22", "api.openai.com"}, 1), HasSubstr("port 22 is not 443/tcp"));
+  EXPECT_THAT(explained({"--client", "agents", "api.openai.com"}, 0), HasSubstr("note:   no port was given: 443 is supposed\n"));
+}
+
+TEST_F(Policyctl, ExplainOfAFixedAddress) {
+  EXPECT_EQ(explained({"supervisor:8080"}, 0),
+            "ALLOW ok  dial supervisor:8080 at 172.20.0.5\n"
+            "  policy.yaml:6   ai-providers  no   for agents only\n"
+            "  policy.yaml:11  supervisor    yes  allows\n"
+            "  3 later rules are not reached\n");
+}
+
+TEST_F(Policyctl, ExplainOfWhatDependsOnTheAddress) {
+  EXPECT_THAT(explained({"www.example.net:443"}, 0),
+              HasSubstr("note:   only if the name resolves to 10.1.0.0/16; try --resolved ADDRESS\n"));
+  EXPECT_THAT(explained({"--resolved", "10.1.2.3", "www.example.net:443"}, 0),
+              HasSubstr("ALLOW ok  dial www.example.net:443 at 10.1.2.3\n"));
+  EXPECT_THAT(explained({"--resolved", "8.8.8.8", "www.example.net:443"}, 1), HasSubstr("8.8.8.8 is not among 10.1.0.0/16"));
+}
+
+TEST_F(Policyctl, ExplainOfTheGuard) {
+  EXPECT_THAT(explained({"--client", "agents", "--resolved", "169.254.169.254", "api.openai.com:443"}, 1),
+              HasSubstr("DENY guard_metadata"));
+  EXPECT_THAT(explained({"--client", "agents", "--resolved", "10.0.0.1", "api.openai.com:443"}, 1),
+              HasSubstr("10.0.0.1 is private, which a rule must name by resolves_to"));
+}
+
+TEST_F(Policyctl, ExplainOfADenyRule) {
+  EXPECT_THAT(explained({"uploads.example.net:443"}, 1), HasSubstr("no-uploads    yes  denies\n"));
+}
+
+TEST_F(Policyctl, ExplainOfLiteralAddresses) {  // ADR-04
+  EXPECT_THAT(explained({"192.88.100.9:5432"}, 0), HasSubstr("ALLOW ok  tcp 192.88.100.9:5432\n"));
+  EXPECT_THAT(explained({"192.88.100.9:443"}, 1), HasSubstr("port 443 is not 5432/tcp"));
+  EXPECT_THAT(explained({"[2001:db8::1]:443"}, 1), HasSubstr("tcp [2001:db8::1]:443\n"));
+  EXPECT_THAT(explained({"8.8.8.8:443"}, 1), HasSubstr("no-uploads    yes  denies: an address might be any name\n"));
+  const Ran ran = run({"explain", "--allow", "api.example.com", "8.8.8.8:443"});
+  EXPECT_THAT(ran.out, HasSubstr("DENY ip_literal_denied  tcp 8.8.8.8:443\n"));
+}
+
+TEST_F(Policyctl, ExplainOfWhatIsNoName) {  // ADR-01, NAM-02
+  EXPECT_THAT(explained({"2130706433"}, 1), HasSubstr("DENY name_malformed  `2130706433`: "));
+  EXPECT_THAT(explained({"http://0x7f.1/"}, 1), HasSubstr("DENY name_malformed"));
+  EXPECT_THAT(explained({"a..b:443"}, 1), HasSubstr("DENY name_malformed  `a..b`: a label is empty"));
+  EXPECT_THAT(explained({"[fe80::1%25eth0]:443"}, 1), HasSubstr("DENY name_malformed"));
+  EXPECT_THAT(explained({"[v1.x]:443"}, 1), HasSubstr("DENY name_malformed"));
+}
+
+TEST_F(Policyctl, ExplainInJson) {
+  const auto json = nlohmann::json::parse(explained({"-o", "json", "--client", "agents", "https://api.openai.com/"}, 0));
+  EXPECT_EQ(json["schema"], "sallyport.explain/1");
+  EXPECT_EQ(json["verdict"], "allow");
+  EXPECT_EQ(json["address_open"], true);
+  EXPECT_EQ(json["steps"][0]["layer"], "dns");
+  EXPECT_EQ(json["steps"][0]["effect"], "continue");
+  EXPECT_EQ(json["steps"][1]["rule"], "ai-providers");
+  EXPECT_EQ(json["steps"][1]["rules"][0]["outcome"], "yes");
+}
+
+TEST_F(Policyctl, ExplainWithAllowAlone) {
+  const Ran yes = run({"explain", "--allow", "api.example.com:443,8443", "api.example.com:8443"});
+  EXPECT_EQ(yes.status, 0);
+  EXPECT_THAT(yes.out, HasSubstr("command line  --allow api.example.com:443,8443  yes  allows"));
+  const Ran no = run({"explain", "--allow", "api.example.com", "other.example.com"});
+  EXPECT_EQ(no.status, 1);
+  EXPECT_THAT(no.out, HasSubstr("allow:  sallyport run --allow other.example.com:443 -- ...\n"));
+  const Ran wrong = run({"explain", "--allow", "https://x.example", "x.example"});
+  EXPECT_EQ(wrong.status, 3);
+  EXPECT_THAT(wrong.err, HasSubstr("error[P007]: expected a domain, found a URL\n  --> --allow\n   | https://x.example\n"));
+}
+
+TEST_F(Policyctl, ExplainOfAnInvalidPolicy) {
+  const Ran ran = run({"explain", "-p", write("bad.yaml", "version: 7\n"), "x.example"});
+  EXPECT_EQ(ran.status, 3);
+  EXPECT_THAT(ran.err, HasSubstr("error[P023]"));
+  EXPECT_EQ(ran.out, "");
+}
+
+struct UsageCase {
+  const char* why;
+  std::vector<std::string> arguments;
+  const char* says;
+};
+class Usage : public testing::TestWithParam<UsageCase> {};
+TEST_P(Usage, IsTwoAndSaysWhatWasMeant) {
+  std::ostringstream out, err;
+  EXPECT_EQ(run(GetParam().arguments, {out, err}), 2);
+  EXPECT_THAT(err.str(), HasSubstr(GetParam().says));
+  EXPECT_EQ(out.str(), "");
+}
+INSTANTIATE_TEST_SUITE_P(
+    CommandLines, Usage,
+    testing::ValuesIn<UsageCase>({
+        {"Nothing", {}, "policyctl explain TARGET"},
+        {"Command", {"chekc", "x"}, "policyctl: unknown command `chekc`; did you mean `check`?"},
+        {"CommandFarOff", {"frobnicate"}, "policyctl: unknown command `frobnicate`; policyctl help lists them"},
+        {"Flag", {"explain", "--polcy", "x", "y"}, "policyctl: unknown option `--polcy`; did you mean `--policy`?"},
+        {"FlagFarOff", {"check", "--zzzzzz", "x"}, "see policyctl help check"},
+        {"Abbreviation", {"explain", "--pol", "x", "y"}, "unknown option `--pol`"},
+        {"NoFile", {"check"}, "usage: policyctl check [options] FILE..."},
+        {"TwoTargets", {"explain", "-p", "x", "a", "b"}, "usage: policyctl explain [options] TARGET"},
+        {"NoPolicy", {"explain", "a.example"}, "which policy? add -p FILE or --allow NAME"},
+        {"Format", {"check", "-o", "sarif", "x"}, "unknown output format `sarif`; write text, line, json or github"},
+        {"Port", {"explain", "--allow", "a.example", "--port", "x", "a.example"}, "`x` is no port"},
+        {"PortInTheTarget", {"explain", "--allow", "a.example", "a.example:99999"}, "`99999` is no port; write a.example:443"},
+        {"TwoPorts", {"explain", "--allow", "a.example", "--port", "22", "a.example:443"}, "two ports: 443 in the target, 22 by --port"},
+        {"Scheme", {"explain", "--allow", "a.example", "gopher://a.example"}, "the port of `gopher` is not known here; add --port"},
+        {"Client", {"explain", "--allow", "a.example", "--client", "x", "a.example"}, "the policy has no client `x`"},
+        {"Resolved", {"explain", "--allow", "a.example", "--resolved", "127.1", "a.example"}, "--resolved `127.1`: "},
+        {"HelpOnNothing", {"help", "P999"}, "no help on `P999`"},
+    }),
+    [](const auto& row) { return row.param.why; });
+
+TEST_F(Policyctl, HelpAndVersionAreNoErrors) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"help"}, {"--help"}, {"-h"}, {"help", "explain"}, {"explain", "--help"}, {"help", "P014"}, {"help", "codes"}, {"--version"}}) {
+    const Ran ran = run(arguments);
+    EXPECT_EQ(ran.status, 0) << arguments[0];
+    EXPECT_NE(ran.out, "");
+    EXPECT_EQ(ran.err, "");
+  }
+  EXPECT_THAT(run({"help", "p014"}).out, HasSubstr("P014: covers a public suffix\n"));
+  EXPECT_THAT(run({"help", "explain"}).out, HasSubstr("  -p, --policy FILE"));
+}
+
+}  // namespace
+}  // namespace sallyport::policyctl
