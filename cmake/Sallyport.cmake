@@ -106,6 +106,7 @@ function(sallyport_add_plugin)
                                                  -Wl,--gc-sections,--exclude-libs,ALL)
   set_target_properties(plugin_${ARG_NAME} PROPERTIES PREFIX "" OUTPUT_NAME ${ARG_NAME}
                                                       LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/plugins)
+  install(TARGETS plugin_${ARG_NAME} LIBRARY DESTINATION lib/sallyport/plugins)
 endfunction()
 
 find_package(PkgConfig REQUIRED)

@@ -32,7 +32,8 @@ std::string counted(std::size_t count, const std::string& word) {
 std::string summary(const std::string& file, const LoadOutcome& outcome) {
   if (outcome.ok()) {
     const PolicyModel& model = *outcome.model;
-    const std::string otherwise = model.default_action == Action::kAllow ? "everything else is allowed" : "everything else is denied";
+    const std::string otherwise =
+        model.default_action == Action::kAllow ? "everything else is allowed" : "everything else is denied";
     return file + ": valid, " + counted(model.rules.size(), "rule") + "; " +
            (model.rules.empty() && model.default_action == Action::kDeny ? "everything is denied" : otherwise);
   }

@@ -43,7 +43,8 @@ constexpr Command kCommands[] = {
 };
 
 const Command* find(std::string_view name) {
-  const auto found = std::find_if(std::begin(kCommands), std::end(kCommands), [&](const Command& c) { return c.name == name; });
+  const auto found =
+      std::find_if(std::begin(kCommands), std::end(kCommands), [&](const Command& c) { return c.name == name; });
   return found == std::end(kCommands) ? nullptr : found;
 }
 
@@ -84,7 +85,8 @@ void print_help(std::ostream& out) {
          "exit status: 0 yes or done, 1 no, 2 usage, 3 invalid policy\n";
 }
 
-std::optional<Invocation> parse(const Command& command, const std::vector<std::string>& words, const Terminal& terminal) {
+std::optional<Invocation> parse(const Command& command, const std::vector<std::string>& words,
+                                const Terminal& terminal) {
   po::options_description description;
   for (const Option& option : command.options) {
     const std::string name = std::string(option.name) + (option.letter != 0 ? std::string(",") + option.letter : "");
@@ -181,11 +183,13 @@ int run(const std::vector<std::string>& arguments, const Terminal& terminal) {
     std::vector<std::string_view> names;
     for (const Command& known : kCommands) names.push_back(known.name);
     const std::string_view near = nearest(name, std::span<const std::string_view>(names));
-    return usage_error(terminal, "unknown command " + in_ticks(name) +
-                                     (near.empty() ? "; policyctl help lists them" : "; did you mean " + in_ticks(near) + "?"));
+    return usage_error(terminal,
+                       "unknown command " + in_ticks(name) +
+                           (near.empty() ? "; policyctl help lists them" : "; did you mean " + in_ticks(near) + "?"));
   }
   const std::vector<std::string> words(arguments.begin() + 1, arguments.end());
-  if (std::find_if(words.begin(), words.end(), [](const std::string& w) { return w == "--help" || w == "-h"; }) != words.end()) {
+  if (std::find_if(words.begin(), words.end(), [](const std::string& w) { return w == "--help" || w == "-h"; }) !=
+      words.end()) {
     print_command_help(*command, terminal.out);
     return kYes;
   }

@@ -6,9 +6,9 @@
 #include "language/load.hpp"
 #include "language/suggest.hpp"
 #include "language/values.hpp"
-#include "names/guard.hpp"
 #include "policyctl/command.hpp"
 #include "policyctl/explain_flow.hpp"
+#include "policyctl/explain_words.hpp"
 
 namespace sallyport::policyctl {
 namespace {
@@ -21,21 +21,30 @@ constexpr Colors kTerminalColors{"\x1b[1;32m", "\x1b[1;31m", "\x1b[2m", "\x1b[0m
 
 std::string_view layer_word(Layer layer) {
   switch (layer) {
-    case Layer::kDns: return "dns";
-    case Layer::kTcp: return "tcp";
-    case Layer::kTls: return "tls";
-    case Layer::kHttp: return "http";
-    case Layer::kDial: return "dial";
-    case Layer::kNone: break;
+    case Layer::kDns:
+      return "dns";
+    case Layer::kTcp:
+      return "tcp";
+    case Layer::kTls:
+      return "tls";
+    case Layer::kHttp:
+      return "http";
+    case Layer::kDial:
+      return "dial";
+    case Layer::kNone:
+      break;
   }
   return "none";
 }
 
 std::string_view outcome_word(Outcome outcome) {
   switch (outcome) {
-    case Outcome::kNo: return "no";
-    case Outcome::kMay: return "may";
-    case Outcome::kMatch: return "yes";
+    case Outcome::kNo:
+      return "no";
+    case Outcome::kMay:
+      return "may";
+    case Outcome::kMatch:
+      return "yes";
   }
   return "no";
 }
@@ -43,134 +52,11 @@ std::string_view outcome_word(Outcome outcome) {
 std::string destination_text(const Destination& destination) {
   const std::string port = ":" + std::to_string(destination.port);
   if (destination.address) {
-    return (destination.address->is_v6() ? "[" + destination.address->text() + "]" : destination.address->text()) + port;
+    return (destination.address->is_v6() ? "[" + destination.address->text() + "]" : destination.address->text()) +
+           port;
   }
   return (destination.name ? std::string(destination.name->text()) : destination.raw) + port;
 }
-
-template <typename T, typename Text>
-std::string joined(const std::vector<T>& values, Text text) {
-  constexpr std::size_t kMost = 4;  // a line of a terminal
-  std::string out;
-  for (std::size_t i = 0; i < std::min(values.size(), kMost); ++i) out += (i > 0 ? ", " : "") + text(values[i]);
-  if (values.size() > kMost) out += " and " + std::to_string(values.size() - kMost) + " more";
-  return out;
-}
-
-unsigned common_labels(const DomainName& a, const DomainName& b) {
-  unsigned common = 0;
-  while (common < std::min(a.labels(), b.labels()) && a.suffix(common + 1) == b.suffix(common + 1)) ++common;
-  return common;
-}
-
-// The entry that was most likely meant: the most labels in common beyond the top, then the fewest edits.
-std::string nearest_pattern(const RuleModel& rule, const DomainName& name) {
-  std::string best;
-  std::pair<unsigned, std::size_t> best_score{1, 0};  // more than a top-level name in common, or a typing error
-  for (const Pattern& pattern : rule.domains) {
-    const unsigned common = common_labels(pattern.name, name);
-    const std::size_t distance = edit_distance(pattern.name.text(), name.text());
-    const std::size_t closeness = 1000 - std::min<std::size_t>(distance, 1000);
-    const bool typing_error = distance <= std::max<std::size_t>(2, name.text().size() / 5);
-    if (common < 2 && !typing_error) continue;
-    const std::pair<unsigned, std::size_t> score{std::max(common, 2u), closeness};
-    if (best.empty() || score > best_score) {
-      best = pattern.text();
-      best_score = score;
-    }
-  }
-  return best;
-}
-
-class Explainer {
- public:
-  Explainer(const PolicyModel& model, const Destination& destination, const FlowExplanation& explanation)
-      : model_(model), destination_(destination), explanation_(explanation) {}
-
-  // Why a rule did not match, or what its match still depends on.
-  std::string why(const Step& step, const RuleTrace& row) const {
-    const RuleModel& rule = model_.rules[row.rule];
-    if (row.outcome == Outcome::kMatch) {
-      if (step.verdict.rule != row.rule) return "";
-      if (rule.action == Action::kAllow) return "allows";
-      return destination_.address && !rule.domains.empty() ? "denies: an address might be any name" : "denies";
-    }
-    if (row.outcome == Outcome::kMay) return still_open(rule, row);
-    switch (row.mismatch) {
-      case Mismatch::kClient: return "for " + joined(rule.clients, [](const std::string& c) { return c; }) + " only";
-      case Mismatch::kName: return name_differs(rule);
-      case Mismatch::kPort: {
-        const bool only = rule.ports.size() == 1;
-        return "port " + std::to_string(destination_.port) + " is not " + (only ? "" : "among ") + joined(rule.ports, port_text);
-      }
-      case Mismatch::kAddress:
-        if (destination_.name && rule.domains.empty()) return "lists addresses only";
-        if (destination_.name && rule.action == Action::kAllow) return name_differs(rule);
-        return "address differs";
-      case Mismatch::kResolvesTo:
-        return (step.address ? step.address->text() : "the address") + " is not among " + joined(rule.resolves_to, prefix_text);
-      case Mismatch::kGuard: return guard_text(step, rule);
-      case Mismatch::kInvisible:
-        return rule.addresses.empty() ? "lists names only, and an address carries none" : "an address carries no name";
-      case Mismatch::kNothing: break;
-    }
-    return "";
-  }
-
-  std::string where(std::uint32_t rule) const {
-    const SourcePosition position = rule == kNoRuleIndex ? model_.default_where : model_.rules[rule].where;
-    if (position.line == 0) return rule == kNoRuleIndex ? "default" : "command line";
-    return model_.source + ":" + std::to_string(position.line);
-  }
-
-  std::vector<std::string> notes() const {
-    std::vector<std::string> notes;
-    if (!explanation_.steps.empty() && explanation_.address_open) {
-      const Verdict& verdict = explanation_.steps.back().verdict;
-      const RuleModel* rule = verdict.rule == kNoRuleIndex ? nullptr : &model_.rules[verdict.rule];
-      if (rule != nullptr && !rule->resolves_to.empty()) {
-        notes.push_back("only if the name resolves to " + joined(rule->resolves_to, prefix_text) +
-                        "; try --resolved ADDRESS");
-      } else {
-        notes.push_back("the address is checked when it is dialled: private, loopback and other guarded ones are refused");
-      }
-    }
-    if (explanation_.never_resolves) notes.push_back("a single label is asked of nobody: give its addresses by resolves_to");
-    const bool port_counts = !explanation_.steps.empty() && explanation_.steps.back().layer != Layer::kDns;
-    if (!destination_.port_given && port_counts) notes.push_back("no port was given: 443 is supposed");
-    return notes;
-  }
-
- private:
-  static std::string prefix_text(const Prefix& prefix) { return prefix.text(); }
-
-  std::string name_differs(const RuleModel& rule) const {
-    const std::string near = destination_.name ? nearest_pattern(rule, *destination_.name) : "";
-    return near.empty() ? "name differs" : "name differs (nearest: " + near + ")";
-  }
-
-  std::string still_open(const RuleModel& rule, const RuleTrace& row) const {
-    switch (row.mismatch) {
-      case Mismatch::kPort: return "the port will tell: " + joined(rule.ports, port_text);
-      case Mismatch::kResolvesTo: return "if the name resolves to " + joined(rule.resolves_to, prefix_text);
-      case Mismatch::kAddress: return "if it is dialled at " + joined(rule.addresses, prefix_text);
-      default: return "a later layer will tell";
-    }
-  }
-
-  std::string guard_text(const Step& step, const RuleModel& rule) const {
-    if (!step.address) return "the address guard";
-    const AddressClass kind = classify(*step.address);
-    const std::string text = step.address->text() + " is " + (is_guarded(kind) ? std::string(to_string(kind)) : "the gateway's own");
-    const bool named = !rule.resolves_to.empty() || (!rule.addresses.empty() && destination_.address);
-    if (kind == AddressClass::kMetadata && named) return text + ", which needs allow_metadata: true";
-    return text + ", which a rule must name by " + (destination_.name ? "resolves_to" : "addresses");
-  }
-
-  const PolicyModel& model_;
-  const Destination& destination_;
-  const FlowExplanation& explanation_;
-};
 
 struct Row {
   std::string where, name, outcome, why;
@@ -188,20 +74,23 @@ void print_rows(std::ostream& out, const std::vector<Row>& rows) {
       text.resize(std::max(width, text.size()), ' ');
       return text;
     };
-    std::string line = "  " + padded(row.where, where) + "  " + padded(row.name, name) + "  " + padded(row.outcome, outcome) +
-                       "  " + row.why;
+    std::string line = "  " + padded(row.where, where) + "  " + padded(row.name, name) + "  " +
+                       padded(row.outcome, outcome) + "  " + row.why;
     while (line.ends_with(' ')) line.pop_back();
     out << line << "\n";
   }
 }
 
-std::string_view default_word(const PolicyModel& model) { return model.default_action == Action::kAllow ? "allow" : "deny"; }
+std::string_view default_word(const PolicyModel& model) {
+  return model.default_action == Action::kAllow ? "allow" : "deny";
+}
 
 void print_text(std::ostream& out, const Colors& colors, const PolicyModel& model, const Destination& destination,
                 const FlowExplanation& explanation, const std::string& client) {
   const Explainer explainer(model, destination, explanation);
   const char* color = explanation.allowed ? colors.allow : colors.deny;
-  out << color << (explanation.allowed ? "ALLOW" : "DENY") << colors.off << " " << to_string(explanation.reason) << "  ";
+  out << color << (explanation.allowed ? "ALLOW" : "DENY") << colors.off << " " << to_string(explanation.reason)
+      << "  ";
   if (explanation.steps.empty()) {
     out << in_ticks(destination.raw) << ": " << destination.malformed << "\n";
     return;
@@ -221,11 +110,13 @@ void print_text(std::ostream& out, const Colors& colors, const PolicyModel& mode
     rows.push_back({explainer.where(row.rule), model.rules[row.rule].name, std::string(outcome_word(row.outcome)),
                     explainer.why(last, row)});
   }
-  if (last.verdict.rule == kNoRuleIndex) rows.push_back({explainer.where(kNoRuleIndex), "default", std::string(default_word(model)), ""});
+  if (last.verdict.rule == kNoRuleIndex)
+    rows.push_back({explainer.where(kNoRuleIndex), "default", std::string(default_word(model)), ""});
   print_rows(out, rows);
   const std::size_t unasked = model.rules.size() - last.trace.size();
   if (unasked > 0) {
-    out << colors.dim << "  " << unasked << (unasked == 1 ? " later rule is" : " later rules are") << " not reached" << colors.off << "\n";
+    out << colors.dim << "  " << unasked << (unasked == 1 ? " later rule is" : " later rules are") << " not reached"
+        << colors.off << "\n";
   }
   for (const std::string& note : explainer.notes()) out << "note:   " << note << "\n";
   if (!explanation.allowed && last.verdict.rule == kNoRuleIndex && destination.name && destination.name->labels() > 1 &&
@@ -236,8 +127,8 @@ void print_text(std::ostream& out, const Colors& colors, const PolicyModel& mode
   }
 }
 
-nlohmann::ordered_json to_json(const PolicyModel& model, const Destination& destination, const FlowExplanation& explanation,
-                               const std::string& client) {
+nlohmann::ordered_json to_json(const PolicyModel& model, const Destination& destination,
+                               const FlowExplanation& explanation, const std::string& client) {
   const Explainer explainer(model, destination, explanation);
   nlohmann::ordered_json json{{"schema", "sallyport.explain/1"},
                               {"verdict", explanation.allowed ? "allow" : "deny"},
@@ -282,12 +173,14 @@ struct Groups {
 Groups groups_of(const Invocation& invocation, const PolicyModel& model, const Snapshot& snapshot) {
   Groups groups;
   for (const std::string& name : invocation.all("client")) {
-    const auto found = std::find_if(model.clients.begin(), model.clients.end(), [&](const ClientModel& c) { return c.name == name; });
+    const auto found =
+        std::find_if(model.clients.begin(), model.clients.end(), [&](const ClientModel& c) { return c.name == name; });
     if (found == model.clients.end()) {
       std::vector<std::string_view> names;
       for (const ClientModel& client : model.clients) names.push_back(client.name);
       const std::string_view near = nearest(name, std::span<const std::string_view>(names));
-      groups.failure = "the policy has no client " + in_ticks(name) + (near.empty() ? "" : "; did you mean " + in_ticks(near) + "?");
+      groups.failure =
+          "the policy has no client " + in_ticks(name) + (near.empty() ? "" : "; did you mean " + in_ticks(near) + "?");
       return groups;
     }
     groups.bits |= std::uint64_t{1} << (found - model.clients.begin());
@@ -309,16 +202,20 @@ Groups groups_of(const Invocation& invocation, const PolicyModel& model, const S
 
 int explain(const Invocation& invocation, const Terminal& terminal) {
   const std::string format = invocation.get("output", "text");
-  if (format != "text" && format != "json") return usage_error(terminal, "unknown output format `" + format + "`; write text or json");
-  if (!invocation.has("policy") && !invocation.has("allow")) return usage_error(terminal, "which policy? add -p FILE or --allow NAME");
+  if (format != "text" && format != "json")
+    return usage_error(terminal, "unknown output format `" + format + "`; write text or json");
+  if (!invocation.has("policy") && !invocation.has("allow"))
+    return usage_error(terminal, "which policy? add -p FILE or --allow NAME");
   if (invocation.all("policy").size() > 1) return usage_error(terminal, "more than one --policy");
 
   std::optional<std::uint16_t> port;
   if (invocation.has("port")) {
     Parsed<PortRange> parsed = read_port(invocation.get("port"));
     const auto* range = std::get_if<PortRange>(&parsed);
-    if (range == nullptr || range->first != range->last) return usage_error(terminal, in_ticks(invocation.get("port")) + " is no port");
-    if (range->proto != kProtoTcp) return usage_error(terminal, "cells carry TCP and their own DNS; write --port " + std::to_string(range->first));
+    if (range == nullptr || range->first != range->last)
+      return usage_error(terminal, in_ticks(invocation.get("port")) + " is no port");
+    if (range->proto != kProtoTcp)
+      return usage_error(terminal, "cells carry TCP and their own DNS; write --port " + std::to_string(range->first));
     port = range->first;
   }
   std::string usage;
@@ -327,7 +224,9 @@ int explain(const Invocation& invocation, const Terminal& terminal) {
   std::optional<Address> resolved;
   if (invocation.has("resolved")) {
     const Result<Address> address = Address::parse(invocation.get("resolved"));
-    if (!address.ok()) return usage_error(terminal, "--resolved " + in_ticks(invocation.get("resolved")) + ": " + address.error().message);
+    if (!address.ok())
+      return usage_error(terminal,
+                         "--resolved " + in_ticks(invocation.get("resolved")) + ": " + address.error().message);
     resolved = *address;
   }
 
@@ -366,7 +265,8 @@ int explain(const Invocation& invocation, const Terminal& terminal) {
                         .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
                  << "\n";
   } else {
-    print_text(terminal.out, terminal.out_color ? kTerminalColors : kNoColors, *model, destination, explanation, groups.text);
+    print_text(terminal.out, terminal.out_color ? kTerminalColors : kNoColors, *model, destination, explanation,
+               groups.text);
   }
   return explanation.allowed ? kYes : kNo;
 }

@@ -1,5 +1,5 @@
-// What a cell does with one destination, asked of the engine in the same steps and with the same attributes as the plugins
-// of a cell ask: the name (dns), then name and port (sni-filter), then the address that is dialled.
+// What a cell does with one destination, asked of the engine in the same steps and with the same attributes as the
+// plugins of a cell ask: the name (dns), then name and port (sni-filter), then the address that is dialled.
 //
 // Form     A step's query says what was known; its trace has a row a rule, up to the one that decided.
 // Errors   Values: a target that is no name and no address is denied as the cell would, by name_malformed.
@@ -20,8 +20,8 @@ namespace sallyport::policyctl {
 struct Destination {
   std::optional<DomainName> name;
   std::optional<Address> address;
-  std::string raw;          // the host as written
-  std::string malformed;    // why it is neither
+  std::string raw;        // the host as written
+  std::string malformed;  // why it is neither
   std::uint16_t port = 443;
   bool port_given = false;
 };
@@ -38,10 +38,10 @@ struct Step {
 
 struct FlowExplanation {
   bool allowed = false;
-  bool address_open = false;  // the address is not known yet, and the guard or resolves_to may still refuse it
+  bool address_open = false;    // the address is not known yet, and the guard or resolves_to may still refuse it
   bool never_resolves = false;  // a single label without fixed addresses: the cell's dns asks nobody
   Reason reason = Reason::kNoRule;
-  std::vector<Step> steps;    // the last one decided; empty for a malformed name
+  std::vector<Step> steps;  // the last one decided; empty for a malformed name
 };
 
 // resolved: suppose that the name leads there. groups: Snapshot::groups_of_cell() or a client's bit.

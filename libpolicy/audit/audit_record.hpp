@@ -1,8 +1,7 @@
 // AuditRecord: one decision, or the end of a flow, as a worker hands it to the warden.
 //
-// Form     Plain data of fixed size for shared memory; only the octets that are used are copied. The reader trusts none
-// of it:
-//          a worker parses hostile traffic and may be taken over.
+// Form     Plain data of fixed size for shared memory; only the octets that are used are copied. The reader trusts
+//          none of it: a worker parses hostile traffic and may be taken over.
 // Threads  A plain value.
 #pragma once
 

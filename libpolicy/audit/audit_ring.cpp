@@ -1,10 +1,10 @@
-// A writer takes a ticket by one atomic addition, fills the slot of that number, and publishes it by storing ticket + 1
-// in the slot. The reader takes tickets in order. Writers look first whether there is room: with kMaxWriters slots kept
-// back, a ticket taken after that look always falls on a slot that the reader has emptied, however the writers
+// A writer takes a ticket by one atomic addition, fills the slot of that number, and publishes it by storing ticket +
+// 1 in the slot. The reader takes tickets in order. Writers look first whether there is room: with kMaxWriters slots
+// kept back, a ticket taken after that look always falls on a slot that the reader has emptied, however the writers
 // interleave.
 //
-// Road not taken: the usual compare-and-swap on the tail (a writer may have to try again, so it is not wait-free), and
-// a ring of octets with records of their own size (a dead writer's hole then has no known end).
+// Road not taken: the usual compare-and-swap on the tail (a writer may have to try again, so it is not wait-free),
+// and a ring of octets with records of their own size (a dead writer's hole then has no known end).
 #include "audit/audit_ring.hpp"
 
 #include <fcntl.h>

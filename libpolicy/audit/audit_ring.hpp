@@ -1,14 +1,11 @@
 // AuditRing: how a worker's records reach the warden: a bounded queue in shared memory, many writers, one reader.
 //
 // Form     A sealed memfd: header, then slots of one record each. One ring belongs to one worker process (all of its
-// threads); the
-//          next worker in its place may go on with the same ring.
+//          threads); the next worker in its place may go on with the same ring.
 // Threads  write() from any thread of the worker: wait-free, one atomic addition and a copy. A full ring loses the
-// record and counts it.
-//          read(), arm() and skip_unfinished() from one thread of the warden.
-// Errors   A writer that dies in the middle of a record leaves a slot unfinished, and read() stops before it; once the
-// process is
-//          known to be gone, skip_unfinished() counts it as lost and goes on.
+//          record and counts it. read(), arm() and skip_unfinished() from one thread of the warden.
+// Errors   A writer that dies in the middle of a record leaves a slot unfinished, and read() stops before it; once
+//          the process is known to be gone, skip_unfinished() counts it as lost and goes on.
 // Wake-up  An eventfd passed in. It is written only after arm() said that the reader is about to sleep.
 #pragma once
 

@@ -1,17 +1,15 @@
 // AuditWriter: records to JSON lines (docs/audit.schema.json, "sallyport.audit/1"), in the warden.
 //
 // Form     One line a record, fields always in the same order, ASCII only: control octets, invalid UTF-8, escape
-// sequences and
-//          bidirectional marks arrive escaped, whatever a workload put into a name.
-// Identity Each line has an id that sorts by time. Its last characters are the ref that users see; refs are unique in a
-// run. Folding  A repeat of the same decision within the window is not written at once; one line at the window's end
-// stands for all
-//          of them. The sum of `count` is the number of records.
+//          sequences and bidirectional marks arrive escaped, whatever a workload put into a name.
+// Identity Each line has an id that sorts by time. Its last characters are the ref that users see; refs are unique in
+//          a run.
+// Folding  A repeat of the same decision within the window is not written at once; one line at the window's end
+//          stands for all of them. The sum of `count` is the number of records.
 // Memory   Bounded: pending output, fold groups, kept snapshots.
 // Threads  One thread at a time.
 // Errors   Never waits for the sink. What the sink does not take is held up to a bound, then dropped, counted, and
-// reported by
-//          `lost_before` of the next line that gets through.
+//          reported by `lost_before` of the next line that gets through.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,8 @@
 // DenialSummary: what was denied, by destination, for the report at the end of a run.
 //
 // Form     One row for each (destination, what was asked, reason), in the order they were first seen, with the ref of
-// the first record. Memory   At most kMaxRows; what comes after that counts in one row whose destination is "_other".
+//          the first record.
+// Memory   At most kMaxRows; what comes after that counts in one row whose destination is "_other".
 // Threads  One thread at a time.
 #pragma once
 

@@ -68,7 +68,8 @@ Result<bool> DomainIndexBuilder::build(const std::vector<RuleModel>& rules, std:
   std::vector<Use> uses;
   for (std::size_t rule = 0; rule < rules.size(); ++rule) {
     for (const Pattern& pattern : rules[rule].domains) {
-      uses.push_back({&pattern.name, static_cast<std::uint32_t>(rule), pattern.kind});
+      uses.push_back({pattern.name.hash(), &pattern.name, static_cast<std::uint32_t>(rule),
+                      static_cast<std::uint8_t>(pattern.name.labels()), pattern.kind});
     }
   }
   names.assign(1, 0);
@@ -87,8 +88,8 @@ Result<bool> DomainIndexBuilder::build(const std::vector<RuleModel>& rules, std:
 
 Result<bool> DomainIndexBuilder::merge(std::vector<Use>& uses, ListPool& pool) {
   std::sort(uses.begin(), uses.end(), [](const Use& a, const Use& b) {
-    if (a.name->labels() != b.name->labels()) return a.name->labels() < b.name->labels();
-    if (a.name->hash() != b.name->hash()) return a.name->hash() < b.name->hash();
+    if (a.labels != b.labels) return a.labels < b.labels;
+    if (a.hash != b.hash) return a.hash < b.hash;
     const int order = a.name->text().compare(b.name->text());
     return order != 0 ? order < 0 : a.rule < b.rule;
   });
@@ -97,10 +98,11 @@ Result<bool> DomainIndexBuilder::merge(std::vector<Use>& uses, ListPool& pool) {
   by_name.reserve(uses.size());
   std::vector<std::uint32_t> self, below;
   for (std::size_t i = 0; i < uses.size();) {
+    const std::uint64_t hash = uses[i].hash;
     const DomainName& name = *uses[i].name;
     self.clear();
     below.clear();
-    for (; i < uses.size() && *uses[i].name == name; ++i) {
+    for (; i < uses.size() && uses[i].hash == hash && *uses[i].name == name; ++i) {
       if (uses[i].kind != PatternKind::kBelow) self.push_back(uses[i].rule);
       if (uses[i].kind != PatternKind::kExact) below.push_back(uses[i].rule);
     }

@@ -41,9 +41,11 @@ class DomainIndexBuilder {
   std::vector<unsigned char> names;
 
  private:
-  struct Use {  // one pattern of one rule
+  struct Use {  // one pattern of one rule; what orders it is held here, so that a sort touches no name
+    std::uint64_t hash;
     const DomainName* name;
     std::uint32_t rule;
+    std::uint8_t labels;
     PatternKind kind;
   };
   struct Entry {  // one distinct name

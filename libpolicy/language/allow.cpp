@@ -3,8 +3,8 @@
 #include <iterator>
 #include <utility>
 
-#include "language/load.hpp"
 #include "language/convert.hpp"
+#include "language/load.hpp"
 #include "language/suggest.hpp"
 #include "language/values.hpp"
 #include "names/guard.hpp"
@@ -31,9 +31,10 @@ Parts split(std::string_view argument) {
   return {argument.substr(0, colon), argument.substr(colon + 1), true};
 }
 
-class Reader {
+class ArgumentReader {
  public:
-  Reader(std::string_view argument, Diagnostics& diagnostics) : argument_(argument), diagnostics_(diagnostics) {}
+  ArgumentReader(std::string_view argument, Diagnostics& diagnostics)
+      : argument_(argument), diagnostics_(diagnostics) {}
 
   std::optional<RuleModel> rule() {
     if (argument_.empty()) {
@@ -44,8 +45,9 @@ class Reader {
     if (!target.scheme.empty()) {
       std::string repair = "write --allow " + std::string(target.host);
       const std::string_view port = !target.port.empty() ? target.port : target.scheme == "http" ? "80" : "443";
-      refuse({"P007", "expected a domain, found a URL", repair + ":" + std::string(port), {}, 0, target.scheme.size() + 3},
-             argument_);
+      refuse(
+          {"P007", "expected a domain, found a URL", repair + ":" + std::string(port), {}, 0, target.scheme.size() + 3},
+          argument_);
       return std::nullopt;
     }
     const Parts parts = split(argument_);
@@ -71,8 +73,22 @@ class Reader {
       const Prefix& block = std::get<Prefix>(prefix);
       const bool is_host = block.bits() == (block.network().is_v4() ? 32u : 128u);
       if (is_host && classify(block.network()) == AddressClass::kMetadata) {
-        return refuse({"P021", in_ticks(bare) + " is a cloud metadata service, which hands out credentials",
-                       "to mean it, write a policy file with allow_metadata: true", {}, 0, 0}, bare);
+        return refuse({"P021",
+                       in_ticks(bare) + " is a cloud metadata service, which hands out credentials",
+                       "to mean it, write a policy file with allow_metadata: true",
+                       {},
+                       0,
+                       0},
+                      bare);
+      }
+      if (block.bits() < (block.network().is_v4() ? 8u : 16u)) {
+        add({"P041",
+             in_ticks(bare) + " lifts the address guard for all it covers, private networks included",
+             "name smaller blocks",
+             {},
+             0,
+             0},
+            bare, Severity::kWarning);
       }
       rule.addresses.push_back(block);
       return;
@@ -80,13 +96,19 @@ class Reader {
     Parsed<Pattern> pattern = read_domain(name, {});
     if (auto* problem = std::get_if<Problem>(&pattern)) {
       // The keys that lift these are a file's.
-      if (problem->code == "P014" || problem->code == "P015") problem->note = "to mean it, write a policy file and use -p";
+      if (problem->code == "P014" || problem->code == "P015")
+        problem->note = "to mean it, write a policy file and use -p";
       return refuse(*problem, name);
     }
     const Pattern& parsed = std::get<Pattern>(pattern);
     if (parsed.name.labels() == 1) {
-      return refuse({"P018", "the single label " + in_ticks(name) + " is never asked for outside",
-                     "write the full name, or a policy file with resolves_to", {}, 0, 0}, name);
+      return refuse({"P018",
+                     "the single label " + in_ticks(name) + " is never asked for outside",
+                     "write the full name, or a policy file with resolves_to",
+                     {},
+                     0,
+                     0},
+                    name);
     }
     rule.domains.push_back(parsed);
   }
@@ -104,7 +126,8 @@ class Reader {
       if (auto* problem = std::get_if<Problem>(&port)) {
         refuse(*problem, text);
       } else if (std::get<PortRange>(port).proto == kProtoUdp) {
-        refuse({"P022", "UDP cannot leave a cell: " + in_ticks(text), "cells carry TCP and their own DNS", {}, 0, 0}, text);
+        refuse({"P022", "UDP cannot leave a cell: " + in_ticks(text), "cells carry TCP and their own DNS", {}, 0, 0},
+               text);
       } else {
         rule.ports.push_back(std::get<PortRange>(port));
       }
@@ -113,13 +136,18 @@ class Reader {
     }
   }
 
-  // part is a view into argument_.
   void refuse(const Problem& problem, std::string_view part) {
     failed_ = true;
+    add(problem, part, Severity::kError);
+  }
+
+  // part is a view into argument_.
+  void add(const Problem& problem, std::string_view part, Severity severity) {
     const auto start = static_cast<std::size_t>(part.data() - argument_.data());
     const std::size_t length = problem.length > 0 ? problem.length : std::max<std::size_t>(part.size(), 1);
     Diagnostic diagnostic;
     diagnostic.code = problem.code;
+    diagnostic.severity = severity;
     diagnostic.where.file = "--allow";
     diagnostic.where.text = std::string(argument_);
     diagnostic.where.column = static_cast<std::uint32_t>(start + (problem.length > 0 ? problem.offset : 0) + 1);
@@ -138,7 +166,8 @@ class Reader {
 
 }  // namespace
 
-LoadOutcome model_from_allow(std::span<const std::string> arguments, const PolicyModel* base, const LoadOptions& options) {
+LoadOutcome model_from_allow(std::span<const std::string> arguments, const PolicyModel* base,
+                             const LoadOptions& options) {
   LoadOutcome outcome;
   PolicyModel model;
   if (base != nullptr) model = *base;
@@ -146,7 +175,8 @@ LoadOutcome model_from_allow(std::span<const std::string> arguments, const Polic
   if (base == nullptr) model.own_addresses = options.own_addresses;
   std::vector<RuleModel> rules;
   for (const std::string& argument : arguments) {
-    if (std::optional<RuleModel> rule = Reader(argument, outcome.diagnostics).rule()) rules.push_back(*std::move(rule));
+    if (std::optional<RuleModel> rule = ArgumentReader(argument, outcome.diagnostics).rule())
+      rules.push_back(*std::move(rule));
   }
   model.rules.insert(model.rules.begin(), std::make_move_iterator(rules.begin()), std::make_move_iterator(rules.end()));
   if (!has_errors(outcome.diagnostics)) outcome.model = std::move(model);

@@ -8,79 +8,102 @@ namespace {
 
 constexpr CodeText kCodes[] = {
     {"P001", "the file cannot be used",
-     "A policy is read only from a regular file that nobody but root and the caller could have written: no symbolic link on\n"
-     "the path, no directory or file on it that is writable by others (a sticky directory such as /tmp may be), every owner\n"
-     "root or the caller, at most 64 MiB. Whoever can change the policy can leave the gate, so this is checked, not assumed."},
+     "A policy is read only from a regular file that nobody but root and the caller could have written: no symbolic "
+     "link on\n"
+     "the path, no directory or file on it that is writable by others (a sticky directory such as /tmp may be), every "
+     "owner\n"
+     "root or the caller, at most 64 MiB. Whoever can change the policy can leave the gate, so this is checked, not "
+     "assumed."},
     {"P002", "not valid YAML",
-     "The text is not UTF-8, holds NUL or hidden control characters, or is not one YAML document. Names that start with `*`\n"
+     "The text is not UTF-8, holds NUL or hidden control characters, or is not one YAML document. Names that start "
+     "with `*`\n"
      "need quotes: \"*.example.com\". Tabs may not indent. Anchors and aliases work; tags and merge keys do not."},
     {"P003", "unknown key",
      "The key is not part of the language. A misspelt key is an error, since a rule that silently lost one would mean\n"
      "something else. docs/policy-language.md lists all keys."},
     {"P004", "not supported by this version yet",
-     "The key belongs to the policy language, and this version does not enforce it. It is refused rather than passed over."},
+     "The key belongs to the policy language, and this version does not enforce it. It is refused rather than passed "
+     "over."},
     {"P005", "wrong type",
-     "A list, mapping, number, or true or false is expected here. Lists are written [a, b], or one `- a` a line. Only `true`\n"
+     "A list, mapping, number, or true or false is expected here. Lists are written [a, b], or one `- a` a line. Only "
+     "`true`\n"
      "and `false` are booleans: `yes` and `on` mean different things to different programs."},
     {"P006", "something is missing",
-     "`version: 1` is mandatory, and so are `name` and `action` in each rule. A file with `version: 1` alone is valid and\n"
+     "`version: 1` is mandatory, and so are `name` and `action` in each rule. A file with `version: 1` alone is valid "
+     "and\n"
      "denies everything; an empty file is an error, since a file that was cut off must not pass for a policy."},
     {"P007", "expected a domain, found something else",
      "`domains` takes names. Write the parts of a URL or of host:port where they belong:\n"
      "  https://api.example.com:8443/  ->  domains: [api.example.com], ports: [8443]\n"
      "  203.0.113.9                    ->  addresses: [203.0.113.9]"},
     {"P008", "not a domain",
-     "A name has labels of 1 to 63 letters, digits, `-` and `_`, and 253 octets at most. `*.` stands for whole labels and\n"
-     "only in front: `*.a.b` is every name below a.b, `.a.b` these and a.b itself. Unicode names are mapped by UTS #46."},
+     "A name has labels of 1 to 63 letters, digits, `-` and `_`, and 253 octets at most. `*.` stands for whole labels "
+     "and\n"
+     "only in front: `*.a.b` is every name below a.b, `.a.b` these and a.b itself. Unicode names are mapped by UTS "
+     "#46."},
     {"P009", "host bits set",
      "The address has bits beyond the prefix length, so it names both a network and a host. Write the one you mean."},
     {"P010", "not an address",
-     "Addresses are dotted quads of four decimal numbers without leading zeros, or IPv6 without brackets and zone; blocks\n"
+     "Addresses are dotted quads of four decimal numbers without leading zeros, or IPv6 without brackets and zone; "
+     "blocks\n"
      "end in /bits. Ranges, wildcards and IPv4-mapped forms are refused."},
     {"P011", "not a port", "Ports are 443, 22/tcp, 123/udp or 8000-8010. A bare port is TCP."},
     {"P012", "said twice",
-     "YAML allows one value for a key; which of two would count differs between programs. An entry twice in a list is harmless\n"
+     "YAML allows one value for a key; which of two would count differs between programs. An entry twice in a list is "
+     "harmless\n"
      "and only warned about."},
-    {"P013", "a name used twice", "Each rule has a name of its own: audit, metrics and explain tell rules apart by it."},
+    {"P013", "a name used twice",
+     "Each rule has a name of its own: audit, metrics and explain tell rules apart by it."},
     {"P014", "covers a public suffix",
-     "A public suffix, such as com, co.uk or a whole top-level name, is where anyone can register. Allowing what lies below\n"
+     "A public suffix, such as com, co.uk or a whole top-level name, is where anyone can register. Allowing what lies "
+     "below\n"
      "one allows everyone. Name the organisation (*.example.co.uk), or set allow_public_suffix: true on the rule.\n"
      "Reason word: pattern_too_broad."},
     {"P015", "shared by many tenants",
-     "On github.io, s3.amazonaws.com and others of the public suffix list's private section anyone can have a name, so data\n"
+     "On github.io, s3.amazonaws.com and others of the public suffix list's private section anyone can have a name, so "
+     "data\n"
      "can leave to anyone. Name the tenant (yours.github.io), or set multi_tenant: true on the rule.\n"
      "Reason word: pattern_too_broad."},
     {"P016", "unknown client", "Rules name clients that the `clients` mapping defines."},
-    {"P017", "unknown value", "The key takes one of a few words, in lower case: action: allow or deny, tunnel: checked or any."},
+    {"P017", "unknown value",
+     "The key takes one of a few words, in lower case: action: allow or deny, tunnel: checked or any."},
     {"P018", "single label",
-     "A name without a dot has no meaning outside one network, and is never asked for outside. With resolves_to of host\n"
+     "A name without a dot has no meaning outside one network, and is never asked for outside. With resolves_to of "
+     "host\n"
      "addresses the gateway answers it itself."},
     {"P019", "nothing to match",
-     "An allow rule says what it allows, by domains or addresses; with addresses it says the ports too. A client has addresses\n"
+     "An allow rule says what it allows, by domains or addresses; with addresses it says the ports too. A client has "
+     "addresses\n"
      "or cells. An empty list is refused where leaving the key out would mean everything."},
     {"P020", "keys that do not go together",
      "resolves_to narrows domains; tunnel and allow_metadata are for allow rules."},
     {"P021", "can never take effect",
-     "The first rule that matches decides. A rule, all of whose flows an earlier rule decides, does nothing, and most often\n"
-     "its author thinks it does. The same holds for a metadata address without allow_metadata: true. Put narrow rules before\n"
+     "The first rule that matches decides. A rule, all of whose flows an earlier rule decides, does nothing, and most "
+     "often\n"
+     "its author thinks it does. The same holds for a metadata address without allow_metadata: true. Put narrow rules "
+     "before\n"
      "wide ones. A deny rule of names also stops destinations without a name, which might be any."},
-    {"P022", "UDP in a cell", "Cells carry TCP and their own DNS. A UDP port that only cells could use would never be open."},
+    {"P022", "UDP in a cell",
+     "Cells carry TCP and their own DNS. A UDP port that only cells could use would never be open."},
     {"P023", "version", "This program reads version 1 of the policy language."},
     {"P024", "too many", "A policy has at most 64 clients."},
     {"P025", "not a name", "Names of rules, clients and cells are letters, digits, `-`, `_` and `.`, at most 64."},
     {"P026", "more errors", "After the first thousand only the number is shown."},
     {"P040", "unused client", "A client that no rule names gets what rules without `clients` give to all."},
     {"P041", "wide block",
-     "addresses and resolves_to lift the address guard for what they name: private networks, loopback, link-local. A block\n"
+     "addresses and resolves_to lift the address guard for what they name: private networks, loopback, link-local. A "
+     "block\n"
      "this wide lifts it almost everywhere. Cloud metadata stays refused without allow_metadata: true."},
-    {"P042", "entry without effect", "An earlier rule decides all flows of this entry, and decides them the other way."},
+    {"P042", "entry without effect",
+     "An earlier rule decides all flows of this entry, and decides them the other way."},
     {"P043", "no line feed at the end", "The file may have been cut off. Text files end with a line feed."},
 };
 
 }  // namespace
 
 std::string_view explain_code(std::string_view code) noexcept {
-  const auto found = std::find_if(std::begin(kCodes), std::end(kCodes), [&](const CodeText& c) { return c.code == code; });
+  const auto found =
+      std::find_if(std::begin(kCodes), std::end(kCodes), [&](const CodeText& c) { return c.code == code; });
   return found == std::end(kCodes) ? std::string_view{} : found->text;
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "language/effect.hpp"
+#include "language/effect_report.hpp"
 #include "language/suggest.hpp"
 #include "language/values.hpp"
 #include "names/guard.hpp"
@@ -17,28 +18,6 @@ using policy::v1::Policy;
 using policy::v1::Rule;
 
 constexpr std::size_t kMostClients = 64;  // a query carries its clients as bits of one word
-constexpr std::size_t kMostNameOctets = 64;
-
-// Names go into logs, metrics and shells: one word, nothing to escape.
-bool is_plain_name(std::string_view name) {
-  if (name.empty() || name.size() > kMostNameOctets) return false;
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
-  });
-}
-
-std::string plain_name_of(std::string_view name) {
-  std::string plain;
-  for (const char c : name.substr(0, kMostNameOctets)) {
-    if (is_plain_name(std::string_view(&c, 1))) {
-      plain += c;
-    } else if (!plain.empty() && plain.back() != '-') {
-      plain += '-';
-    }
-  }
-  while (plain.ends_with('-')) plain.pop_back();
-  return plain;
-}
 
 class Converter {
  public:
@@ -53,7 +32,7 @@ class Converter {
     rules(policy, place);
     // What could take effect is only known of a policy that is whole.
     if (!reporter_.failed()) {
-      effects(place);
+      report_dead_rules(model_, place.field(Policy::kRulesFieldNumber), reporter_);
       unused_clients();
     }
     return std::move(model_);
@@ -65,18 +44,17 @@ class Converter {
   void clients(const Policy& policy, const Place& place);
   void client(const Client& client, const Place& place);
   void rules(const Policy& policy, const Place& place);
-  void rule(const Rule& rule, const Place& place, std::size_t index);
+  void rule(const Rule& rule, const Place& place);
   void rule_name(const Rule& rule, const Place& place, const std::string& path);
   void rule_clients(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void rule_domains(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void rule_ports(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void rule_destinations(const Place& place, const RuleModel& model, const std::string& path);
   void rule_metadata(const Rule& rule, const Place& place, const RuleModel& model, const std::string& path);
-  void effects(const Place& place);
   void unused_clients();
 
-  void prefixes(const google::protobuf::RepeatedPtrField<std::string>& texts, const Place* place, const std::string& path,
-                std::vector<Prefix>& out);
+  void prefixes(const google::protobuf::RepeatedPtrField<std::string>& texts, const Place* place,
+                const std::string& path, std::vector<Prefix>& out);
   // `domains: []` must not mean what leaving the key out means.
   bool empty_list(const Place* place, const std::string& path, std::string_view meaning);
   void report(const Problem& problem, const Span& value, const std::string& path);
@@ -92,7 +70,6 @@ class Converter {
   std::vector<std::pair<std::string, Span>> client_places_;
   std::unordered_map<std::string, Span> rule_names_;
   std::unordered_map<std::string, bool> client_used_;
-  std::vector<std::size_t> rule_entries_;  // by rule of the model: its index in the file's list
 };
 
 void Converter::report(const Problem& problem, const Span& value, const std::string& path) {
@@ -112,8 +89,8 @@ bool Converter::empty_list(const Place* place, const std::string& path, std::str
   const std::string_view rest = reporter_.source().text().substr(offset);
   const std::size_t inside = rest.starts_with('[') ? rest.find_first_not_of(" \t\r\n", 1) : std::string_view::npos;
   if (inside != std::string_view::npos && rest[inside] == ']') {
-    reporter_.error("P019", place->value, path, "an empty list", "write a value, or remove the key, which means " +
-                                                                     std::string(meaning));
+    reporter_.error("P019", place->value, path, "an empty list",
+                    "write a value, or remove the key, which means " + std::string(meaning));
   }
   return true;
 }
@@ -173,7 +150,8 @@ void Converter::client(const Client& client, const Place& place) {
     std::string bare = client.cells(i);
     bare.erase(std::remove(bare.begin(), bare.end(), '*'), bare.end());
     if (client.cells(i).empty() || (!bare.empty() && !is_plain_name(bare))) {
-      reporter_.error("P025", entry.value, at(at(path, "cells"), entry), in_ticks(client.cells(i)) + " is no name of a cell",
+      reporter_.error("P025", entry.value, at(at(path, "cells"), entry),
+                      in_ticks(client.cells(i)) + " is no name of a cell",
                       "use letters, digits, `-`, `_`, `.`, and `*` for any run of characters");
     }
     model.cells.push_back(client.cells(i));
@@ -201,7 +179,7 @@ void Converter::prefixes(const google::protobuf::RepeatedPtrField<std::string>& 
 void Converter::rules(const Policy& policy, const Place& place) {
   const Place* written = place.field(Policy::kRulesFieldNumber);
   for (int i = 0; i < policy.rules_size(); ++i) {
-    rule(policy.rules(i), written->elements[static_cast<std::size_t>(i)], static_cast<std::size_t>(i));
+    rule(policy.rules(i), written->elements[static_cast<std::size_t>(i)]);
   }
 }
 
@@ -209,7 +187,9 @@ void Converter::rule_name(const Rule& rule, const Place& place, const std::strin
   const Place* written = place.field(Rule::kNameFieldNumber);
   if (written == nullptr) {
     if (place.partial) return;  // the key that was refused may be the one that is missing
-    const std::string from = rule.domains_size() > 0 ? rule.domains(0) : rule.addresses_size() > 0 ? rule.addresses(0) : "";
+    const std::string from = rule.domains_size() > 0     ? rule.domains(0)
+                             : rule.addresses_size() > 0 ? rule.addresses(0)
+                                                         : "";
     const std::string plain = plain_name_of(from);
     reporter_.error("P006", place.value, path, "a rule without `name`",
                     "write `name: " + (plain.empty() ? "what-it-is-for" : plain) + "`, which the audit will show");
@@ -218,15 +198,17 @@ void Converter::rule_name(const Rule& rule, const Place& place, const std::strin
   if (!is_plain_name(rule.name())) {
     const std::string plain = plain_name_of(rule.name());
     if (!written->explicit_null) {
-      reporter_.error("P025", written->value, at(path, "name"), in_ticks(rule.name()) + " is no name for a rule",
-                      plain.empty() ? "use letters, digits, `-`, `_` and `.`" : "did you mean " + in_ticks(plain) + "?");
+      reporter_.error(
+          "P025", written->value, at(path, "name"), in_ticks(rule.name()) + " is no name for a rule",
+          plain.empty() ? "use letters, digits, `-`, `_` and `.`" : "did you mean " + in_ticks(plain) + "?");
     }
     return;
   }
   const auto [first, fresh] = rule_names_.emplace(rule.name(), written->value);
   if (!fresh) {
-    Diagnostic& twice = reporter_.error("P013", written->value, at(path, "name"),
-                                        "two rules are named " + in_ticks(rule.name()), "rename one: the audit tells them apart");
+    Diagnostic& twice =
+        reporter_.error("P013", written->value, at(path, "name"), "two rules are named " + in_ticks(rule.name()),
+                        "rename one: the audit tells them apart");
     twice.related.push_back(reporter_.source().excerpt(first->second));
   }
 }
@@ -237,7 +219,8 @@ void Converter::rule_clients(const Rule& rule, const Place& place, RuleModel& mo
   for (int i = 0; i < rule.clients_size(); ++i) {
     const Place& entry = written->elements[static_cast<std::size_t>(i)];
     const std::string& name = rule.clients(i);
-    const bool known = std::any_of(client_places_.begin(), client_places_.end(), [&](const auto& c) { return c.first == name; });
+    const bool known =
+        std::any_of(client_places_.begin(), client_places_.end(), [&](const auto& c) { return c.first == name; });
     if (known) {
       model.clients.push_back(name);
       client_used_[name] = true;
@@ -277,7 +260,8 @@ void Converter::rule_domains(const Rule& rule, const Place& place, RuleModel& mo
     }
     const bool single = pattern.name.labels() == 1 && pattern.kind == PatternKind::kExact;
     if (single && model.action == Action::kAllow && !fixed) {
-      reporter_.error("P018", entry.value, where, "the single label " + in_ticks(rule.domains(i)) + " is never asked for outside",
+      reporter_.error("P018", entry.value, where,
+                      "the single label " + in_ticks(rule.domains(i)) + " is never asked for outside",
                       "give its host addresses (resolves_to: [172.20.0.5]), or write the full name");
     }
     model.domains.push_back(pattern);
@@ -309,8 +293,8 @@ void Converter::rule_ports(const Rule& rule, const Place& place, RuleModel& mode
     const PortRange& range = std::get<PortRange>(parsed);
     if (range.proto == kProtoUdp && only_cells && model.action == Action::kAllow) {
       reporter_.error("P022", entry.value, at(at(path, "ports"), entry),
-                      "UDP cannot leave a cell, and " + clients_text(model) + (model.clients.size() == 1 ? " is" : " are") +
-                          " reached in cells alone",
+                      "UDP cannot leave a cell, and " + clients_text(model) +
+                          (model.clients.size() == 1 ? " is" : " are") + " reached in cells alone",
                       "cells carry TCP and their own DNS; remove " + in_ticks(rule.ports(i)));
       continue;
     }
@@ -338,7 +322,8 @@ void Converter::rule_destinations(const Place& place, const RuleModel& model, co
   }
   const Place* name = place.field(Rule::kNameFieldNumber);
   if (model.action == Action::kAllow && domains == nullptr && addresses == nullptr && !place.partial) {
-    reporter_.error("P019", name != nullptr ? name->value : place.value, path, "an allow rule without `domains` or `addresses`",
+    reporter_.error("P019", name != nullptr ? name->value : place.value, path,
+                    "an allow rule without `domains` or `addresses`",
                     "say what it allows; to allow everything, set default: allow");
   }
   if (model.action != Action::kAllow) return;
@@ -347,9 +332,10 @@ void Converter::rule_destinations(const Place& place, const RuleModel& model, co
     if (written == nullptr || written->elements.size() != blocks.size()) return;
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       if (!wide(blocks[i])) continue;
-      reporter_.warning("P041", written->elements[i].value, at(at(path, key), written->elements[i]),
-                        in_ticks(blocks[i].text()) + " lifts the address guard for all it covers, private networks included",
-                        "name smaller blocks");
+      reporter_.warning(
+          "P041", written->elements[i].value, at(at(path, key), written->elements[i]),
+          in_ticks(blocks[i].text()) + " lifts the address guard for all it covers, private networks included",
+          "name smaller blocks");
     }
   };
   warn_wide(model.addresses, addresses, "addresses");
@@ -361,7 +347,8 @@ void Converter::rule_metadata(const Rule& rule, const Place& place, const RuleMo
   const Place* tunnel = place.field(Rule::kTunnelFieldNumber);
   if (model.action == Action::kDeny) {
     if (flag != nullptr && rule.allow_metadata()) {
-      reporter_.error("P020", flag->key, at(path, "allow_metadata"), "`allow_metadata` means nothing on a deny rule", "remove it");
+      reporter_.error("P020", flag->key, at(path, "allow_metadata"), "`allow_metadata` means nothing on a deny rule",
+                      "remove it");
     }
     if (tunnel != nullptr) {
       reporter_.error("P020", tunnel->key, at(path, "tunnel"), "`tunnel` means nothing on a deny rule", "remove it");
@@ -373,27 +360,30 @@ void Converter::rule_metadata(const Rule& rule, const Place& place, const RuleMo
   };
   if (rule.allow_metadata()) {
     if (flag != nullptr && !any_metadata(model.addresses) && !any_metadata(model.resolves_to)) {
-      reporter_.error("P021", flag->key, at(path, "allow_metadata"), "this key can never take effect",
-                      "no metadata service is among this rule's addresses or resolves_to; name one there, or remove the key");
+      reporter_.error(
+          "P021", flag->key, at(path, "allow_metadata"), "this key can never take effect",
+          "no metadata service is among this rule's addresses or resolves_to; name one there, or remove the key");
     }
     return;
   }
-  const auto refuse_hosts = [&](const google::protobuf::RepeatedPtrField<std::string>& texts, int field, std::string_view key) {
+  const auto refuse_hosts = [&](const google::protobuf::RepeatedPtrField<std::string>& texts, int field,
+                                std::string_view key) {
     for (int i = 0; i < texts.size(); ++i) {
       const Result<Address> address = Address::parse(std::string_view(texts[i]).substr(0, texts[i].find('/')));
       Result<Prefix> prefix = Prefix::parse(texts[i]);
       if (!address.ok() || !prefix.ok() || prefix->bits() != (address->is_v4() ? 32u : 128u)) continue;
       if (classify(*address) != AddressClass::kMetadata) continue;
       const Place& entry = place.field(field)->elements[static_cast<std::size_t>(i)];
-      reporter_.error("P021", entry.value, at(at(path, key), entry), in_ticks(texts[i]) + " can never be reached by this rule",
-                      "it is a cloud metadata service, which hands out credentials; if you mean it, set allow_metadata: true");
+      reporter_.error(
+          "P021", entry.value, at(at(path, key), entry), in_ticks(texts[i]) + " can never be reached by this rule",
+          "it is a cloud metadata service, which hands out credentials; if you mean it, set allow_metadata: true");
     }
   };
   refuse_hosts(rule.addresses(), Rule::kAddressesFieldNumber, "addresses");
   refuse_hosts(rule.resolves_to(), Rule::kResolvesToFieldNumber, "resolves_to");
 }
 
-void Converter::rule(const Rule& rule, const Place& place, std::size_t index) {
+void Converter::rule(const Rule& rule, const Place& place) {
   const std::string path = "rules[" + std::to_string(place.index) + "]";
   if (place.fields.empty()) {
     if (reporter_.source().text().substr(reporter_.source().offset_of(place.value)).starts_with('{')) {
@@ -430,50 +420,7 @@ void Converter::rule(const Rule& rule, const Place& place, std::size_t index) {
     rule_destinations(place, model, path);
     rule_metadata(rule, place, model, path);
   }
-  rule_entries_.push_back(index);
   model_.rules.push_back(std::move(model));
-}
-
-std::string action_word(Action action) { return action == Action::kAllow ? "allowed" : "denied"; }
-
-void Converter::effects(const Place& place) {
-  const Place* written = place.field(Policy::kRulesFieldNumber);
-  for (const DeadRule& dead : find_dead_rules(model_)) {
-    const RuleModel& rule = model_.rules[dead.rule];
-    const Place& entry = written->elements[rule_entries_[dead.rule]];
-    const std::string path = "rules[" + std::to_string(entry.index) + "]";
-    const auto place_of = [&](std::uint32_t index) {
-      const Place* name = written->elements[rule_entries_[index]].field(Rule::kNameFieldNumber);
-      return reporter_.source().excerpt(name->value);
-    };
-    if (dead.whole) {
-      std::string names;
-      for (const std::uint32_t by : dead.by) names += (names.empty() ? "" : ", ") + in_ticks(model_.rules[by].name);
-      const Span& at_name = entry.field(Rule::kNameFieldNumber)->value;
-      Diagnostic& error = reporter_.error("P021", at_name, path, "rule " + in_ticks(rule.name) + " can never take effect",
-                                          "all it covers is decided before it by " + names);
-      if (dead.by_deny_of_names) {
-        error.note = "an address carries no name, so it might be any name: a deny rule of names stops it; put this rule first";
-      } else {
-        error.note = "the first rule that matches decides: put the narrower rule first, or remove this one";
-      }
-      for (const std::uint32_t by : dead.by) error.related.push_back(place_of(by));
-      continue;
-    }
-    for (const DeadEntry& part : dead.entries) {
-      const int field = part.is_domain ? Rule::kDomainsFieldNumber : Rule::kAddressesFieldNumber;
-      const Place* list = entry.field(field);
-      const std::size_t size = part.is_domain ? rule.domains.size() : rule.addresses.size();
-      if (list->elements.size() != size) continue;  // entries listed twice were left out, the places no longer line up
-      const Place& value = list->elements[part.index];
-      const std::string text = part.is_domain ? rule.domains[part.index].text() : rule.addresses[part.index].text();
-      Diagnostic& warning = reporter_.warning(
-          "P042", value.value, at(at(path, part.is_domain ? "domains" : "addresses"), value),
-          in_ticks(text) + " is already " + action_word(model_.rules[part.by].action) + " by " + in_ticks(model_.rules[part.by].name),
-          "here it never takes effect: put the narrower rule first, or remove the entry");
-      warning.related.push_back(place_of(part.by));
-    }
-  }
 }
 
 void Converter::unused_clients() {

@@ -1,8 +1,9 @@
 // From a decoded message to the engine's model: what the schema cannot say, checked with the place of every value.
 //
-// Errors   P006 missing key, P007 to P011 values, P012 said twice, P013 a name used twice, P014 and P015 breadth, P016 unknown
-//          client, P018 single labels, P019 nothing to match, P020 keys that contradict, P021 no effect, P022 UDP in cells,
-//          P023 version, P024 limits, P025 names.
+// Errors   P006 missing key, P007 to P011 values, P012 said twice, P013 a name used twice, P014 and P015 breadth, P016
+// unknown
+//          client, P018 single labels, P019 nothing to match, P020 keys that contradict, P021 no effect, P022 UDP in
+//          cells, P023 version, P024 limits, P025 names.
 //
 // Internal to language/: it names generated types.
 #pragma once
@@ -15,7 +16,8 @@
 namespace sallyport {
 
 // The model is complete only if the reporter has no error afterwards.
-PolicyModel convert(const policy::v1::Policy& policy, const Place& place, const LoadOptions& options, Reporter& reporter);
+PolicyModel convert(const policy::v1::Policy& policy, const Place& place, const LoadOptions& options,
+                    Reporter& reporter);
 
 // Ports a rule of names means when it says none.
 std::vector<PortRange> default_ports();

@@ -27,11 +27,25 @@ struct Synonym {
   std::string_view word, key;
 };
 constexpr Synonym kSynonyms[] = {
-    {"hosts", "domains"},     {"hostnames", "domains"}, {"names", "domains"},     {"fqdn", "domains"},
-    {"sni", "domains"},       {"urls", "domains"},      {"ips", "addresses"},     {"ip", "addresses"},
-    {"cidr", "addresses"},    {"cidrs", "addresses"},   {"networks", "addresses"}, {"from", "clients"},
-    {"sources", "clients"},   {"groups", "clients"},    {"verdict", "action"},    {"policy", "rules"},
-    {"default_action", "default"}, {"default_policy", "default"}, {"allowlist", "rules"},
+    {"hosts", "domains"},
+    {"hostnames", "domains"},
+    {"names", "domains"},
+    {"fqdn", "domains"},
+    {"sni", "domains"},
+    {"urls", "domains"},
+    {"ips", "addresses"},
+    {"ip", "addresses"},
+    {"cidr", "addresses"},
+    {"cidrs", "addresses"},
+    {"networks", "addresses"},
+    {"from", "clients"},
+    {"sources", "clients"},
+    {"groups", "clients"},
+    {"verdict", "action"},
+    {"policy", "rules"},
+    {"default_action", "default"},
+    {"default_policy", "default"},
+    {"allowlist", "rules"},
 };
 
 std::string lower(std::string_view text) {
@@ -51,10 +65,14 @@ std::string yaml_name(const EnumValueDescriptor& value) {
 
 std::string_view kind_name(YamlNode::Kind kind) {
   switch (kind) {
-    case YamlNode::Kind::kNull: return "nothing";
-    case YamlNode::Kind::kScalar: return "a single value";
-    case YamlNode::Kind::kSequence: return "a list";
-    case YamlNode::Kind::kMap: return "a mapping";
+    case YamlNode::Kind::kNull:
+      return "nothing";
+    case YamlNode::Kind::kScalar:
+      return "a single value";
+    case YamlNode::Kind::kSequence:
+      return "a list";
+    case YamlNode::Kind::kMap:
+      return "a mapping";
   }
   return "";
 }
@@ -67,10 +85,13 @@ class Decoder {
   void message(std::uint32_t index, Message& message, Place& place, const std::string& path);
 
  private:
-  void field(std::uint32_t index, Message& message, const FieldDescriptor& field, Place& place, const std::string& path);
-  void list(const YamlNode& node, Message& message, const FieldDescriptor& field, Place& place, const std::string& path);
+  void field(std::uint32_t index, Message& message, const FieldDescriptor& field, Place& place,
+             const std::string& path);
+  void list(const YamlNode& node, Message& message, const FieldDescriptor& field, Place& place,
+            const std::string& path);
   void map(const YamlNode& node, Message& message, const FieldDescriptor& field, Place& place, const std::string& path);
-  void single(std::uint32_t index, Message& message, const FieldDescriptor& field, Place& place, const std::string& path);
+  void single(std::uint32_t index, Message& message, const FieldDescriptor& field, Place& place,
+              const std::string& path);
   void number(const YamlNode& node, Message& message, const FieldDescriptor& field, const std::string& path);
   void boolean(const YamlNode& node, Message& message, const FieldDescriptor& field, const std::string& path);
   void enumeration(const YamlNode& node, Message& message, const FieldDescriptor& field, const std::string& path);
@@ -94,7 +115,8 @@ class Decoder {
 bool Decoder::step(const YamlNode& node) {
   if (++steps_ <= most_steps_) return true;
   if (steps_ == most_steps_ + 1) {
-    reporter_.error("P002", node.at, "", "aliases multiply this file to more than " + std::to_string(most_steps_) + " values",
+    reporter_.error("P002", node.at, "",
+                    "aliases multiply this file to more than " + std::to_string(most_steps_) + " values",
                     "write the values out");
   }
   return false;
@@ -130,8 +152,8 @@ void Decoder::message(std::uint32_t index, Message& message, Place& place, const
       continue;
     }
     if (const Place* first = place.field(descriptor->number())) {
-      Diagnostic& twice = reporter_.error("P012", key.at, child(path, key.scalar), "duplicate key " + in_ticks(key.scalar),
-                                          "keep one of the two");
+      Diagnostic& twice = reporter_.error("P012", key.at, child(path, key.scalar),
+                                          "duplicate key " + in_ticks(key.scalar), "keep one of the two");
       twice.related.push_back(reporter_.source().excerpt(first->key));
       continue;
     }
@@ -192,7 +214,8 @@ void Decoder::field(std::uint32_t index, Message& message, const FieldDescriptor
     const bool block = field.is_map() || (field.is_repeated() && field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE);
     if (!block) {
       place.value = place.key;
-      reporter_.error("P005", place.key, path, in_ticks(field.name()) + " has no value", "write one, or remove the key");
+      reporter_.error("P005", place.key, path, in_ticks(field.name()) + " has no value",
+                      "write one, or remove the key");
     }
     return;
   }
@@ -228,8 +251,9 @@ void Decoder::list(const YamlNode& node, Message& message, const FieldDescriptor
     if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
       this->message(node.children[i], *message.GetReflection()->AddMessage(&message, &field), where, at);
     } else if (entry.kind != YamlNode::Kind::kScalar) {
-      wrong_type(entry, at, "a single value",
-                 entry.kind == YamlNode::Kind::kMap ? "a `:` at the end of a word makes a mapping: put it in quotes" : "");
+      wrong_type(
+          entry, at, "a single value",
+          entry.kind == YamlNode::Kind::kMap ? "a `:` at the end of a word makes a mapping: put it in quotes" : "");
       continue;
     } else {
       message.GetReflection()->AddString(&message, &field, entry.scalar);
@@ -259,7 +283,8 @@ void Decoder::map(const YamlNode& node, Message& message, const FieldDescriptor&
     const std::string at = child(path, key.scalar);
     const auto [first, fresh] = seen.emplace(key.scalar, key.at);
     if (!fresh) {
-      Diagnostic& twice = reporter_.error("P012", key.at, at, "duplicate key " + in_ticks(key.scalar), "keep one of the two");
+      Diagnostic& twice =
+          reporter_.error("P012", key.at, at, "duplicate key " + in_ticks(key.scalar), "keep one of the two");
       twice.related.push_back(reporter_.source().excerpt(first->second));
       continue;
     }
@@ -285,10 +310,14 @@ void Decoder::single(std::uint32_t index, Message& message, const FieldDescripto
     return;
   }
   switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_STRING: return message.GetReflection()->SetString(&message, &field, node.scalar);
-    case FieldDescriptor::CPPTYPE_BOOL: return boolean(node, message, field, path);
-    case FieldDescriptor::CPPTYPE_ENUM: return enumeration(node, message, field, path);
-    case FieldDescriptor::CPPTYPE_UINT32: return number(node, message, field, path);
+    case FieldDescriptor::CPPTYPE_STRING:
+      return message.GetReflection()->SetString(&message, &field, node.scalar);
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return boolean(node, message, field, path);
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return enumeration(node, message, field, path);
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return number(node, message, field, path);
     default:
       // A type the schema has and this decoder lacks must not pass in silence.
       reporter_.error("P005", node.at, path, "the loader cannot read " + in_ticks(field.name()) + " yet");
@@ -315,7 +344,8 @@ void Decoder::boolean(const YamlNode& node, Message& message, const FieldDescrip
   message.GetReflection()->SetBool(&message, &field, node.scalar == "true");
 }
 
-void Decoder::enumeration(const YamlNode& node, Message& message, const FieldDescriptor& field, const std::string& path) {
+void Decoder::enumeration(const YamlNode& node, Message& message, const FieldDescriptor& field,
+                          const std::string& path) {
   const EnumDescriptor& type = *field.enum_type();
   std::vector<std::string> words;
   for (int i = 0; i < type.value_count(); ++i) {
@@ -325,7 +355,8 @@ void Decoder::enumeration(const YamlNode& node, Message& message, const FieldDes
     if (words.back() == node.scalar) return message.GetReflection()->SetEnum(&message, &field, &value);
   }
   std::string all;
-  for (std::size_t i = 0; i < words.size(); ++i) all += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
+  for (std::size_t i = 0; i < words.size(); ++i)
+    all += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
   const std::string_view near = nearest(lower(node.scalar), std::span<const std::string>(words));
   reporter_.error("P017", node.at, path, "unknown " + field.name() + " " + in_ticks(node.scalar),
                   near.empty() ? "write " + all : "did you mean " + in_ticks(near) + "?");

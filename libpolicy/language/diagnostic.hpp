@@ -18,11 +18,11 @@ enum class Severity : std::uint8_t { kError = 0, kWarning };
 
 // A place in a source, with the source line it points into.
 struct Excerpt {
-  std::string file;          // "policy.yaml", or "--allow" for an argument
-  std::uint32_t line = 0;    // 0: no line; the file as a whole, or a command-line argument
-  std::uint32_t column = 0;  // 0: no column
-  std::uint32_t length = 0;  // octets under the caret, at least 1 when there is a column
-  std::string text;          // the source line or, if that is long, a part of it; empty if there is none to show
+  std::string file;               // "policy.yaml", or "--allow" for an argument
+  std::uint32_t line = 0;         // 0: no line; the file as a whole, or a command-line argument
+  std::uint32_t column = 0;       // 0: no column
+  std::uint32_t length = 0;       // octets under the caret, at least 1 when there is a column
+  std::string text;               // the source line or, if that is long, a part of it; empty if there is none to show
   std::uint32_t text_column = 1;  // of the first octet of text
 };
 
@@ -30,10 +30,10 @@ struct Diagnostic {
   std::string_view code;  // static: "P003"; `policyctl help P003` explains it
   Severity severity = Severity::kError;
   Excerpt where;
-  std::string path;     // of the value, as "rules[2].domains[0]"; empty for the file
-  std::string message;  // the cause: "unknown key `domain`"
-  std::string repair;   // "did you mean `domains`?"; may be empty
-  std::string note;     // a line of its own, may be empty
+  std::string path;              // of the value, as "rules[2].domains[0]"; empty for the file
+  std::string message;           // the cause: "unknown key `domain`"
+  std::string repair;            // "did you mean `domains`?"; may be empty
+  std::string note;              // a line of its own, may be empty
   std::vector<Excerpt> related;  // other lines that matter, such as the rule that shadows this one
 };
 
@@ -41,7 +41,8 @@ using Diagnostics = std::vector<Diagnostic>;
 
 bool has_errors(std::span<const Diagnostic> diagnostics) noexcept;
 
-// rustc's blocks, one blank line between two, ends with a newline; empty for no diagnostics. Control octets are escaped.
+// rustc's blocks, one blank line between two, ends with a newline; empty for no diagnostics. Control octets are
+// escaped.
 std::string render(std::span<const Diagnostic> diagnostics, bool color);
 
 // `policy.yaml:14:16: domains[2] "*.co.uk" covers ...; expected ...`, no newline: for logs.

@@ -1,7 +1,7 @@
-// Looking for a cover, cheapest first: rules that cover any destination are kept in a short list, patterns in a hash map
-// from name to the rules that list it (a pattern is covered only by patterns at its own name or an ancestor's, one lookup
-// a label), address blocks in a list for each prefix length. A policy of 10,000 names takes milliseconds; comparing all
-// pairs would take seconds.
+// Looking for a cover, cheapest first: rules that cover any destination are kept in a short list, patterns in a hash
+// map from name to the rules that list it (a pattern is covered only by patterns at its own name or an ancestor's, one
+// lookup a label), address blocks in a list for each prefix length. A policy of 10,000 names takes milliseconds;
+// comparing all pairs would take seconds.
 #include "language/effect.hpp"
 
 #include <algorithm>
@@ -45,11 +45,11 @@ struct Names {
 };
 
 struct Atom {
-  std::optional<Names> names;         // none: any name, and none
-  const Prefix* prefix = nullptr;     // a literal destination, or a final address
-  bool literal = false;               // only flows without a name
+  std::optional<Names> names;              // none: any name, and none
+  const Prefix* prefix = nullptr;          // a literal destination, or a final address
+  bool literal = false;                    // only flows without a name
   std::optional<std::string_view> client;  // none: a client that no rule names
-  std::optional<PortRange> ports;     // none: every port of every protocol
+  std::optional<PortRange> ports;          // none: every port of every protocol
 };
 
 class Coverage {
@@ -93,7 +93,8 @@ class Coverage {
       // An address carries no name, and to a deny rule what nobody can see might be it.
       for (const std::uint32_t earlier : denies_names_) {
         const RuleModel& deny = model_.rules[earlier];
-        const bool stands = deny.resolves_to.empty() || (atom.prefix != nullptr && within(*atom.prefix, deny.resolves_to));
+        const bool stands =
+            deny.resolves_to.empty() || (atom.prefix != nullptr && within(*atom.prefix, deny.resolves_to));
         if (stands && suits(earlier, atom)) return earlier;
       }
     }
@@ -110,7 +111,8 @@ class Coverage {
     return std::any_of(blocks.begin(), blocks.end(), [&](const Prefix& block) { return block.contains(inner); });
   }
   static bool within(const std::vector<Prefix>& inner, const std::vector<Prefix>& blocks) {
-    return !inner.empty() && std::all_of(inner.begin(), inner.end(), [&](const Prefix& p) { return within(p, blocks); });
+    return !inner.empty() &&
+           std::all_of(inner.begin(), inner.end(), [&](const Prefix& p) { return within(p, blocks); });
   }
 
   // Client and ports.

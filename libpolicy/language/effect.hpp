@@ -1,8 +1,8 @@
 // Rules that can never take effect, because earlier ones decide every flow they could.
 //
-// A rule is cut into atoms (client, domain pattern or address block, port range); it is dead if an earlier rule covers each.
-// Sound, not complete: what is called dead is (tests/language compares with decide() on whole small worlds); a rule covered
-// only by several earlier ones together, half an atom each, is not found.
+// A rule is cut into atoms (client, domain pattern or address block, port range); it is dead if an earlier rule covers
+// each. Sound, not complete: what is called dead is (tests/language compares with decide() on whole small worlds); a
+// rule covered only by several earlier ones together, half an atom each, is not found.
 //
 // Threads  Pure functions.
 #pragma once
@@ -22,9 +22,9 @@ struct DeadEntry {
 
 struct DeadRule {
   std::uint32_t rule = 0;
-  bool whole = false;               // every atom is covered; else only the entries below, by rules of the other action
-  std::vector<std::uint32_t> by;    // the earlier rules, ascending
-  bool by_deny_of_names = false;    // an allow rule of addresses behind a deny rule of names: an address has no name
+  bool whole = false;             // every atom is covered; else only the entries below, by rules of the other action
+  std::vector<std::uint32_t> by;  // the earlier rules, ascending
+  bool by_deny_of_names = false;  // an allow rule of addresses behind a deny rule of names: an address has no name
   std::vector<DeadEntry> entries;
 };
 

@@ -37,9 +37,9 @@ LoadOutcome load_policy(std::string_view yaml, std::string_view file_name, const
 // Opens the file only if nobody but root and the caller could have written it (language/trusted_file.hpp).
 LoadOutcome load_policy_file(const std::string& path, const LoadOptions& options = {});
 
-// One allow rule for each argument NAME[:PORT,PORT...], where NAME is a domain pattern (U-labels allowed), an address, an
-// [IPv6 address] or a CIDR block; without ports 80 and 443. The rules come before those of `base` (the command line beats
-// the file); without one the policy denies all else. Rules from here have no line.
+// One allow rule for each argument NAME[:PORT,PORT...], where NAME is a domain pattern (U-labels allowed), an address,
+// an [IPv6 address] or a CIDR block; without ports 80 and 443. The rules come before those of `base` (the command line
+// beats the file); without one the policy denies all else. Rules from here have no line.
 LoadOutcome model_from_allow(std::span<const std::string> arguments, const PolicyModel* base = nullptr,
                              const LoadOptions& options = {});
 

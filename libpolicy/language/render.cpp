@@ -120,12 +120,23 @@ std::string workflow_escaped(std::string_view text, bool property) {
   std::string out;
   for (const char c : text) {
     switch (c) {
-      case '%': out += "%25"; break;
-      case '\r': out += "%0D"; break;
-      case '\n': out += "%0A"; break;
-      case ':': out += property ? "%3A" : ":"; break;
-      case ',': out += property ? "%2C" : ","; break;
-      default: out += c;
+      case '%':
+        out += "%25";
+        break;
+      case '\r':
+        out += "%0D";
+        break;
+      case '\n':
+        out += "%0A";
+        break;
+      case ':':
+        out += property ? "%3A" : ":";
+        break;
+      case ',':
+        out += property ? "%2C" : ",";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -166,7 +177,8 @@ std::string render_github(std::span<const Diagnostic> diagnostics) {
     if (diagnostic.where.line > 0) {
       out += ",line=" + std::to_string(diagnostic.where.line) + ",col=" + std::to_string(diagnostic.where.column);
     }
-    out += ",title=" + std::string(diagnostic.code) + "::" + workflow_escaped(cause_and_repair(diagnostic), false) + "\n";
+    out +=
+        ",title=" + std::string(diagnostic.code) + "::" + workflow_escaped(cause_and_repair(diagnostic), false) + "\n";
   }
   return out;
 }

@@ -68,8 +68,8 @@ Diagnostic& Reporter::add(Severity severity, std::string_view code, const Span& 
     ++left_out_;
     return discarded_ = Diagnostic{};
   }
-  return diagnostics_.emplace_back(Diagnostic{code, severity, source_.excerpt(span), std::string(path),
-                                              std::move(message), std::move(repair), {}, {}});
+  return diagnostics_.emplace_back(Diagnostic{
+      code, severity, source_.excerpt(span), std::string(path), std::move(message), std::move(repair), {}, {}});
 }
 
 Diagnostic& Reporter::error(std::string_view code, const Span& span, std::string_view path, std::string message,
@@ -96,8 +96,14 @@ Diagnostics Reporter::take() {
   for (const std::size_t i : order) sorted.push_back(std::move(diagnostics_[i]));
   diagnostics_.clear();
   if (left_out_ > 0) {
-    sorted.push_back(Diagnostic{"P026", Severity::kError, source_.excerpt({}), {},
-                                      std::to_string(left_out_) + " more are not shown", "repair the first ones", {}, {}});
+    sorted.push_back(Diagnostic{"P026",
+                                Severity::kError,
+                                source_.excerpt({}),
+                                {},
+                                std::to_string(left_out_) + " more are not shown",
+                                "repair the first ones",
+                                {},
+                                {}});
   }
   return sorted;
 }

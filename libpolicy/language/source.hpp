@@ -36,7 +36,8 @@ class Source {
   std::vector<std::size_t> starts_;  // offset of each line
 };
 
-// Collects diagnostics against one source. Bounded: the rest are counted, since a file of a million errors needs one fix.
+// Collects diagnostics against one source. Bounded: the rest are counted, since a file of a million errors needs one
+// fix.
 class Reporter {
  public:
   static constexpr std::size_t kMost = 1000;
@@ -55,8 +56,8 @@ class Reporter {
   Diagnostics take();
 
  private:
-  Diagnostic& add(Severity severity, std::string_view code, const Span& span, std::string_view path, std::string message,
-                  std::string repair);
+  Diagnostic& add(Severity severity, std::string_view code, const Span& span, std::string_view path,
+                  std::string message, std::string repair);
 
   const Source& source_;
   Diagnostics diagnostics_;

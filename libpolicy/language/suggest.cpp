@@ -7,7 +7,7 @@
 namespace sallyport {
 namespace {
 
-constexpr std::size_t kLongestWord = 64;   // keys and names are shorter; the cost is the product of both lengths
+constexpr std::size_t kLongestWord = 64;    // keys and names are shorter; the cost is the product of both lengths
 constexpr std::size_t kLongestQuoted = 80;  // as much as fits beside a message
 
 template <typename Words>

@@ -8,7 +8,8 @@
 
 namespace sallyport {
 
-// Insertions, deletions, changes and swaps of neighbours (optimal string alignment). Words longer than 64 octets are far apart.
+// Insertions, deletions, changes and swaps of neighbours (optimal string alignment). Words longer than 64 octets are
+// far apart.
 std::size_t edit_distance(std::string_view a, std::string_view b);
 
 // The nearest candidate, if it is near enough to be meant; empty otherwise. A view into candidates.

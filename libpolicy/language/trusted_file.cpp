@@ -1,5 +1,5 @@
-// The path is walked one component at a time, each opened by its name in the directory opened before, with O_NOFOLLOW: that
-// is RESOLVE_NO_SYMLINKS, and it works where a seccomp filter does not know openat2.
+// The path is walked one component at a time, each opened by its name in the directory opened before, with O_NOFOLLOW:
+// that is RESOLVE_NO_SYMLINKS, and it works where a seccomp filter does not know openat2.
 #include "language/trusted_file.hpp"
 
 #include <fcntl.h>
@@ -8,9 +8,9 @@
 
 #include <algorithm>
 #include <array>
-#include <climits>
 #include <cerrno>
 #include <charconv>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -76,8 +76,8 @@ std::optional<TrustFailure> untrusted(const struct stat& status, const std::stri
                                       uid_t nobody) {
   const bool owned = status.st_uid == 0 || (status.st_uid == caller && caller != nobody);
   if (!owned) {
-    const std::string owner = status.st_uid == nobody ? "someone outside this user namespace"
-                                                      : "uid " + std::to_string(status.st_uid);
+    const std::string owner =
+        status.st_uid == nobody ? "someone outside this user namespace" : "uid " + std::to_string(status.st_uid);
     return TrustFailure{Kind::kOwner, path, quote(path) + " belongs to " + owner + ", who could change it",
                         "it must belong to root or to uid " + std::to_string(caller)};
   }
@@ -85,8 +85,8 @@ std::optional<TrustFailure> untrusted(const struct stat& status, const std::stri
   const bool sticky_directory = !is_file && (status.st_mode & S_ISVTX) != 0;  // others can add, but not replace
   if (open_to_others != 0 && !sticky_directory) {
     const bool everyone = (open_to_others & S_IWOTH) != 0;
-    return TrustFailure{Kind::kWritable, path,
-                        quote(path) + " is writable by " + (everyone ? "everyone" : "its group"), "chmod go-w " + path};
+    return TrustFailure{Kind::kWritable, path, quote(path) + " is writable by " + (everyone ? "everyone" : "its group"),
+                        "chmod go-w " + path};
   }
   return std::nullopt;
 }
@@ -120,7 +120,8 @@ TrustedFile::Opened TrustedFile::open(const std::string& path, std::uint64_t max
   if (path.empty()) return fail({Kind::kMissing, path, "an empty path", "name a file"});
   if (path.find('\0') != std::string::npos) return fail({Kind::kMissing, path, "a path with a NUL octet", ""});
   const auto parts = components(path);
-  if (!parts) return fail({Kind::kMissing, path, "the working directory cannot be found", "name the file by an absolute path"});
+  if (!parts)
+    return fail({Kind::kMissing, path, "the working directory cannot be found", "name the file by an absolute path"});
   if (parts->empty()) return fail({Kind::kDirectory, "/", "`/` is a directory", "name a file"});
   const uid_t caller = ::geteuid();
   const uid_t nobody = overflow_uid();
@@ -152,7 +153,8 @@ TrustedFile::Opened TrustedFile::open(const std::string& path, std::uint64_t max
   };
   if (!S_ISREG(before.st_mode)) return fail(not_regular(before.st_mode));
   TrustedFile file;
-  file.fd_ = ::openat(directory.get(), parts->back().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  file.fd_ =
+      ::openat(directory.get(), parts->back().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   if (file.fd_ < 0) return fail(errno == ELOOP ? symlink(walked) : unopened(walked, errno));
   struct stat status{};
   if (::fstat(file.fd_, &status) != 0) return fail(unopened(walked, errno));
@@ -160,9 +162,10 @@ TrustedFile::Opened TrustedFile::open(const std::string& path, std::uint64_t max
   if (auto failure = untrusted(status, walked, true, caller, nobody)) return fail(*std::move(failure));
   file.size_ = static_cast<std::uint64_t>(status.st_size);
   if (file.size_ > max_octets) {
-    return fail({Kind::kTooLarge, walked,
-                 quote(walked) + " has " + std::to_string(file.size_) + " octets, more than " + std::to_string(max_octets),
-                 "is this the right file?"});
+    return fail(
+        {Kind::kTooLarge, walked,
+         quote(walked) + " has " + std::to_string(file.size_) + " octets, more than " + std::to_string(max_octets),
+         "is this the right file?"});
   }
   file.path_ = std::move(walked);
   return {std::move(file), std::nullopt};

@@ -1,8 +1,10 @@
 // TrustedFile: a file that nobody but root and the caller can have written, opened for reading.
 //
-// Checked  No symbolic link anywhere on the path; a regular file; every directory above it and the file itself owned by root
-//          or the caller and writable by no one else (a sticky directory such as /tmp may be). All on open descriptors, so
-//          that what was checked is what is read. The overflow uid (an owner outside this user namespace) is nobody's.
+// Checked  No symbolic link anywhere on the path; a regular file; every directory above it and the file itself owned by
+// root
+//          or the caller and writable by no one else (a sticky directory such as /tmp may be). All on open descriptors,
+//          so that what was checked is what is read. The overflow uid (an owner outside this user namespace) is
+//          nobody's.
 // When     Before any user namespace is entered: inside one every foreign owner looks alike.
 // Lifetime Owns its descriptor (close-on-exec); move-only.
 // Threads  Any; a value belongs to one at a time.
@@ -17,7 +19,15 @@ namespace sallyport {
 
 struct TrustFailure {
   enum class Kind : std::uint8_t {
-    kMissing, kUnreadable, kSymlink, kDirectory, kNotRegular, kOwner, kWritable, kTooLarge, kChanged
+    kMissing,
+    kUnreadable,
+    kSymlink,
+    kDirectory,
+    kNotRegular,
+    kOwner,
+    kWritable,
+    kTooLarge,
+    kChanged
   };
   Kind kind = Kind::kMissing;
   std::string path;     // what is wrong: the file or a directory above it
@@ -29,10 +39,12 @@ class TrustedFile {
  public:
   struct Opened;
 
-  // Relative paths start at the working directory, which is checked as well. O_NONBLOCK is set, so a FIFO cannot hang it.
+  // Relative paths start at the working directory, which is checked as well. O_NONBLOCK is set, so a FIFO cannot hang
+  // it.
   static Opened open(const std::string& path, std::uint64_t max_octets);
 
-  TrustedFile(TrustedFile&& other) noexcept : fd_(std::exchange(other.fd_, -1)), size_(other.size_), path_(std::move(other.path_)) {}
+  TrustedFile(TrustedFile&& other) noexcept
+      : fd_(std::exchange(other.fd_, -1)), size_(other.size_), path_(std::move(other.path_)) {}
   TrustedFile& operator=(TrustedFile&& other) noexcept;
   ~TrustedFile();
 

@@ -14,10 +14,10 @@ struct Service {
   std::string_view name;
   std::uint16_t port;
 };
-constexpr Service kServices[] = {{"http", 80},  {"https", 443}, {"ssh", 22},      {"git", 9418},      {"ftp", 21},
-                                 {"smtp", 25},  {"dns", 53},    {"imaps", 993},   {"submission", 587}, {"ldaps", 636},
-                                 {"mysql", 3306}, {"postgres", 5432}, {"postgresql", 5432}, {"redis", 6379}, {"ntp", 123},
-                                 {"wss", 443},  {"ws", 80}};
+constexpr Service kServices[] = {
+    {"http", 80},         {"https", 443},  {"ssh", 22},         {"git", 9418},  {"ftp", 21},     {"smtp", 25},
+    {"dns", 53},          {"imaps", 993},  {"submission", 587}, {"ldaps", 636}, {"mysql", 3306}, {"postgres", 5432},
+    {"postgresql", 5432}, {"redis", 6379}, {"ntp", 123},        {"wss", 443},   {"ws", 80}};
 
 std::optional<std::uint16_t> service_port(std::string_view name) {
   for (const Service& service : kServices) {
@@ -64,8 +64,12 @@ std::optional<Problem> other_than_domain(std::string_view text) {
   const Target target = split_target(text);
   if (!target.scheme.empty()) return url_problem(text, target);
   if (const std::size_t at = text.find('@'); at != std::string_view::npos) {
-    return Problem{"P007", "expected a domain, found an account in " + in_ticks(text),
-                   "write " + in_ticks(text.substr(at + 1)), {}, 0, at + 1};
+    return Problem{"P007",
+                   "expected a domain, found an account in " + in_ticks(text),
+                   "write " + in_ticks(text.substr(at + 1)),
+                   {},
+                   0,
+                   at + 1};
   }
   if (const std::size_t blank = text.find_first_of(" \t\r\n\v\f"); blank != std::string_view::npos) {
     return Problem{"P008", "a blank inside " + in_ticks(text), "write two names as two entries", {}, blank, 1};
@@ -79,21 +83,29 @@ std::optional<Problem> other_than_domain(std::string_view text) {
   }
   if (const std::size_t slash = text.find('/'); slash != std::string_view::npos) {
     const std::string_view host = text.substr(0, slash);
-    if (all_digits(text.substr(slash + 1)) && host.find_first_not_of("0123456789.:abcdefABCDEF") == std::string_view::npos) {
-      return Problem{"P007", "expected a domain, found the address block " + in_ticks(text),
-                     "write it in addresses", {}, 0, 0};
+    if (all_digits(text.substr(slash + 1)) &&
+        host.find_first_not_of("0123456789.:abcdefABCDEF") == std::string_view::npos) {
+      return Problem{
+          "P007", "expected a domain, found the address block " + in_ticks(text), "write it in addresses", {}, 0, 0};
     }
-    return Problem{"P007", "expected a domain, found a path in " + in_ticks(text), "write " + in_ticks(host),
-                   "paths are not supported by this version yet: a rule covers the whole of a name", slash,
+    return Problem{"P007",
+                   "expected a domain, found a path in " + in_ticks(text),
+                   "write " + in_ticks(host),
+                   "paths are not supported by this version yet: a rule covers the whole of a name",
+                   slash,
                    text.size() - slash};
   }
   if (target.has_port) {
     const std::size_t colon = target.host.size();
     const bool usable = port_number(target.port).has_value();
-    return Problem{"P007", "a port does not belong in a domain: " + in_ticks(text),
-                   usable ? "write domains: [" + std::string(target.host) + "], ports: [" + std::string(target.port) + "]"
-                          : "write the port in ports; it must be 1 to 65535",
-                   {}, colon, text.size() - colon};
+    return Problem{"P007",
+                   "a port does not belong in a domain: " + in_ticks(text),
+                   usable
+                       ? "write domains: [" + std::string(target.host) + "], ports: [" + std::string(target.port) + "]"
+                       : "write the port in ports; it must be 1 to 65535",
+                   {},
+                   colon,
+                   text.size() - colon};
   }
   return std::nullopt;
 }
@@ -109,7 +121,7 @@ Problem address_problem(std::string_view text) {
   } else if (host.starts_with('[')) {
     problem.message = "brackets around the address " + in_ticks(text);
     problem.repair = "write " + in_ticks(std::string(target.host) +
-                                       (slash == std::string_view::npos ? "" : std::string(text.substr(slash))));
+                                         (slash == std::string_view::npos ? "" : std::string(text.substr(slash))));
   } else if (target.has_port && is_address(target.host)) {
     problem.message = "a port does not belong in an address: " + in_ticks(text);
     problem.repair = "write " + in_ticks(target.host) + ", and the port in ports";
@@ -174,8 +186,12 @@ Target split_target(std::string_view text) {
 Parsed<Pattern> read_domain(std::string_view text, const DomainPermissions& permissions) {
   if (text.empty()) return Problem{"P008", "an empty domain", "write a name, or remove the entry", {}, 0, 0};
   if (text == "*" || text == "**" || text == "." || text == "*.") {
-    return Problem{"P014", in_ticks(text) + " covers every name there is",
-                   "name the organisations (*.example.com); to allow everything, set default: allow", {}, 0, 0};
+    return Problem{"P014",
+                   in_ticks(text) + " covers every name there is",
+                   "name the organisations (*.example.com); to allow everything, set default: allow",
+                   {},
+                   0,
+                   0};
   }
   if (std::optional<Problem> other = other_than_domain(text)) return *std::move(other);
   Result<Pattern> pattern = Pattern::parse(text);
@@ -187,7 +203,8 @@ Parsed<Pattern> read_domain(std::string_view text, const DomainPermissions& perm
       problem.message = in_ticks(text) + ": `*` stands for whole labels, and only in front";
       const std::size_t dot = text.find('.', star);
       problem.offset = star;
-      if (dot != std::string_view::npos) problem.repair = "did you mean " + in_ticks("*" + std::string(text.substr(dot))) + "?";
+      if (dot != std::string_view::npos)
+        problem.repair = "did you mean " + in_ticks("*" + std::string(text.substr(dot))) + "?";
     } else if (text.ends_with("..") || text.find("..") != std::string_view::npos) {
       problem.repair = "remove the extra dot";
     } else if (problem.offset >= text.size()) {
@@ -197,15 +214,21 @@ Parsed<Pattern> read_domain(std::string_view text, const DomainPermissions& perm
     return problem;
   }
   switch (breadth(*pattern)) {
-    case Breadth::kOrganisation: return *pattern;
+    case Breadth::kOrganisation:
+      return *pattern;
     case Breadth::kMultiTenant: {
       if (permissions.multi_tenant) return *pattern;
       const std::string name(pattern->name.text());
-      return Problem{"P015", in_ticks(text) + " is shared by many tenants: anyone can have a name there",
-                     "name the tenant (yours." + name + "), or set multi_tenant: true", {}, 0, 0};
+      return Problem{"P015",
+                     in_ticks(text) + " is shared by many tenants: anyone can have a name there",
+                     "name the tenant (yours." + name + "), or set multi_tenant: true",
+                     {},
+                     0,
+                     0};
     }
     case Breadth::kPublicSuffix:
-    case Breadth::kTooBroad: break;
+    case Breadth::kTooBroad:
+      break;
   }
   if (permissions.allow_public_suffix) return *pattern;
   const std::string name(pattern->name.text());
@@ -215,7 +238,9 @@ Parsed<Pattern> read_domain(std::string_view text, const DomainPermissions& perm
                  exact ? in_ticks(text) + " is a " + what : in_ticks(text) + " covers every registrant below a " + what,
                  std::string("name the organisation (") + (exact ? "" : "*.") + "example." + name +
                      "), or set allow_public_suffix: true",
-                 {}, 0, 0};
+                 {},
+                 0,
+                 0};
 }
 
 Parsed<Prefix> read_prefix(std::string_view text) {
@@ -224,16 +249,20 @@ Parsed<Prefix> read_prefix(std::string_view text) {
     // The same text with its host bits cleared tells whether they were all that was wrong.
     const std::size_t slash = text.find('/');
     const Result<Address> address = Address::parse(text.substr(0, slash));
-    if (slash != std::string_view::npos && address.ok() && all_digits(text.substr(slash + 1)) && text.size() - slash <= 4) {
+    if (slash != std::string_view::npos && address.ok() && all_digits(text.substr(slash + 1)) &&
+        text.size() - slash <= 4) {
       unsigned bits = 0;
       std::from_chars(text.data() + slash + 1, text.data() + text.size(), bits);
       const unsigned most = address->is_v4() ? 32 : 128;
       const Prefix network = Prefix::of(*address, std::min(bits, most));
       if (bits <= most && (text[slash + 1] != '0' || text.size() - slash == 2) && network.network() != *address) {
-        return Problem{"P009", in_ticks(text) + " has host bits set",
+        return Problem{"P009",
+                       in_ticks(text) + " has host bits set",
                        "did you mean " + network.text() + " (the network) or " + Prefix::of(*address, most).text() +
                            " (one host)?",
-                       {}, 0, 0};
+                       {},
+                       0,
+                       0};
       }
     }
     return address_problem(text);
@@ -241,8 +270,12 @@ Parsed<Prefix> read_prefix(std::string_view text) {
   if (prefix->bits() >= 96 && prefix->network().text().starts_with("::ffff:")) {
     const std::optional<Address> inner = embedded_v4(prefix->network());
     if (inner) {
-      return Problem{"P010", in_ticks(text) + " is an IPv4 address in IPv6 clothes",
-                     "write " + Prefix::of(*inner, prefix->bits() - 96).text(), {}, 0, 0};
+      return Problem{"P010",
+                     in_ticks(text) + " is an IPv4 address in IPv6 clothes",
+                     "write " + Prefix::of(*inner, prefix->bits() - 96).text(),
+                     {},
+                     0,
+                     0};
     }
   }
   return *prefix;
@@ -304,6 +337,27 @@ std::string port_text(const PortRange& range) {
   std::string text = std::to_string(range.first);
   if (range.last != range.first) text += "-" + std::to_string(range.last);
   return text + (range.proto == kProtoUdp ? "/udp" : "/tcp");
+}
+
+bool is_plain_name(std::string_view name) {
+  if (name.empty() || name.size() > kMostNameOctets) return false;
+  return std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+           c == '.';
+  });
+}
+
+std::string plain_name_of(std::string_view name) {
+  std::string plain;
+  for (const char c : name.substr(0, kMostNameOctets)) {
+    if (is_plain_name(std::string_view(&c, 1))) {
+      plain += c;
+    } else if (!plain.empty() && plain.back() != '-') {
+      plain += '-';
+    }
+  }
+  while (plain.ends_with('-')) plain.pop_back();
+  return plain;
 }
 
 }  // namespace sallyport

@@ -43,6 +43,12 @@ Parsed<PortRange> read_port(std::string_view text);
 // "443/tcp", "8000-8010/udp": canonical.
 std::string port_text(const PortRange& range);
 
+// Names of rules, clients and cells go into logs, metrics and shells: one word of letters, digits, '-', '_' and '.'.
+inline constexpr std::size_t kMostNameOctets = 64;
+bool is_plain_name(std::string_view name);
+// The nearest such name to a text: "my rule" is "my-rule". Empty if there is none.
+std::string plain_name_of(std::string_view text);
+
 // A URL, host[:port], address[:port] or [address]:port taken apart, without judging the parts. Empty parts are absent.
 struct Target {
   std::string_view scheme, host, port, path;

@@ -37,7 +37,9 @@ class TreeBuilder : public YAML::EventHandler {
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
 
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { close(open(mark, YamlNode::Kind::kNull, anchor)); }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    close(open(mark, YamlNode::Kind::kNull, anchor));
+  }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     const std::uint32_t target = anchor < anchors_.size() ? anchors_[anchor] : kNone;
@@ -48,9 +50,11 @@ class TreeBuilder : public YAML::EventHandler {
     attach(target);
   }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     const bool quoted = tag == "!";
-    if (!quoted && tag != "?" && !tag.empty()) throw Refused{mark, "YAML tags have no meaning here", "remove `" + tag + "`"};
+    if (!quoted && tag != "?" && !tag.empty())
+      throw Refused{mark, "YAML tags have no meaning here", "remove `" + tag + "`"};
     const std::uint32_t index = open(mark, YamlNode::Kind::kScalar, anchor);
     YamlNode& node = tree_.nodes[index];
     node.quoted = quoted;
@@ -65,7 +69,8 @@ class TreeBuilder : public YAML::EventHandler {
   }
   void OnSequenceEnd() override { end(); }
 
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     start(mark, tag, anchor, YamlNode::Kind::kMap);
   }
   void OnMapEnd() override { end(); }
@@ -74,7 +79,8 @@ class TreeBuilder : public YAML::EventHandler {
   static constexpr std::uint32_t kNone = 0xffffffffu;
 
   void start(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
-    if (!tag.empty() && tag != "?" && tag != "!") throw Refused{mark, "YAML tags have no meaning here", "remove `" + tag + "`"};
+    if (!tag.empty() && tag != "?" && tag != "!")
+      throw Refused{mark, "YAML tags have no meaning here", "remove `" + tag + "`"};
     if (path_.size() == YamlTree::kMaxDepth) {
       throw Refused{mark, "nested deeper than " + std::to_string(YamlTree::kMaxDepth) + " levels", "a policy needs 5"};
     }
@@ -153,11 +159,15 @@ bool check_characters(const Source& source, Reporter& reporter) {
       continue;
     }
     if (lead == '\r' && (at + 1 == text.size() || text[at + 1] != '\n')) {
-      reporter.error("P002", source.span_at(at, 1), "", "a carriage return without a line feed", "end lines with a line feed");
+      reporter.error("P002", source.span_at(at, 1), "", "a carriage return without a line feed",
+                     "end lines with a line feed");
       return false;
     }
-    const std::size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3
-                               : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+    const std::size_t length = lead < 0x80                   ? 1
+                               : lead >= 0xc2 && lead < 0xe0 ? 2
+                               : lead >= 0xe0 && lead < 0xf0 ? 3
+                               : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                             : 0;
     std::uint32_t code_point = length < 2 ? lead : lead & (0x7fu >> length);
     bool valid = length > 0 && at + length <= text.size();
     for (std::size_t i = 1; valid && i < length; ++i) {
@@ -166,7 +176,8 @@ bool check_characters(const Source& source, Reporter& reporter) {
       code_point = code_point << 6 | (next & 0x3fu);
     }
     static constexpr std::uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (!valid || code_point < kLeast[length] || code_point > 0x10ffff || (code_point >= 0xd800 && code_point < 0xe000)) {
+    if (!valid || code_point < kLeast[length] || code_point > 0x10ffff ||
+        (code_point >= 0xd800 && code_point < 0xe000)) {
       reporter.error("P002", source.span_at(at, 1), "", "not UTF-8", "save the file as UTF-8");
       return false;
     }
@@ -201,7 +212,8 @@ void report_syntax(const Source& source, Reporter& reporter, const YAML::Excepti
   }
   if (word.size() > 1 && (word[0] == '@' || word[0] == '`' || word[0] == '%' || word[0] == '!' || word[0] == '&')) {
     reporter.error("P002", source.span_at(start, word.size()), "",
-                   std::string("`") + word[0] + "` has a meaning of its own in YAML", "write \"" + word + "\" in quotes");
+                   std::string("`") + word[0] + "` has a meaning of its own in YAML",
+                   "write \"" + word + "\" in quotes");
     return;
   }
   const Span span = source.span_at(at, 1);

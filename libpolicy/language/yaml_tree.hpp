@@ -1,10 +1,12 @@
 // YamlTree: one YAML document as plain nodes with their places, built from yaml-cpp's events.
 //
-// Form     Nodes refer to each other by index; an alias is the index of what it stands for, so a tree never grows by aliases.
+// Form     Nodes refer to each other by index; an alias is the index of what it stands for, so a tree never grows by
+// aliases.
 //          A walk must bound its own steps (decode.cpp does).
-// Errors   P002 through the reporter: syntax, not UTF-8, NUL and other control octets, several documents, tags, aliases to
-//          themselves, deeper than kMaxDepth. Its events rather than YAML::Node: that one drops the style of scalars, keeps
-//          the last of duplicate keys, and converts lazily by exceptions.
+// Errors   P002 through the reporter: syntax, not UTF-8, NUL and other control octets, several documents, tags, aliases
+// to
+//          themselves, deeper than kMaxDepth. Its events rather than YAML::Node: that one drops the style of scalars,
+//          keeps the last of duplicate keys, and converts lazily by exceptions.
 #pragma once
 
 #include <cstdint>

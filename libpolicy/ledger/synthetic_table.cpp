@@ -1,10 +1,3 @@
-// The file:
-//
-//   Header            magic, version, sizes, seed, prefix; then what changes: lock, slots in use, earliest reuse
-//   expires[capacity] when each entry's TTL ends; apart from the entries, so that looking for a free one reads 1 MB at
-//   most buckets[2^n]      (client, name) -> first slot + 1 of a chain entries[capacity] sequence, chain, client, check
-//   word, name
-//
 // Writers hold the lock. An entry is changed between two increments of its sequence, so a reader without the lock sees
 // that it changed under it (odd or moved on), and a writer that dies half-way leaves an odd sequence: nobody reads that
 // entry until the next writer, told by the robust lock, has freed it and rebuilt the chains. Readers never follow
@@ -14,36 +7,28 @@
 // between taking a slot and linking it would leak the slot for good or need the same repair.
 #include "ledger/synthetic_table.hpp"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <atomic>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
 #include <limits>
 
+#include "ledger/synthetic_layout.hpp"
+
 namespace sallyport {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x3154'4e59'5350'4c53;  // "SLPSYNT1"
-constexpr std::uint32_t kVersion = 1;
+using synthetic::kTextWords;
+using synthetic::mix;
+
 constexpr std::uint32_t kV4Base = 198u << 24 | 18u << 16;
 constexpr std::uint32_t kV4Mask = 0xfffe0000;  // /15
 constexpr std::uint32_t kNoSlot = std::numeric_limits<std::uint32_t>::max();
-constexpr long kLockNs =
-    50'000'000;  // a stopped process must not stop the others; a writer needs microseconds, a repair some ms
+// A stopped process must not stop the others; a writer needs microseconds, a repair some milliseconds.
+constexpr long kLockNs = 50'000'000;
 constexpr int kReadAttempts = 16;  // a writer is between the two increments for some 100 ns
-constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
-
-std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
-  const auto product = static_cast<unsigned __int128>(a ^ 0x9e3779b97f4a7c15u) * (b ^ 0xd1b54a32d192ed03u);
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-}
 
 // Slot k (0, 1, 2, ...) to the k-th index that is not .0, .1 of the first block, or .255.
 std::uint32_t index_of_slot(std::uint32_t slot) { return (slot + 1) / 254 * 256 + (slot + 1) % 254 + 1; }
@@ -53,7 +38,6 @@ std::uint32_t slot_of_index(std::uint32_t index) {
   return index / 256 * 254 + low - 1 - 1;
 }
 
-constexpr std::size_t kTextWords = 32;  // 253 octets and room to the next word
 using TextWords = std::array<std::uint64_t, kTextWords>;
 std::size_t words_of(std::size_t length) { return (length + 7) / 8; }
 
@@ -65,58 +49,6 @@ std::uint64_t check_word(std::uint64_t seed, std::uint32_t slot, std::uint64_t c
 }
 
 }  // namespace
-
-struct SyntheticTable::Header {
-  std::uint64_t magic;
-  std::uint64_t seed;
-  std::uint32_t version, header_size, entry_size;
-  std::uint32_t capacity, buckets, grace_ms;
-  std::array<std::uint8_t, 8> v6_prefix;
-  std::uint64_t check;  // of the above, which has no padding
-
-  pthread_mutex_t mutex;
-  std::atomic<std::uint32_t> used;         // slots below it were assigned at least once
-  std::atomic<std::uint64_t> earliest_ms;  // no entry can be reused before; a lower bound
-
-  std::uint64_t checked() const {
-    std::uint64_t prefix;
-    std::memcpy(&prefix, v6_prefix.data(), sizeof prefix);
-    return mix(mix(mix(magic, version), mix(header_size, entry_size)),
-               mix(mix(capacity, buckets), mix(mix(prefix, seed), grace_ms)));
-  }
-};
-
-struct SyntheticTable::Entry {
-  std::atomic<std::uint32_t> sequence;  // odd while it is written; 0 never written
-  std::atomic<std::uint32_t> next;      // slot + 1 of the chain, 0 at its end
-  std::atomic<std::uint64_t> client;
-  std::atomic<std::uint64_t> hash;
-  std::atomic<std::uint64_t> check;
-  std::atomic<std::uint64_t> length;  // of the name; 0 for an entry that is free
-  std::array<std::atomic<std::uint64_t>, kTextWords> text;
-};
-
-struct SyntheticTable::Layout {
-  static_assert(std::atomic<std::uint64_t>::is_always_lock_free && sizeof(std::atomic<std::uint64_t>) == 8);
-
-  static std::size_t expires() { return 4096; }
-  static std::size_t buckets(std::uint32_t capacity) { return expires() + std::size_t{capacity} * 8; }
-  static std::size_t entries(std::uint32_t capacity) {
-    return (buckets(capacity) + std::size_t{bucket_count(capacity)} * 4 + 63) / 64 * 64;
-  }
-  static std::size_t size(std::uint32_t capacity) { return entries(capacity) + std::size_t{capacity} * sizeof(Entry); }
-  static std::uint32_t bucket_count(std::uint32_t capacity) { return std::bit_ceil(capacity + 1); }
-
-  static std::atomic<std::uint64_t>& expires(const SyntheticTable& t, std::uint32_t slot) {
-    return reinterpret_cast<std::atomic<std::uint64_t>*>(t.base_ + expires())[slot];
-  }
-  static std::atomic<std::uint32_t>& bucket(const SyntheticTable& t, std::uint64_t hash) {
-    return reinterpret_cast<std::atomic<std::uint32_t>*>(t.base_ + buckets(t.capacity_))[hash >> 32 & (t.buckets_ - 1)];
-  }
-  static Entry& entry(const SyntheticTable& t, std::uint32_t slot) {
-    return reinterpret_cast<Entry*>(t.base_ + entries(t.capacity_))[slot];
-  }
-};
 
 // Holds the table's lock. After a holder's death the chains are rebuilt before anything else.
 class SyntheticTable::Lock {
@@ -148,87 +80,6 @@ class SyntheticTable::Lock {
   pthread_mutex_t* mutex_;
   bool held_ = false;
 };
-
-SyntheticTable::Header& SyntheticTable::header() const noexcept { return *reinterpret_cast<Header*>(base_); }
-
-Result<SyntheticTable> SyntheticTable::attach(int fd, std::uint32_t capacity) {
-  static_assert(sizeof(Header) <= 4096);
-  SyntheticTable table;
-  table.size_ = Layout::size(capacity);
-  void* base = mmap(nullptr, table.size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (base == MAP_FAILED) return Error{ErrorCode::kExhausted, "the synthetic table cannot be mapped", 0};
-  table.base_ = static_cast<std::byte*>(base);
-  table.capacity_ = capacity;
-  table.buckets_ = Layout::bucket_count(capacity);
-  return table;
-}
-
-Result<SyntheticTable> SyntheticTable::create(const Options& options) {
-  if (options.capacity == 0 || options.capacity > kMaxCapacity) {
-    return Error{ErrorCode::kUnsupported, "the capacity of a synthetic table is 1 to 130047", 0};
-  }
-  const int fd = memfd_create("sallyport-synthetic", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd < 0) return Error{ErrorCode::kExhausted, "no memory file for the synthetic table", 0};
-  if (ftruncate(fd, static_cast<off_t>(Layout::size(options.capacity))) != 0 || fcntl(fd, F_ADD_SEALS, kSeals) != 0) {
-    close(fd);
-    return Error{ErrorCode::kExhausted, "no memory file for the synthetic table", 0};
-  }
-  Result<SyntheticTable> table = attach(fd, options.capacity);
-  if (!table.ok()) {
-    close(fd);
-    return table;
-  }
-  table->fd_ = fd;
-  table->seed_ = options.seed;
-  table->v6_prefix_ = options.v6_prefix;
-
-  Header& header = table->header();
-  header.version = kVersion;
-  header.header_size = sizeof(Header);
-  header.entry_size = sizeof(Entry);
-  header.capacity = options.capacity;
-  header.buckets = table->buckets_;
-  header.grace_ms = kGraceMs;
-  header.v6_prefix = options.v6_prefix;
-  header.seed = options.seed;
-  pthread_mutexattr_t attributes;
-  pthread_mutexattr_init(&attributes);
-  pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-  pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-  const int error = pthread_mutex_init(&header.mutex, &attributes);
-  pthread_mutexattr_destroy(&attributes);
-  if (error != 0) return Error{ErrorCode::kUnsupported, "no robust lock for the synthetic table", 0};
-  header.magic = kMagic;
-  header.check = header.checked();
-  return table;
-}
-
-Result<SyntheticTable> SyntheticTable::map(int fd) {
-  struct stat status{};
-  const int seals = fcntl(fd, F_GET_SEALS);
-  if (fstat(fd, &status) != 0 || seals < 0 || (seals & kSeals) != kSeals) {
-    return Error{ErrorCode::kCorrupt, "not a sealed memory file", 0};
-  }
-  Header seen;
-  if (pread(fd, &seen, sizeof seen, 0) != static_cast<ssize_t>(sizeof seen)) {
-    return Error{ErrorCode::kCorrupt, "a file too short for a synthetic table", 0};
-  }
-  if (seen.magic != kMagic) return Error{ErrorCode::kCorrupt, "not a synthetic table", 0};
-  if (seen.version != kVersion || seen.header_size != sizeof(Header) || seen.entry_size != sizeof(Entry) ||
-      seen.grace_ms != kGraceMs) {
-    return Error{ErrorCode::kUnsupported, "a synthetic table of another version", 0};
-  }
-  if (seen.check != seen.checked() || seen.capacity == 0 || seen.capacity > kMaxCapacity ||
-      seen.buckets != Layout::bucket_count(seen.capacity) ||
-      static_cast<std::uint64_t>(status.st_size) != Layout::size(seen.capacity)) {
-    return Error{ErrorCode::kCorrupt, "a synthetic table with a damaged header", 0};
-  }
-  Result<SyntheticTable> table = attach(fd, seen.capacity);
-  if (!table.ok()) return table;
-  table->seed_ = seen.seed;
-  table->v6_prefix_ = seen.v6_prefix;
-  return table;
-}
 
 std::uint64_t SyntheticTable::hash(std::uint64_t client_id, const DomainName& name) const noexcept {
   return mix(mix(seed_, name.hash()), client_id);
@@ -430,23 +281,5 @@ std::optional<std::uint32_t> SyntheticTable::index_of(const Address& address) co
 }
 
 std::uint32_t SyntheticTable::used() const noexcept { return header().used.load(std::memory_order_relaxed); }
-
-SyntheticTable::SyntheticTable(SyntheticTable&& other) noexcept { *this = std::move(other); }
-
-SyntheticTable& SyntheticTable::operator=(SyntheticTable&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  std::swap(base_, other.base_);
-  std::swap(size_, other.size_);
-  std::swap(capacity_, other.capacity_);
-  std::swap(buckets_, other.buckets_);
-  std::swap(seed_, other.seed_);
-  std::swap(v6_prefix_, other.v6_prefix_);
-  return *this;
-}
-
-SyntheticTable::~SyntheticTable() {
-  if (base_ != nullptr) munmap(base_, size_);
-  if (fd_ >= 0) close(fd_);
-}
 
 }  // namespace sallyport

@@ -1,17 +1,19 @@
 // SyntheticTable: which private address stands for which name, for each client (DESIGN, answers: synthetic).
 //
 // Form     An index i is the host part of 198.18.0.0/15 and of a ULA /64. Indexes start at 2 (198.18.0.1 is the
-// gateway's) and
-//          leave out every i that ends in .0 or .255: stacks and people take those for networks and broadcasts.
-// Promise  An index never goes to another (client, name) before its TTL and kGraceMs have passed, whatever process died
-// at
-//          whatever instruction. A reader gets the whole name or none.
-// Memory   One sealed memfd that the warden creates and workers map; it outlives them all. Sparse: entries are used in
-// order,
-//          so only those that were ever assigned take memory.
-// Threads  Any thread of any process that maps it. find() is lock-free; assign() holds one robust lock for a bounded
-// time. Time     Milliseconds of CLOCK_BOOTTIME, passed in. The same clock for all. Errors   kExhausted: every index is
-// taken, or the lock could not be had. kCorrupt: a file that is no such table.
+//          gateway's) and leave out every i that ends in .0 or .255: stacks and people take those for networks and
+//          broadcasts.
+// Promise  An index never goes to another (client, name) before its TTL and kGraceMs have passed, whatever process
+//          died at whatever instruction. A reader gets the whole name or none.
+// Memory   One sealed memfd that the warden creates and workers map; it outlives them all. Sparse: entries are used
+//          in order, so only those that were ever assigned take memory.
+// Threads  Any thread of any process that maps it. find() is lock-free; assign() holds one robust lock, and waits for
+//          it a bounded time.
+// Trust    Workers that parse traffic write here: what find() reads is checked and bounded, and enforcers with
+//          privileges only find(). assign() takes a robust pthread lock, whose list pointers lie in the file, so it
+//          is for processes that trust each other.
+// Time     Milliseconds of CLOCK_BOOTTIME, passed in. The same clock for all.
+// Errors   kExhausted: every index is taken, or the lock could not be had. kCorrupt: a file that is no such table.
 #pragma once
 
 #include <array>

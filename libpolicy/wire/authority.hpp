@@ -1,14 +1,12 @@
 // Authority: "host[:port]" of a Host field, a CONNECT target or an absolute URI.
 //
-// Form     A name of letters, digits, '-', '_' and '.', a dotted quad, or a bracketed IPv6 address; then optionally ':'
-// and a
-//          port of 1 to 65535 without leading zeros (RFC 3986 §3.2, narrowed).
+// Form     A name of letters, digits, '-', '_' and '.', a dotted quad, or a bracketed IPv6 address; then optionally
+//          ':' and a port of 1 to 65535 without leading zeros (RFC 3986 §3.2, narrowed).
 // Lifetime Views point into the text that was parsed.
 // Threads  Pure.
 // Errors   kMalformed: userinfo, brackets around a name, two ports, an empty or zero port, '#', '\\', '%', ',', white
-// space, an
-//          empty host or label, and every host that ends in a number without being a dotted quad (127.1, 0x7f000001,
-//          2130706433, 017.0.0.1): others read an address into it.
+//          space, an empty host or label, and every host that ends in a number without being a dotted quad (127.1,
+//          0x7f000001, 2130706433, 017.0.0.1): others read an address into it.
 #pragma once
 
 #include <cstdint>

@@ -1,14 +1,13 @@
 // ClientHelloReader: what a TLS client asks for, read from the first octets of its stream.
 //
 // Form     TLS records of type handshake that together carry one ClientHello (RFC 8446 §4.1.2, RFC 5246 §7.4.1.2),
-// split over
-//          TCP segments and records in any way. Any split of the same octets gives the same outcome.
-// Memory   One buffer that grows with what has arrived, to kMaxHandshake at most; nothing is reserved on a peer's word.
+//          split over TCP segments and records in any way. Any split of the same octets gives the same outcome.
+// Memory   One buffer that grows with what has arrived, to kMaxHandshake at most; nothing is reserved on a peer's
+//          word.
 // Lifetime Views in hello() are valid while the reader lives and is not reset; moving the reader keeps them.
 // Threads  One thread at a time.
 // Errors   A Failure that maps to one audit reason. Nothing is repaired. A server name that is not one canonical host
-// name
-//          is no failure of the hello: hello().sni says what is wrong with it.
+//          name is no failure of the hello: hello().sni_state and sni_fault say what is wrong with it.
 #pragma once
 
 #include <array>

@@ -1,8 +1,8 @@
 // ChunkedReader: where a chunked body ends (RFC 9112 §7.1). It decodes nothing; the octets go on as they came.
 //
 // Form     chunk-size of 1 to 16 hex digits below 2^63, optional ";extension", CRLF; data; CRLF; last chunk; trailer
-// fields; CRLF.
-//          No white space after the size, no bare CR or LF, no control octets. Any split gives the same outcome.
+//          fields; CRLF. No white space after the size, no bare CR or LF, no control octets. Any split gives the same
+//          outcome.
 // Memory   None beyond itself: trailers and extensions are checked octet by octet and counted.
 // Threads  One thread at a time.
 // Errors   An HttpFault; the end of the body is then unknown, and the connection cannot go on.
@@ -19,8 +19,8 @@ namespace sallyport::wire {
 
 class ChunkedReader {
  public:
-  static constexpr std::size_t kMaxExtensions =
-      16 * 1024;  // octets of all extensions of a body; nobody uses them but attackers
+  // Octets of all extensions of a body; nobody uses them but attackers.
+  static constexpr std::size_t kMaxExtensions = 16 * 1024;
   static constexpr std::size_t kMaxTrailers = 8 * 1024;
 
   // Takes octets up to the end of the body. After kDone or kFailed it takes nothing until reset().
@@ -61,8 +61,7 @@ class ChunkedReader {
   std::size_t consumed_ = 0;
   std::size_t extension_octets_ = 0, trailer_octets_ = 0;
   std::uint8_t name_size_ = 0;
-  char name_[24] =
-      {};  // of the trailer field, lower case, as far as it fits: framing fields have no place in a trailer
+  char name_[24] = {};  // of the trailer field, lower case, as far as it fits: longer than any framing field's
 };
 
 }  // namespace sallyport::wire

@@ -1,6 +1,7 @@
 #include "wire/http_head.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <utility>
 
@@ -11,10 +12,15 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 // tchar of RFC 9110 §5.6.2.
-bool is_token_octet(char c) {
-  return is_alpha(c) || is_digit(c) ||
-         (c != '\0' && std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos);
-}
+constexpr std::array<bool, 256> kTokenOctets = [] {
+  std::array<bool, 256> table{};
+  for (const char c :
+       std::string_view("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")) {
+    table[static_cast<unsigned char>(c)] = true;
+  }
+  return table;
+}();
+bool is_token_octet(char c) { return kTokenOctets[static_cast<unsigned char>(c)]; }
 bool is_token(std::string_view text) { return !text.empty() && std::all_of(text.begin(), text.end(), is_token_octet); }
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
@@ -119,30 +125,35 @@ namespace detail {
 HttpState HttpHeadReader::read(std::string_view octets) {
   consumed_ = 0;
   if (state_ != HttpState::kNeedMore) return state_;
-  for (const char c : octets) {
-    if (buffer_.size() == kMaxHttpHead) return fail(HttpFault::kTooLarge);
-    ++consumed_;
-    buffer_.push_back(c);
-    if (after_cr_ && c != '\n') return fail(HttpFault::kBareCr);
-    if (c == '\n') {
-      if (!after_cr_) return fail(HttpFault::kBareLf);
+  // Copied at once, looked at one by one; what lies behind the head or a fault is cut off again.
+  const std::size_t begin = buffer_.size();
+  const std::string_view fits = octets.substr(0, kMaxHttpHead - begin);
+  buffer_.insert(buffer_.end(), fits.begin(), fits.end());
+  HttpFault fault = HttpFault::kNone;
+  std::size_t at = begin;
+  while (at < buffer_.size() && state_ == HttpState::kNeedMore && fault == HttpFault::kNone) {
+    const char c = buffer_[at++];
+    if (after_cr_ && c != '\n') {
+      fault = HttpFault::kBareCr;
+    } else if (c == '\n') {
+      fault = after_cr_ ? end_of_line(at) : HttpFault::kBareLf;
       after_cr_ = false;
-      const HttpFault fault = end_of_line();
-      if (fault != HttpFault::kNone) return fail(fault);
-      if (state_ == HttpState::kDone) return state_;
-      line_begin_ = buffer_.size();
+      line_begin_ = at;
     } else if (c == '\r') {
       after_cr_ = true;
     } else if ((static_cast<unsigned char>(c) < 0x20 && c != '\t') || c == 0x7f) {
-      return fail(HttpFault::kControlOctet);
+      fault = HttpFault::kControlOctet;
     }
   }
+  consumed_ = at - begin;
+  buffer_.resize(at);
+  if (fault != HttpFault::kNone) return fail(fault);
+  if (state_ == HttpState::kNeedMore && consumed_ < octets.size()) return fail(HttpFault::kTooLarge);
   return state_;
 }
 
-HttpFault HttpHeadReader::end_of_line() {
-  const Span span{static_cast<std::uint32_t>(line_begin_),
-                  static_cast<std::uint32_t>(buffer_.size() - 2 - line_begin_)};
+HttpFault HttpHeadReader::end_of_line(std::size_t line_end) {
+  const Span span{static_cast<std::uint32_t>(line_begin_), static_cast<std::uint32_t>(line_end - 2 - line_begin_)};
   const std::string_view line = view(span);
   if (!have_start_line_) {
     have_start_line_ = true;
@@ -350,68 +361,6 @@ HttpFault HttpResponseReader::finish(ResponseTo request) {
     head_.keep_alive = false;
   }
   return HttpFault::kNone;
-}
-
-std::string_view to_string(HttpFault fault) noexcept {
-  switch (fault) {
-    case HttpFault::kNone:
-      return "none";
-    case HttpFault::kTooLarge:
-      return "a head over 64 KiB";
-    case HttpFault::kTooManyFields:
-      return "over 1000 fields";
-    case HttpFault::kTargetTooLong:
-      return "a request target over 16 KiB";
-    case HttpFault::kHttp2Preface:
-      return "clear HTTP/2";
-    case HttpFault::kVersion:
-      return "neither HTTP/1.0 nor HTTP/1.1";
-    case HttpFault::kStartLine:
-      return "a malformed start line";
-    case HttpFault::kMethod:
-      return "a malformed method";
-    case HttpFault::kTarget:
-      return "a malformed request target";
-    case HttpFault::kBareLf:
-      return "a bare LF";
-    case HttpFault::kBareCr:
-      return "a bare CR";
-    case HttpFault::kControlOctet:
-      return "a control octet";
-    case HttpFault::kObsFold:
-      return "a folded line";
-    case HttpFault::kSpaceBeforeColon:
-      return "white space before a colon";
-    case HttpFault::kFieldName:
-      return "a malformed field name";
-    case HttpFault::kNoColon:
-      return "a field without a colon";
-    case HttpFault::kHostMissing:
-      return "no Host field";
-    case HttpFault::kTwoHosts:
-      return "two Host fields";
-    case HttpFault::kHostMalformed:
-      return "a malformed Host field";
-    case HttpFault::kContentLength:
-      return "a malformed or second Content-Length";
-    case HttpFault::kTransferEncoding:
-      return "a Transfer-Encoding other than one chunked";
-    case HttpFault::kLengthAndEncoding:
-      return "both Content-Length and Transfer-Encoding";
-    case HttpFault::kConnection:
-      return "a malformed Connection or Upgrade field";
-    case HttpFault::kBodyNotAllowed:
-      return "a body where none is allowed";
-    case HttpFault::kChunkSize:
-      return "a malformed chunk size";
-    case HttpFault::kChunkEnd:
-      return "a chunk that does not end with CRLF";
-    case HttpFault::kChunkExtension:
-      return "a malformed chunk extension";
-    case HttpFault::kTrailer:
-      return "a malformed trailer";
-  }
-  return "unknown";
 }
 
 }  // namespace sallyport::wire

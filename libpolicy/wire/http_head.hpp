@@ -1,9 +1,8 @@
 // HttpRequestReader, HttpResponseReader: strict readers of HTTP/1.x heads (RFC 9112), fed as octets arrive.
 //
 // Form     HTTP/1.0 and HTTP/1.1 alone. Whatever two readers could take differently is a fault: bare CR or LF,
-// obs-fold, white
-//          space before a colon, control octets, two Host fields, two lengths. Any split of the same octets gives the
-//          same outcome, and each octet is looked at once.
+//          obs-fold, white space before a colon, control octets, two Host fields, two lengths. Any split of the same
+//          octets gives the same outcome, and each octet is looked at once.
 // Memory   One buffer of at most kMaxHttpHead octets and kMaxHttpFields fields; kept by reset() for the next head.
 // Lifetime Views in head() and raw() are valid until reset() or the reader's end; moving the reader keeps them.
 // Threads  One thread at a time.
@@ -20,9 +19,8 @@
 
 namespace sallyport::wire {
 
-inline constexpr std::size_t kMaxHttpHead =
-    64 * 1024;  // HAProxy and nginx take 16 to 32 KiB; large cookies need some more
-inline constexpr std::size_t kMaxHttpFields = 1000;  // real requests have below 60
+inline constexpr std::size_t kMaxHttpHead = 64 * 1024;  // HAProxy and nginx take 16 to 32 KiB; large cookies need more
+inline constexpr std::size_t kMaxHttpFields = 1000;     // real requests have below 60
 inline constexpr std::size_t kMaxRequestTarget = 16 * 1024;
 inline constexpr std::size_t kMaxMethod = 32;  // the longest registered one has 16
 
@@ -158,7 +156,7 @@ class HttpHeadReader {
   virtual HttpFault check_start_line(std::string_view line) noexcept = 0;
 
  private:
-  HttpFault end_of_line();
+  HttpFault end_of_line(std::size_t line_end);
   HttpFault end_of_field_line(std::string_view line);
 
   HttpState state_ = HttpState::kNeedMore;

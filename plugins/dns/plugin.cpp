@@ -1,7 +1,6 @@
 // The dns plugin: ABI glue. The thread's objects are made on the loop's thread and destroyed there.
-#include <policy/plugin.hpp>
-
 #include <atomic>
+#include <policy/plugin.hpp>
 
 #include "dns/responder.hpp"
 #include "dns/server.hpp"

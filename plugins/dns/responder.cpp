@@ -28,13 +28,20 @@ std::size_t limit_of(const DnsQuery& query, Transport transport) {
 
 std::string_view rcode_word(Rcode rcode) {
   switch (rcode) {
-    case Rcode::kNoError: return "NOERROR";
-    case Rcode::kFormErr: return "FORMERR";
-    case Rcode::kServFail: return "SERVFAIL";
-    case Rcode::kNxDomain: return "NXDOMAIN";
-    case Rcode::kNotImp: return "NOTIMP";
-    case Rcode::kRefused: return "REFUSED";
-    case Rcode::kBadVers: return "BADVERS";
+    case Rcode::kNoError:
+      return "NOERROR";
+    case Rcode::kFormErr:
+      return "FORMERR";
+    case Rcode::kServFail:
+      return "SERVFAIL";
+    case Rcode::kNxDomain:
+      return "NXDOMAIN";
+    case Rcode::kNotImp:
+      return "NOTIMP";
+    case Rcode::kRefused:
+      return "REFUSED";
+    case Rcode::kBadVers:
+      return "BADVERS";
   }
   return "SERVFAIL";
 }
@@ -42,25 +49,41 @@ std::string_view rcode_word(Rcode rcode) {
 // The mnemonic, or TYPEnnn (RFC 3597).
 std::string qtype_word(std::uint16_t type) {
   switch (type) {
-    case wire::kTypeA: return "A";
-    case wire::kTypeNs: return "NS";
-    case wire::kTypeCname: return "CNAME";
-    case wire::kTypeSoa: return "SOA";
-    case wire::kTypePtr: return "PTR";
-    case wire::kTypeMx: return "MX";
-    case wire::kTypeTxt: return "TXT";
-    case wire::kTypeAaaa: return "AAAA";
-    case wire::kTypeSrv: return "SRV";
-    case wire::kTypeSvcb: return "SVCB";
-    case wire::kTypeHttps: return "HTTPS";
-    case wire::kTypeAny: return "ANY";
-    case wire::kTypeAxfr: return "AXFR";
-    case wire::kTypeIxfr: return "IXFR";
-    default: return "TYPE" + std::to_string(type);
+    case wire::kTypeA:
+      return "A";
+    case wire::kTypeNs:
+      return "NS";
+    case wire::kTypeCname:
+      return "CNAME";
+    case wire::kTypeSoa:
+      return "SOA";
+    case wire::kTypePtr:
+      return "PTR";
+    case wire::kTypeMx:
+      return "MX";
+    case wire::kTypeTxt:
+      return "TXT";
+    case wire::kTypeAaaa:
+      return "AAAA";
+    case wire::kTypeSrv:
+      return "SRV";
+    case wire::kTypeSvcb:
+      return "SVCB";
+    case wire::kTypeHttps:
+      return "HTTPS";
+    case wire::kTypeAny:
+      return "ANY";
+    case wire::kTypeAxfr:
+      return "AXFR";
+    case wire::kTypeIxfr:
+      return "IXFR";
+    default:
+      return "TYPE" + std::to_string(type);
   }
 }
 
-// The SOA that lets a client remember an absence (RFC 2308). Its zone is the name itself: nothing is said about its parents.
+// The SOA that lets a client remember an absence (RFC 2308). Its zone is the name itself: nothing is said about its
+// parents.
 void add_negative_soa(DnsReplyWriter& reply, const wire::WireName& owner, std::uint32_t ttl) {
   static const wire::DnsSoa soa = [] {
     wire::DnsSoa made;
@@ -113,8 +136,8 @@ bool Responder::audit(const policy_query& asked, const policy_verdict& verdict, 
   return services_.reader->audit(asked, verdict, detail);
 }
 
-Responder::Reply Responder::deny(const DnsQuery& query, const policy_query& asked, policy_verdict verdict, Transport transport,
-                                 Rcode rcode, Buffer buffer) {
+Responder::Reply Responder::deny(const DnsQuery& query, const policy_query& asked, policy_verdict verdict,
+                                 Transport transport, Rcode rcode, Buffer buffer) {
   ++counters_.denied;
   verdict.verdict = POLICY_DENY;
   std::string raw;
@@ -238,8 +261,8 @@ bool Responder::any_permitted(const Pending& pending, std::span<const policy_add
   return false;
 }
 
-Responder::Reply Responder::answer_forbidden(const Pending& pending, const policy_verdict& refusal, const policy_addr& refused,
-                                             Buffer buffer) {
+Responder::Reply Responder::answer_forbidden(const Pending& pending, const policy_verdict& refusal,
+                                             const policy_addr& refused, Buffer buffer) {
   policy_query asked = query_of(pending);
   asked.dest = &refused;
   asked.known |= POLICY_KNOW_ADDRESS;
@@ -252,8 +275,8 @@ Responder::Reply Responder::answer_forbidden(const Pending& pending, const polic
 Responder::Reply Responder::address_reply(const Pending& pending, std::uint32_t ttl, Buffer buffer) {
   const bool v6 = pending.query.question->type == wire::kTypeAaaa;
   policy_addr address{};
-  const policy_code code = services_.synthetic->assign(services_.reader->raw(), pending.client_id, &pending.name, kAssignMs,
-                                                       v6 ? nullptr : &address, v6 ? &address : nullptr);
+  const policy_code code = services_.synthetic->assign(services_.reader->raw(), pending.client_id, &pending.name,
+                                                       kAssignMs, v6 ? nullptr : &address, v6 ? &address : nullptr);
   if (code != POLICY_OK) return failure(pending, EdeCode::kOther, "no synthetic address is free", buffer);
   if (!audit(query_of(pending), pending.verdict, pending.query.question->type, Rcode::kNoError, pending.transport)) {
     DnsReplyWriter refused(buffer, pending.query, limit_of(pending.query, pending.transport), Rcode::kServFail);
@@ -271,7 +294,8 @@ Responder::Reply Responder::address_reply(const Pending& pending, std::uint32_t 
   return reply.finish();
 }
 
-Responder::Reply Responder::fixed_addresses(const Pending& pending, std::span<const policy_addr> addresses, Buffer buffer) {
+Responder::Reply Responder::fixed_addresses(const Pending& pending, std::span<const policy_addr> addresses,
+                                            Buffer buffer) {
   const std::uint16_t family = pending.query.question->type == wire::kTypeAaaa ? POLICY_IPV6 : POLICY_IPV4;
   std::array<policy_addr, kMaxFixed> of_family;
   std::size_t count = 0;

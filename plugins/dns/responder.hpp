@@ -1,8 +1,9 @@
-// Responder: from a query's octets to its answer's. No sockets of its own; what an answer needs from outside it asks of the host
-// (decision, synthetic addresses, audit) and of the resolver, and of the latter only for names that policy has allowed.
+// Responder: from a query's octets to its answer's. No sockets of its own; what an answer needs from outside it asks of
+// the host (decision, synthetic addresses, audit) and of the resolver, and of the latter only for names that policy has
+// allowed.
 //
-// Two steps, since most answers need nobody: begin() answers, or says that the name must be resolved; finish() does that.
-// Threads  The loop's.
+// Two steps, since most answers need nobody: begin() answers, or says that the name must be resolved; finish() does
+// that. Threads  The loop's.
 #pragma once
 
 #include <policy/ext/draft/synthetic.h>
@@ -51,9 +52,9 @@ class Responder {
   using Buffer = std::span<std::uint8_t, kReplyOctets>;
   using Reply = std::span<const std::uint8_t>;  // into the buffer
 
-  static constexpr std::uint32_t kDeniedTtl = 5;    // s; ACCEPTANCE allows 10: a changed policy is seen soon
-  static constexpr std::uint32_t kAnswerTtl = 60;   // s at most; the address is ours, asking again is cheap
-  static constexpr std::uint32_t kNoticeTtl = 10;   // s at most for an honest NODATA or NXDOMAIN
+  static constexpr std::uint32_t kDeniedTtl = 5;   // s; ACCEPTANCE allows 10: a changed policy is seen soon
+  static constexpr std::uint32_t kAnswerTtl = 60;  // s at most; the address is ours, asking again is cheap
+  static constexpr std::uint32_t kNoticeTtl = 10;  // s at most for an honest NODATA or NXDOMAIN
   // How long an address keeps its name. Far over any TTL given, since programs keep addresses for themselves.
   static constexpr std::uint32_t kAssignMs = 3'600'000;
   static constexpr std::chrono::milliseconds kResolveLimit{4600};  // a client is told by 5 s (DNS-35)
@@ -61,8 +62,8 @@ class Responder {
   explicit Responder(Services services) : services_(std::move(services)) {}
 
   enum class Step : std::uint8_t { kSilence = 0, kReply, kResolve };
-  Step begin(std::span<const std::uint8_t> message, std::uint64_t client_id, Transport transport, Buffer buffer, Reply& reply,
-             Pending& pending);
+  Step begin(std::span<const std::uint8_t> message, std::uint64_t client_id, Transport transport, Buffer buffer,
+             Reply& reply, Pending& pending);
 
   // The owner keeps buffer and *pending until this ends.
   net::awaitable<Reply> finish(const Pending* pending, Buffer buffer);
@@ -80,7 +81,8 @@ class Responder {
   // Some address may be dialled. Else *refusal is the verdict on the first one and *refused that address.
   bool any_permitted(const Pending& pending, std::span<const policy_addr> addresses, policy_verdict& refusal,
                      policy_addr& refused);
-  Reply answer_forbidden(const Pending& pending, const policy_verdict& refusal, const policy_addr& refused, Buffer buffer);
+  Reply answer_forbidden(const Pending& pending, const policy_verdict& refusal, const policy_addr& refused,
+                         Buffer buffer);
   Reply fixed_addresses(const Pending& pending, std::span<const policy_addr> addresses, Buffer buffer);
 
   bool audit(const policy_query& asked, const policy_verdict& verdict, std::uint16_t qtype, wire::Rcode rcode,

@@ -14,7 +14,11 @@ using net::kAsResult;
 // One TCP client. Held by its reader, its writer and every answer at work; gone with the last of them.
 struct Server::Connection {
   Connection(Server& s, net::tcp::socket accepted, std::uint64_t client)
-      : server(s), socket(std::move(accepted)), client_id(client), silence(socket.get_executor()), room(socket.get_executor()) {
+      : server(s),
+        socket(std::move(accepted)),
+        client_id(client),
+        silence(socket.get_executor()),
+        room(socket.get_executor()) {
     ++server.connections_;
   }
   ~Connection() { --server.connections_; }
@@ -29,8 +33,8 @@ struct Server::Connection {
   Server& server;
   net::tcp::socket socket;
   std::uint64_t client_id;
-  net::Deadline silence;   // until the next message is complete
-  asio::steady_timer room;     // never expires; cancelled when an answer has been written
+  net::Deadline silence;    // until the next message is complete
+  asio::steady_timer room;  // never expires; cancelled when an answer has been written
   std::deque<std::vector<std::uint8_t>> replies;
   std::size_t owed = 0;  // answers not yet written
   std::size_t queries = 0;
@@ -173,7 +177,8 @@ awaitable<void> Server::serve_tcp(std::shared_ptr<Connection> connection) {
     }
     std::memmove(received.data(), received.data() + taken, filled - taken);
     filled -= taken;
-    if (received.size() - filled < 512) received.resize(filled + 2048);  // grows with what came, not with what is promised
+    if (received.size() - filled < 512)
+      received.resize(filled + 2048);  // grows with what came, not with what is promised
     const auto [error, n] = co_await connection->socket.async_read_some(
         asio::buffer(received.data() + filled, received.size() - filled), kAsResult);
     if (error) break;
@@ -226,7 +231,8 @@ void Server::queue_reply(const std::shared_ptr<Connection>& connection, Responde
 
 awaitable<void> Server::write_replies(std::shared_ptr<Connection> connection) {
   while (!connection->replies.empty() && connection->socket.is_open()) {
-    const auto [error, n] = co_await asio::async_write(connection->socket, asio::buffer(connection->replies.front()), kAsResult);
+    const auto [error, n] =
+        co_await asio::async_write(connection->socket, asio::buffer(connection->replies.front()), kAsResult);
     if (error) {
       connection->close();
       break;

@@ -1,6 +1,7 @@
 // Server: DNS over UDP and TCP on the host's listeners, in front of one Responder.
 //
-// Bounds   Lookups at once, in all and per client; TCP connections in all, queries and answers at work per connection, and
+// Bounds   Lookups at once, in all and per client; TCP connections in all, queries and answers at work per connection,
+// and
 //          kSilence for a message to be complete. Over a bound: SERVFAIL, a pause in reading, or the connection ends.
 // Threads  The loop's.
 // Source   RFC 1035 §4.2, RFC 7766.
@@ -20,10 +21,10 @@
 namespace sallyport::dns {
 
 struct ServerLimits {
-  std::size_t lookups = 1024;           // at once; each is one resolver task
+  std::size_t lookups = 1024;            // at once; each is one resolver task
   std::size_t lookups_per_client = 256;  // a browser opening 50 tabs asks fewer
   std::size_t connections = 256;
-  std::size_t pipelined = 32;          // answers owed on one connection before it is read again
+  std::size_t pipelined = 32;  // answers owed on one connection before it is read again
   std::size_t queries_per_connection = 10'000;
   std::chrono::milliseconds silence{10'000};  // DNS-24
 };
@@ -50,7 +51,8 @@ class Server {
   };
 
   net::awaitable<void> serve_udp(std::shared_ptr<net::UdpServer> socket, std::uint64_t client_id);
-  net::awaitable<void> answer_udp(std::shared_ptr<net::UdpServer> socket, net::UdpPeer peer, std::unique_ptr<Pending> pending);
+  net::awaitable<void> answer_udp(std::shared_ptr<net::UdpServer> socket, net::UdpPeer peer,
+                                  std::unique_ptr<Pending> pending);
   net::awaitable<void> serve_tcp(std::shared_ptr<Connection> connection);
   net::awaitable<void> answer_tcp(std::shared_ptr<Connection> connection, std::unique_ptr<Pending> pending);
   void handle_tcp(const std::shared_ptr<Connection>& connection, std::span<const std::uint8_t> message);

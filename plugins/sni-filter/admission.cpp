@@ -8,7 +8,8 @@ namespace {
 using wire::ClientHelloReader;
 using wire::HttpFault;
 
-bool is_name(const policy_edge_v1& edge, const wire::Authority& authority, const policy_name& name, std::uint16_t port) {
+bool is_name(const policy_edge_v1& edge, const wire::Authority& authority, const policy_name& name,
+             std::uint16_t port) {
   if (authority.kind != wire::HostKind::kName) return false;
   if (authority.port && *authority.port != port) return false;
   policy_name claimed{};
@@ -29,13 +30,20 @@ bool equal_in_any_case(std::string_view a, std::string_view lower) {
 
 std::string_view title_of(unsigned status) {
   switch (status) {
-    case 400: return "Bad Request";
-    case 403: return "Forbidden";
-    case 414: return "URI Too Long";
-    case 431: return "Request Header Fields Too Large";
-    case 502: return "Bad Gateway";
-    case 505: return "HTTP Version Not Supported";
-    default: return "Error";
+    case 400:
+      return "Bad Request";
+    case 403:
+      return "Forbidden";
+    case 414:
+      return "URI Too Long";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 502:
+      return "Bad Gateway";
+    case 505:
+      return "HTTP Version Not Supported";
+    default:
+      return "Error";
   }
 }
 
@@ -46,27 +54,34 @@ std::uint16_t check_hello(const policy_edge_v1& edge, const wire::ClientHello& h
   // ESNI was never deployed with GREASE: its presence means a hidden name.
   if (hello.esni || (hello.ech && !allow_grease_ech)) return POLICY_REASON_ECH_DENIED;
   switch (hello.sni_state) {
-    case wire::SniState::kAbsent: return POLICY_REASON_SNI_MISSING;
-    case wire::SniState::kMalformed: return POLICY_REASON_SNI_MALFORMED;
-    case wire::SniState::kPresent: break;
+    case wire::SniState::kAbsent:
+      return POLICY_REASON_SNI_MISSING;
+    case wire::SniState::kMalformed:
+      return POLICY_REASON_SNI_MALFORMED;
+    case wire::SniState::kPresent:
+      break;
   }
   policy_error error{};
   error.struct_size = sizeof error;
-  if (edge.name(policy::str(hello.sni), POLICY_FORM_SNI, claimed, &error) != POLICY_OK) return POLICY_REASON_SNI_MALFORMED;
+  if (edge.name(policy::str(hello.sni), POLICY_FORM_SNI, claimed, &error) != POLICY_OK)
+    return POLICY_REASON_SNI_MALFORMED;
   return policy::view(*claimed) == policy::view(name) ? POLICY_REASON_OK : POLICY_REASON_SNI_MISMATCH;
 }
 
 std::uint16_t reason_of(ClientHelloReader::Failure failure) noexcept {
   switch (failure) {
-    case ClientHelloReader::Failure::kNotTls: return POLICY_REASON_NOT_TLS;
-    case ClientHelloReader::Failure::kTooLarge: return POLICY_REASON_HELLO_TOO_LARGE;
-    default: return POLICY_REASON_TLS_MALFORMED;
+    case ClientHelloReader::Failure::kNotTls:
+      return POLICY_REASON_NOT_TLS;
+    case ClientHelloReader::Failure::kTooLarge:
+      return POLICY_REASON_HELLO_TOO_LARGE;
+    default:
+      return POLICY_REASON_TLS_MALFORMED;
   }
 }
 
 std::uint16_t check_request(const policy_edge_v1& edge, const wire::HttpRequestHead& head, const policy_name& name,
                             std::uint16_t port) {
-  if (head.upgrade_h2c) return POLICY_REASON_UNPARSED;  // what follows the switch could not be read
+  if (head.upgrade_h2c) return POLICY_REASON_UNPARSED;               // what follows the switch could not be read
   if (head.method == "CONNECT") return POLICY_REASON_HOST_MISMATCH;  // to an origin that would be a proxy
   if (!head.has_host || !is_name(edge, head.host, name, port)) return POLICY_REASON_HOST_MISMATCH;
   if (head.form == wire::TargetForm::kAbsolute &&
@@ -78,21 +93,29 @@ std::uint16_t check_request(const policy_edge_v1& edge, const wire::HttpRequestH
 
 std::uint16_t reason_of(HttpFault fault) noexcept {
   switch (fault) {
-    case HttpFault::kHostMalformed: return POLICY_REASON_AUTHORITY_MALFORMED;
-    case HttpFault::kHostMissing: return POLICY_REASON_HOST_MISMATCH;
-    case HttpFault::kHttp2Preface: return POLICY_REASON_UNPARSED;
-    default: return POLICY_REASON_FRAMING_AMBIGUOUS;
+    case HttpFault::kHostMalformed:
+      return POLICY_REASON_AUTHORITY_MALFORMED;
+    case HttpFault::kHostMissing:
+      return POLICY_REASON_HOST_MISMATCH;
+    case HttpFault::kHttp2Preface:
+      return POLICY_REASON_UNPARSED;
+    default:
+      return POLICY_REASON_FRAMING_AMBIGUOUS;
   }
 }
 
 unsigned status_of(HttpFault fault) noexcept {
   switch (fault) {
     case HttpFault::kTooLarge:
-    case HttpFault::kTooManyFields: return 431;
-    case HttpFault::kTargetTooLong: return 414;
+    case HttpFault::kTooManyFields:
+      return 431;
+    case HttpFault::kTargetTooLong:
+      return 414;
     case HttpFault::kVersion:
-    case HttpFault::kHttp2Preface: return 505;
-    default: return 400;
+    case HttpFault::kHttp2Preface:
+      return 505;
+    default:
+      return 400;
   }
 }
 
@@ -103,12 +126,15 @@ unsigned status_of(std::uint16_t reason) noexcept {
 std::string refusal_response(unsigned status, std::string_view reason, bool head_request) {
   const std::string code = std::to_string(status);
   const std::string title(title_of(status));
-  const std::string error = status == 502 ? "http_protocol_error" : status == 403 ? "http_request_denied" : "http_request_error";
+  const std::string error = status == 502   ? "http_protocol_error"
+                            : status == 403 ? "http_request_denied"
+                                            : "http_request_error";
   const std::string body = R"({"type":"about:blank","title":")" + title + R"(","status":)" + code + R"(,"detail":")" +
                            std::string(reason) + "\"}\n";
   return "HTTP/1.1 " + code + " " + title + "\r\nProxy-Status: sallyport; error=" + error + "; details=\"" +
-         std::string(reason) + "\"\r\nContent-Type: application/problem+json\r\nContent-Length: " +
-         std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + (head_request ? "" : body);
+         std::string(reason) +
+         "\"\r\nContent-Type: application/problem+json\r\nContent-Length: " + std::to_string(body.size()) +
+         "\r\nConnection: close\r\n\r\n" + (head_request ? "" : body);
 }
 
 std::string tls_alert(std::uint16_t reason) {

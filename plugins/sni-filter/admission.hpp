@@ -13,7 +13,8 @@
 
 namespace sallyport::sni {
 
-// The SNI is that name, and nothing is hidden beside it. A different one: POLICY_REASON_SNI_MISMATCH, with *claimed set.
+// The SNI is that name, and nothing is hidden beside it. A different one: POLICY_REASON_SNI_MISMATCH, with *claimed
+// set.
 std::uint16_t check_hello(const policy_edge_v1& edge, const wire::ClientHello& hello, const policy_name& name,
                           bool allow_grease_ech, policy_name* claimed);
 

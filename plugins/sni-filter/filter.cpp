@@ -7,8 +7,8 @@
 namespace sallyport::sni {
 namespace {
 
-// A flow has two sockets and, when it turns out to be bulk, up to two pipes; kSpare covers listeners and lookups. Flows beyond
-// what descriptors allow would fail in the middle instead of at the door.
+// A flow has two sockets and, when it turns out to be bulk, up to two pipes; kSpare covers listeners and lookups. Flows
+// beyond what descriptors allow would fail in the middle instead of at the door.
 std::size_t affordable_flows(std::size_t wanted) {
   constexpr rlim_t kSpare = 128, kPerFlow = 3;
   rlimit limit{};

@@ -113,17 +113,18 @@ awaitable<void> Flow::alert(std::uint16_t reason, std::string_view extra_json) {
   (void)co_await relay_.write_down({reinterpret_cast<const std::uint8_t*>(record.data()), record.size()});
   error_code ignored;
   client_.shutdown(net::tcp::socket::shutdown_send, ignored);
-  hello_deadline_.set(kAlertDrain, [this] { relay_.fail(); });
+  hello_deadline_.set(kAlertDrain, [this] { relay_.close(); });
   std::vector<std::uint8_t> dropped(4096);
   for (std::size_t n = 1; n > 0;) n = co_await relay_.read_up(dropped);
   hello_deadline_.cancel();
-  relay_.fail();
+  relay_.close();
 }
 
 bool Flow::admit() {
   const std::optional<net::tcp::endpoint> destination = services_.original_destination(client_.native_handle());
   std::optional<policy_addr> address;
-  if (destination) address = net::canonical(*services_.edge, net::unmapped(destination->address()), destination->port());
+  if (destination)
+    address = net::canonical(*services_.edge, net::unmapped(destination->address()), destination->port());
   if (!address) {
     reset(POLICY_REASON_DST_NOT_BOUND);  // it came straight to the listener
     return false;
@@ -226,7 +227,8 @@ awaitable<bool> Flow::connect() {
   }
   if (has_name_) literal_.reset();
   verdict_ = *permission;
-  net::Dialled dialled = co_await net::dial(net::interleave(std::move(v6), std::move(v4)), net::Clock::now() + config_.connect_timeout);
+  net::Dialled dialled =
+      co_await net::dial(net::interleave(std::move(v6), std::move(v4)), net::Clock::now() + config_.connect_timeout);
   if (relay_.failed()) co_return false;
   if (!dialled.socket) {
     fail_upstream(dialled.error == net::asio::error::timed_out ? "timeout" : dialled.error.message());
@@ -416,7 +418,8 @@ awaitable<void> Flow::run() {
   if (!connected) co_return;
   bool good = true;
   if (!client_first && !tunnel_any_) {
-    const auto ended = co_await ((classify_and_signal(&good) && serve_until_classified()) || relay_.watch(config_.idle_timeout));
+    const auto ended =
+        co_await ((classify_and_signal(&good) && serve_until_classified()) || relay_.watch(config_.idle_timeout));
     good = good && ended.index() == 0 && !relay_.failed();
   }
   if (good) co_await carry();
@@ -426,7 +429,7 @@ awaitable<void> Flow::run() {
 void Flow::audit_close() {
   const auto lived = std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now() - began_).count();
   char extra[128];
-  std::snprintf(extra, sizeof extra, "\"kind\":\"close\",\"bytes\":{\"up\":%" PRIu64 ",\"down\":%" PRIu64 "},\"duration_ms\":%lld",
+  std::snprintf(extra, sizeof extra, "\"bytes\":{\"up\":%" PRIu64 ",\"down\":%" PRIu64 "},\"duration_ms\":%lld",
                 relay_.counts().up, relay_.counts().down, static_cast<long long>(lived));
   services_.reader->audit_closed(query(POLICY_LAYER_TCP), verdict_, detail(extra));
 }

@@ -5,8 +5,8 @@
 //   connect    our own resolution; every candidate decided and guarded; Happy Eyeballs
 //   carry      octets both ways: strict HTTP, or opaque with splice
 //
-// On ports 80 and 443 classify comes before connect; elsewhere servers may speak first, so connect comes first, and what the
-// client says is held back until it is classified.
+// On ports 80 and 443 classify comes before connect; elsewhere servers may speak first, so connect comes first, and
+// what the client says is held back until it is classified.
 //
 // Threads  The loop's.
 #pragma once
@@ -48,8 +48,8 @@ struct Counters {
 
 class Flow {
  public:
-  Flow(const Config& config, const Services& services, Counters& counters, net::tcp::socket client, std::uint64_t client_id,
-       std::uint64_t number);
+  Flow(const Config& config, const Services& services, Counters& counters, net::tcp::socket client,
+       std::uint64_t client_id, std::uint64_t number);
   ~Flow();
   Flow(const Flow&) = delete;
   Flow& operator=(const Flow&) = delete;

@@ -21,8 +21,8 @@ std::span<const std::uint8_t> octets_of(std::string_view text) {
 
 }  // namespace
 
-HttpExchange::HttpExchange(net::Relay& relay, net::tcp::socket& client, net::tcp::socket& server, std::vector<std::uint8_t> held,
-                           Check check, Refused refused)
+HttpExchange::HttpExchange(net::Relay& relay, net::tcp::socket& client, net::tcp::socket& server,
+                           std::vector<std::uint8_t> held, Check check, Refused refused)
     : relay_(relay),
       client_(client),
       server_(server),
@@ -48,6 +48,8 @@ awaitable<bool> HttpExchange::fill_down() {
   co_return n > 0;
 }
 
+awaitable<bool> HttpExchange::fill(bool up) { return up ? fill_up() : fill_down(); }
+
 awaitable<bool> HttpExchange::put(std::span<const std::uint8_t> octets, bool up) {
   return up ? relay_.write_up(octets) : relay_.write_down(octets);
 }
@@ -57,14 +59,14 @@ awaitable<void> HttpExchange::changed() {
   (void)co_await signal_.async_wait(net::kAsResult);
 }
 
-// Both sides have what they will get: closes the server, ends the client's stream, and gives it kDrain to read the rest, since
-// a close with unread input would reset what is still on its way.
+// Both sides have what they will get: closes the server, ends the client's stream, and gives it kDrain to read the
+// rest, since a close with unread input would reset what is still on its way.
 void HttpExchange::finish() {
   if (std::exchange(ended_, true)) return;
   relay_.end_server();
   error_code ignored;
   client_.shutdown(net::tcp::socket::shutdown_send, ignored);
-  drain_.set(kDrain, [this] { relay_.fail(); });
+  drain_.set(kDrain, [this] { relay_.close(); });
   signal_.cancel();
 }
 
@@ -116,7 +118,7 @@ awaitable<bool> HttpExchange::first_request() {
   if (!good && ended_) {
     // Answered: what the client still sends is read and dropped until it closes, or kDrain is over.
     co_await drop_rest();
-    relay_.fail();
+    relay_.close();
   }
   co_return good;
 }
@@ -132,7 +134,7 @@ awaitable<bool> HttpExchange::body(BodyKind kind, std::uint64_t length, bool up)
   wire::ChunkedReader chunked;
   while (kind == BodyKind::kChunked || length > 0) {
     if (input.empty()) {
-      const bool more = up ? co_await fill_up() : co_await fill_down();
+      const bool more = co_await fill(up);
       if (!more) {
         if (!ended_) relay_.fail();  // a body cut short must not look whole
         co_return false;
@@ -200,7 +202,8 @@ awaitable<void> HttpExchange::requests_up() {
 awaitable<void> HttpExchange::up() {
   co_await requests_up();
   if (switched_) co_return;
-  // Refused, ended, or the client's end: read and drop, so that the close does not reset what the client still has to read.
+  // Refused, ended, or the client's end: read and drop, so that the close does not reset what the client still has to
+  // read.
   if (client_ended_) co_return;
   co_await drop_rest();
 }
@@ -266,8 +269,9 @@ awaitable<void> HttpExchange::down() {
 
 awaitable<void> HttpExchange::run(std::chrono::milliseconds idle) {
   const auto ended = co_await ((up() && down()) || relay_.watch(idle));
-  if (ended.index() == 1 && !relay_.failed()) relay_.fail();
   drain_.cancel();
+  if (ended.index() == 1) relay_.fail();
+  if (!relay_.failed()) relay_.close();
 }
 
 }  // namespace sallyport::sni

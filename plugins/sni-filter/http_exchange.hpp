@@ -1,8 +1,8 @@
 // HttpExchange: clear HTTP/1 between a client and its origin, read strictly in both directions, never spliced.
 //
-// Every request's head is checked before an octet of it leaves; bodies are passed on by their framing. A request that is refused
-// is answered here, after the responses to those before it, and ends the connection. Only the origin's 101 to a
-// `websocket` request turns the connection opaque.
+// Every request's head is checked before an octet of it leaves; bodies are passed on by their framing. A request that
+// is refused is answered here, after the responses to those before it, and ends the connection. Only the origin's 101
+// to a `websocket` request turns the connection opaque.
 //
 // Threads  The loop's; both directions are coroutines of one flow.
 // Source   RFC 9112; RFC 9110 §7.8 (Upgrade); RFC 6455.
@@ -32,7 +32,8 @@ class HttpExchange {
   HttpExchange(net::Relay& relay, net::tcp::socket& client, net::tcp::socket& server, std::vector<std::uint8_t> held,
                Check check, Refused refused);
 
-  // Reads and checks the first request. False: it was refused and answered, or the client is gone; nothing is to be dialled.
+  // Reads and checks the first request. False: it was refused and answered, or the client is gone; nothing is to be
+  // dialled.
   net::awaitable<bool> first_request();
 
   // The rest, after a first_request() that returned true. Ends with both sides closed.
@@ -42,8 +43,8 @@ class HttpExchange {
 
  private:
   static constexpr std::size_t kBufferOctets = 32 * 1024;
-  static constexpr std::size_t kMaxOutstanding = 64;   // pipelined requests; clients send a handful
-  static constexpr unsigned kMaxInterim = 64;          // 1xx responses to one request; more is a flood
+  static constexpr std::size_t kMaxOutstanding = 64;         // pipelined requests; clients send a handful
+  static constexpr unsigned kMaxInterim = 64;                // 1xx responses to one request; more is a flood
   static constexpr std::chrono::milliseconds kDrain{1'000};  // for the client to read the answer before the close
 
   // Octets read and not yet used.
@@ -60,8 +61,9 @@ class HttpExchange {
 
   net::awaitable<bool> fill_up();
   net::awaitable<bool> fill_down();
+  net::awaitable<bool> fill(bool up);
   net::awaitable<bool> read_request();  // false: end of the client, or refused
-  net::awaitable<void> drop_rest();  // of the client, until it closes or the drain is over
+  net::awaitable<void> drop_rest();     // of the client, until it closes or the drain is over
   net::awaitable<bool> body(wire::BodyKind kind, std::uint64_t length, bool up);
   net::awaitable<bool> put(std::span<const std::uint8_t> octets, bool up);
 
@@ -83,10 +85,10 @@ class HttpExchange {
   wire::HttpRequestReader request_;
   wire::HttpResponseReader response_;
   std::deque<Outstanding> outstanding_;  // requests sent up whose responses have not ended
-  std::string answer_;       // a refusal that waits for the responses before it
-  bool switched_ = false;    // the origin's 101 has come: opaque from here
+  std::string answer_;                   // a refusal that waits for the responses before it
+  bool switched_ = false;                // the origin's 101 has come: opaque from here
   bool client_ended_ = false;
-  bool ended_ = false;       // finish() was called
+  bool ended_ = false;  // finish() was called
   std::uint64_t requests_ = 0;
   net::asio::steady_timer signal_;  // never expires; cancelled at each change
   net::Deadline drain_;

@@ -1,7 +1,6 @@
 // The sni-filter plugin: ABI glue. The thread's objects are made on the loop's thread.
-#include <policy/plugin.hpp>
-
 #include <atomic>
+#include <policy/plugin.hpp>
 
 #include "sni-filter/filter.hpp"
 #include "support/resolver.hpp"

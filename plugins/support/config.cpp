@@ -135,7 +135,8 @@ std::string ConfigReader::word(std::string_view key, std::string preset, const s
   std::string list;
   for (const std::string& w : words) list += (list.empty() ? "" : ", ") + w;
   const std::string shown = value->is_string() ? value->get<std::string>() : value->dump(-1, ' ', true);
-  fail("/" + std::string(key), std::string(key) + ": `" + shown.substr(0, 40) + "` is not known; expected one of: " + list);
+  fail("/" + std::string(key),
+       std::string(key) + ": `" + shown.substr(0, 40) + "` is not known; expected one of: " + list);
   return preset;
 }
 
@@ -147,7 +148,8 @@ bool ConfigReader::boolean(std::string_view key, bool preset) {
   return preset;
 }
 
-std::uint64_t ConfigReader::number(std::string_view key, std::uint64_t preset, std::uint64_t least, std::uint64_t most) {
+std::uint64_t ConfigReader::number(std::string_view key, std::uint64_t preset, std::uint64_t least,
+                                   std::uint64_t most) {
   const Json* value = state_->find(key);
   if (!value) return preset;
   if (value->is_number_unsigned()) {
@@ -163,7 +165,8 @@ milliseconds ConfigReader::duration(std::string_view key, milliseconds preset, m
   const Json* value = state_->find(key);
   if (!value) return preset;
   milliseconds out{};
-  if (value->is_string() && parse_duration(value->get_ref<const std::string&>(), out) && out >= least && out <= most) return out;
+  if (value->is_string() && parse_duration(value->get_ref<const std::string&>(), out) && out >= least && out <= most)
+    return out;
   fail("/" + std::string(key), std::string(key) + ": expected a duration from " + duration_text(least) + " to " +
                                    duration_text(most) + ", such as \"" + duration_text(preset) + "\"");
   return preset;

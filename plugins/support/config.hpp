@@ -1,7 +1,8 @@
 // ConfigReader: a plugin's JSON config, read strictly: every key is asked for once, what is left over is an error.
 //
-// Errors  Collected; status() gives them in one line with the JSON Pointer of the first. Getters return the default on error.
-// Units   Durations are text with a unit ("250ms", "5s", "2m", "1h"); sizes are octets with an optional kB, KiB, MB, MiB.
+// Errors  Collected; status() gives them in one line with the JSON Pointer of the first. Getters return the default on
+// error. Units   Durations are text with a unit ("250ms", "5s", "2m", "1h"); sizes are octets with an optional kB, KiB,
+// MB, MiB.
 #pragma once
 
 #include <chrono>
@@ -28,8 +29,8 @@ class ConfigReader {
   std::string word(std::string_view key, std::string preset, const std::vector<std::string>& words);
   bool boolean(std::string_view key, bool preset);
   std::uint64_t number(std::string_view key, std::uint64_t preset, std::uint64_t least, std::uint64_t most);
-  std::chrono::milliseconds duration(std::string_view key, std::chrono::milliseconds preset, std::chrono::milliseconds least,
-                                     std::chrono::milliseconds most);
+  std::chrono::milliseconds duration(std::string_view key, std::chrono::milliseconds preset,
+                                     std::chrono::milliseconds least, std::chrono::milliseconds most);
   // "9.9.9.9", "127.0.0.53:53", "::1", "[::1]:53"; the port is 53 unless given.
   std::vector<Upstream> upstreams(std::string_view key);
 

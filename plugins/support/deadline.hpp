@@ -1,7 +1,8 @@
-// Deadline: an action that happens unless it is cancelled before, even in the turn in which the timer has already fired.
+// Deadline: an action that happens unless it is cancelled before, even in the turn in which the timer has already
+// fired.
 //
-// Asio queues the handler of an expired timer at once; cancelling then comes too late for the handler, and it would run after
-// its owner has gone. Here the action itself is owned, and the handler only looks whether it is still there.
+// Asio queues the handler of an expired timer at once; cancelling then comes too late for the handler, and it would run
+// after its owner has gone. Here the action itself is owned, and the handler only looks whether it is still there.
 // Threads  The loop's.
 #pragma once
 

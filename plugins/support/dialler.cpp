@@ -9,8 +9,8 @@
 namespace sallyport::net {
 namespace {
 
-// The attempts of one dial. Completions may come after the dial has ended (a cancelled connect completes on a later turn),
-// so they hold it; `ended` makes them do nothing then.
+// The attempts of one dial. Completions may come after the dial has ended (a cancelled connect completes on a later
+// turn), so they hold it; `ended` makes them do nothing then.
 struct Race {
   explicit Race(const asio::any_io_executor& executor) : changed(executor) {}
 
@@ -34,7 +34,8 @@ struct RaceEnd {
   ~RaceEnd() { race->end(); }
 };
 
-void start_attempt(const std::shared_ptr<Race>& race, const asio::any_io_executor& executor, const tcp::endpoint& candidate) {
+void start_attempt(const std::shared_ptr<Race>& race, const asio::any_io_executor& executor,
+                   const tcp::endpoint& candidate) {
   tcp::socket& socket = race->attempts.emplace_back(executor);
   ++race->running;
   socket.async_connect(candidate, [race, &socket, candidate](error_code error) {

@@ -1,8 +1,8 @@
 // dial(): one connected socket out of several addresses (Happy Eyeballs, RFC 8305).
 //
-// The caller has had every candidate allowed before: nothing here resolves, and the peer of the socket that comes back is
-// compared with the candidate again (getpeername), so that what was decided is what is connected.
-// Threads  The loop's.
+// The caller has had every candidate allowed before: nothing here resolves, and the peer of the socket that comes back
+// is compared with the candidate again (getpeername), so that what was decided is what is connected. Threads  The
+// loop's.
 #pragma once
 
 #include <optional>

@@ -11,7 +11,8 @@ namespace sallyport::net {
 bool TaskScope::spawn(awaitable<void> task) {
   if (closed_) return false;
   const auto entry = tasks_.emplace(tasks_.end());
-  asio::co_spawn(context_, std::move(task), asio::bind_cancellation_slot(entry->slot(), [this, entry](std::exception_ptr) {
+  asio::co_spawn(context_, std::move(task),
+                 asio::bind_cancellation_slot(entry->slot(), [this, entry](std::exception_ptr) {
                    tasks_.erase(entry);  // the exception, if any, is the cancellation
                  }));
   return true;
@@ -19,8 +20,8 @@ bool TaskScope::spawn(awaitable<void> task) {
 
 void TaskScope::cancel() {
   if (std::exchange(closed_, true)) return;
-  // In a later turn: a task that was spawned from outside the loop has started by then. Asio 1.24 lets the exception of a task
-  // that is cancelled before its first step out of run().
+  // In a later turn: a task that was spawned from outside the loop has started by then. Asio 1.24 lets the exception of
+  // a task that is cancelled before its first step out of run().
   asio::post(context_, [this] {
     for (auto task = tasks_.begin(); task != tasks_.end();) {
       const auto current = task++;  // an emit may end the task, and with it the entry

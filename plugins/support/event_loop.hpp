@@ -1,7 +1,7 @@
 // EventLoop: the one thread of a plugin instance, with its io_context, its policy::Reader and its tasks.
 //
-// Lifetime  start() makes the thread, stop() cancels every task and joins it; both on [main]. stop() may be called twice.
-// Threads   post() from any thread; everything else of a plugin runs on the loop's thread.
+// Lifetime  start() makes the thread, stop() cancels every task and joins it; both on [main]. stop() may be called
+// twice. Threads   post() from any thread; everything else of a plugin runs on the loop's thread.
 #pragma once
 
 #include <functional>
@@ -22,7 +22,8 @@ class EventLoop {
   EventLoop& operator=(const EventLoop&) = delete;
 
   // on_start runs first on the new thread; on_stop runs on it last before the tasks are cancelled. Both may be empty.
-  policy::Status start(const policy::Host& host, std::function<void(policy::Reader&)> on_start, std::function<void()> on_stop);
+  policy::Status start(const policy::Host& host, std::function<void(policy::Reader&)> on_start,
+                       std::function<void()> on_stop);
   void stop();
 
   asio::io_context& context() noexcept { return context_; }

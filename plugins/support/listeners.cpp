@@ -6,7 +6,8 @@
 
 namespace sallyport::net {
 
-policy::Status Listeners::open(const policy::Host& host, const std::vector<std::string>& names, Added added, Removed removed) {
+policy::Status Listeners::open(const policy::Host& host, const std::vector<std::string>& names, Added added,
+                               Removed removed) {
   const auto* sockets = host.get<policy_sockets_v1>(POLICY_SOCKETS_ID);
   if (!sockets) return {POLICY_UNSUPPORTED, "the host offers no policy.sockets/1"};
   added_ = std::move(added);
@@ -18,11 +19,13 @@ policy::Status Listeners::open(const policy::Host& host, const std::vector<std::
   return {};
 }
 
-void Listeners::on_listener(void* self, std::uint32_t added, policy_str name, int fd, std::uint64_t client_id) noexcept {
+void Listeners::on_listener(void* self, std::uint32_t added, policy_str name, int fd,
+                            std::uint64_t client_id) noexcept {
   auto& listeners = *static_cast<Listeners*>(self);
   Listener listener{std::string(policy::view(name)), client_id, UniqueFd(fd)};
   if (!added) {
-    listeners.loop_.post([&listeners, name = std::move(listener.name), client_id] { listeners.removed_(name, client_id); });
+    listeners.loop_.post(
+        [&listeners, name = std::move(listener.name), client_id] { listeners.removed_(name, client_id); });
     return;
   }
   int type = 0, domain = 0;
@@ -37,7 +40,10 @@ void Listeners::on_listener(void* self, std::uint32_t added, policy_str name, in
 
 awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::function<void(tcp::socket)> on_connection) {
   asio::steady_timer pause(acceptor->get_executor());
-  const tcp protocol = acceptor->local_endpoint().protocol();
+  error_code gone;
+  const tcp protocol = acceptor->local_endpoint(gone).protocol();
+  if (gone) co_return;
+  unsigned burst = 0;
   while (acceptor->is_open()) {
     const int fd = ::accept4(acceptor->native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
@@ -49,7 +55,12 @@ awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::functi
         socket.native_non_blocking(true, error);
         on_connection(std::move(socket));
       }
+      if (++burst == kAcceptBurst) {  // who is served already gets a turn too
+        burst = 0;
+        co_await asio::post(acceptor->get_executor(), asio::use_awaitable);
+      }
     } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      burst = 0;
       const auto [error] = co_await acceptor->async_wait(tcp::acceptor::wait_read, kAsResult);
       if (error) co_return;
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -57,7 +68,8 @@ awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::functi
       const auto [error] = co_await pause.async_wait(kAsResult);
       if (error) co_return;
     } else if (errno != ECONNABORTED && errno != EINTR && errno != EPROTO && errno != EPERM && errno != ENETDOWN &&
-               errno != EHOSTDOWN && errno != EHOSTUNREACH && errno != ENETUNREACH && errno != ENONET && errno != ENOPROTOOPT) {
+               errno != EHOSTDOWN && errno != EHOSTUNREACH && errno != ENETUNREACH && errno != ENONET &&
+               errno != ENOPROTOOPT) {
       co_return;  // EBADF, EINVAL: the listener is gone. The others speak of one connection (accept(2))
     }
   }

@@ -1,7 +1,7 @@
 // Listeners: the sockets that the host gives for the listener names of a config, delivered on the plugin's loop.
 //
-// Lifetime  open() on [main] in start(); the object lives until the plugin is destroyed, since the host may call at any time.
-// Threads   The callbacks run on the loop.
+// Lifetime  open() on [main] in start(); the object lives until the plugin is destroyed, since the host may call at any
+// time. Threads   The callbacks run on the loop.
 #pragma once
 
 #include <cstdint>
@@ -39,9 +39,10 @@ class Listeners {
   Removed removed_;
 };
 
-// Accepts until the acceptor is closed; each connection is non-blocking. Out of descriptors: waits kAcceptPause, so that the
-// queue, not this loop, holds the clients.
+// Accepts until the acceptor is closed; each connection is non-blocking. Out of descriptors: waits kAcceptPause, so
+// that the queue, not this loop, holds the clients.
 inline constexpr std::chrono::milliseconds kAcceptPause{50};
+inline constexpr unsigned kAcceptBurst = 64;
 awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::function<void(tcp::socket)> on_connection);
 
 }  // namespace sallyport::net

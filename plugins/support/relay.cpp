@@ -43,6 +43,12 @@ awaitable<bool> Relay::wait(tcp::socket& socket, tcp::socket::wait_type what) {
   co_return !error && !failed_;
 }
 
+void Relay::close() {
+  error_code ignored;
+  client_.close(ignored);
+  server_.close(ignored);
+}
+
 void Relay::end_server() {
   error_code ignored;
   server_.close(ignored);
@@ -114,7 +120,8 @@ awaitable<bool> Relay::pump(tcp::socket& from, tcp::socket& to, std::uint64_t& c
       continue;
     }
     progress();
-    const ssize_t sent = ::send(to.native_handle(), scratch.data(), static_cast<std::size_t>(n), MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t sent =
+        ::send(to.native_handle(), scratch.data(), static_cast<std::size_t>(n), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0 && !would_block(errno) && errno != EINTR) {
       fail();
       break;
@@ -194,6 +201,7 @@ awaitable<void> Relay::watch(std::chrono::milliseconds idle) {
 awaitable<void> Relay::run(std::chrono::milliseconds idle) {
   const auto ended = co_await ((pump_up() && pump_down()) || watch(idle));
   if (ended.index() == 1) fail();
+  if (!failed_) close();
 }
 
 }  // namespace sallyport::net

@@ -2,7 +2,8 @@
 //
 // Half-close  The end of one direction is passed on as shutdown(SHUT_WR); the other direction goes on.
 // Failure     A reset of one side resets the other, so that a cut-off transfer never looks complete.
-// Memory      No buffer per flow: octets are read into the thread's Scratch and written at once; only what the receiver does not
+// Memory      No buffer per flow: octets are read into the thread's Scratch and written at once; only what the receiver
+// does not
 //             take is kept. After kSpliceAfter octets a direction moves to splice(2) with a pooled pipe.
 // Threads     The loop's. The sockets are non-blocking (native_non_blocking).
 #pragma once
@@ -38,7 +39,7 @@ class Relay {
   Relay(tcp::socket& client, tcp::socket& server, RelayResources& resources) noexcept
       : client_(client), server_(server), resources_(resources), last_(Clock::now()) {}
 
-  // Everything until the end of both directions, an error, or `idle` without an octet either way.
+  // Everything until the end of both directions, an error, or `idle` without an octet either way; then both are closed.
   awaitable<void> run(std::chrono::milliseconds idle);
 
   // The pieces, for a caller that reads one direction itself. Each returns false after fail().
@@ -54,7 +55,9 @@ class Relay {
 
   // Closes the server's side alone: what the client still gets comes from here. Operations on it end without fail().
   void end_server();
-  // Resets both sides; every operation on them ends.
+  // Closes both sides as they are: what they have been given is still delivered. Operations end without fail().
+  void close();
+  // Resets both sides, which drops what is on its way; every operation on them ends.
   void fail();
   bool failed() const noexcept { return failed_; }
   const RelayCounts& counts() const noexcept { return counts_; }

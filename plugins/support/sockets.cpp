@@ -21,7 +21,8 @@ std::optional<policy_addr> canonical(const policy_edge_v1& edge, const asio::ip:
   policy_addr out{};
   policy_error error{};
   error.struct_size = sizeof error;
-  if (edge.addr(endpoint.data(), static_cast<std::uint32_t>(endpoint.size()), &out, &error) != POLICY_OK) return std::nullopt;
+  if (edge.addr(endpoint.data(), static_cast<std::uint32_t>(endpoint.size()), &out, &error) != POLICY_OK)
+    return std::nullopt;
   return out;
 }
 
@@ -51,7 +52,8 @@ std::optional<tcp::endpoint> original_destination(int fd) {
   socklen_t length = sizeof local;
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&local), &length) != 0) return std::nullopt;
   const auto* local6 = reinterpret_cast<const sockaddr_in6*>(&local);
-  const bool is_v4 = local.ss_family == AF_INET || (local.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&local6->sin6_addr));
+  const bool is_v4 =
+      local.ss_family == AF_INET || (local.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&local6->sin6_addr));
   if (is_v4) {
     sockaddr_in out{};
     length = sizeof out;
@@ -60,7 +62,8 @@ std::optional<tcp::endpoint> original_destination(int fd) {
   }
   sockaddr_in6 out{};
   length = sizeof out;
-  if (::getsockopt(fd, SOL_IPV6, kIp6tOriginalDst, &out, &length) != 0 || out.sin6_family != AF_INET6) return std::nullopt;
+  if (::getsockopt(fd, SOL_IPV6, kIp6tOriginalDst, &out, &length) != 0 || out.sin6_family != AF_INET6)
+    return std::nullopt;
   asio::ip::address_v6::bytes_type bytes;
   std::memcpy(bytes.data(), &out.sin6_addr, bytes.size());
   return tcp::endpoint(asio::ip::address_v6(bytes), ntohs(out.sin6_port));

@@ -20,16 +20,16 @@ asio::ip::address to_asio(const Address& address);
 // An IPv4-mapped IPv6 address as the IPv4 address it stands for; anything else unchanged.
 asio::ip::address unmapped(const asio::ip::address& address);
 
-// Where a redirected connection was going, from connection tracking (SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST). nullopt: there is
-// no entry, so it was never redirected and came straight to the listener.
+// Where a redirected connection was going, from connection tracking (SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST). nullopt:
+// there is no entry, so it was never redirected and came straight to the listener.
 std::optional<tcp::endpoint> original_destination(int fd);
 
 // Close sends RST and drops what is unsent: a refusal that a client sees at once.
 void reset_on_close(int fd);
 void set_no_delay(int fd);
 
-// Has this host a route to the IPv6 internet? Asks the kernel's routing by connecting a UDP socket, which sends nothing; the
-// answer is kept for kRouteMemory.
+// Has this host a route to the IPv6 internet? Asks the kernel's routing by connecting a UDP socket, which sends
+// nothing; the answer is kept for kRouteMemory.
 class RouteProbe {
  public:
   static constexpr std::chrono::seconds kRouteMemory{5};  // a laptop changes networks; nobody waits longer for that

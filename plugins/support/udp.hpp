@@ -1,7 +1,8 @@
-// UdpServer: a UDP listener that answers from the very address it was asked at, since a client drops an answer from another.
+// UdpServer: a UDP listener that answers from the very address it was asked at, since a client drops an answer from
+// another.
 //
-// In a cell every address is local, so one socket on the wildcard address is every server at once (IP_PKTINFO, IPV6_PKTINFO).
-// Threads  The loop's.
+// In a cell every address is local, so one socket on the wildcard address is every server at once (IP_PKTINFO,
+// IPV6_PKTINFO). Threads  The loop's.
 #pragma once
 
 #include <netinet/in.h>
@@ -23,7 +24,7 @@ namespace sallyport::net {
 struct UdpPeer {
   sockaddr_storage remote{};
   socklen_t remote_size = 0;
-  in6_addr local{};       // the address asked; IPv4 in the first four octets
+  in6_addr local{};        // the address asked; IPv4 in the first four octets
   unsigned interface = 0;  // only for link-local addresses
   bool has_local = false;
 };

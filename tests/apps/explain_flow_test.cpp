@@ -1,5 +1,5 @@
-// explain_flow() against the engine's own last word: for random policies, what is explained as allowed or denied is what the
-// dialler is told once every attribute is known (design rule 6).
+// explain_flow() against the engine's own last word: for random policies, what is explained as allowed or denied is
+// what the dialler is told once every attribute is known (design rule 6).
 #include "policyctl/explain_flow.hpp"
 
 #include <gtest/gtest.h>
@@ -11,10 +11,12 @@
 namespace sallyport::policyctl {
 namespace {
 
-constexpr const char* kPatterns[] = {"a.example.com", "*.example.com", ".example.net", "b.example.net", "c.example.org"};
+constexpr const char* kPatterns[] = {"a.example.com", "*.example.com", ".example.net", "b.example.net",
+                                     "c.example.org"};
 constexpr const char* kBlocks[] = {"8.8.8.0/24", "10.0.0.0/8", "10.0.0.1", "192.88.100.1"};
 constexpr const char* kPorts[] = {"443", "80", "22", "1-1000"};
-constexpr const char* kNames[] = {"a.example.com", "b.example.com", "example.com", "example.net", "b.example.net", "c.example.org", "d.example.org"};
+constexpr const char* kNames[] = {"a.example.com", "b.example.com", "example.com",  "example.net",
+                                  "b.example.net", "c.example.org", "d.example.org"};
 constexpr const char* kAddresses[] = {"8.8.8.8", "9.9.9.9", "10.0.0.1", "10.0.0.2", "169.254.169.254"};
 
 std::string random_policy(std::mt19937& random) {
@@ -66,7 +68,8 @@ TEST(ExplainFlow, AgreesWithTheLastDecision) {
           EXPECT_EQ(said.allowed, last.allowed()) << "seed " << seed << " " << text << " at " << at << " port " << port;
           // Without the address: a denial must be final.
           const FlowExplanation open = explain_flow(reader, destination, groups, {});
-          if (!open.allowed) EXPECT_FALSE(last.allowed()) << "seed " << seed << " " << text << " at " << at << " port " << port;
+          if (!open.allowed)
+            EXPECT_FALSE(last.allowed()) << "seed " << seed << " " << text << " at " << at << " port " << port;
           ++pairs;
           allowed += said.allowed ? 1 : 0;
         }
@@ -88,7 +91,9 @@ TEST(ReadDestination, TakesUrlsHostsAndAddresses) {
                                          {"ssh://git@example.com/x", "example.com", "", 22},
                                          {"https://user:p@example.com:8443/", "example.com", "", 8443},
                                          {"Example.COM.", "example.com", "", 443},
-                                         {"b\xc3\xbc" "cher.example", "xn--bcher-kva.example", "", 443},
+                                         {"b\xc3\xbc"
+                                          "cher.example",
+                                          "xn--bcher-kva.example", "", 443},
                                          {"192.88.100.1:22", "", "192.88.100.1", 22},
                                          {"2001:db8::1", "", "2001:db8::1", 443},
                                          {"[2001:db8::1]:22", "", "2001:db8::1", 22},

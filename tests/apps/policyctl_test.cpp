@@ -51,7 +51,8 @@ struct Ran {
 class Policyctl : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = std::filesystem::canonical(std::filesystem::temp_directory_path()).string() + "/policyctl_test.XXXXXX";
+    std::string pattern =
+        std::filesystem::canonical(std::filesystem::temp_directory_path()).string() + "/policyctl_test.XXXXXX";
     ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
     directory_ = pattern;
     policy_ = write("policy.yaml", kPolicy);
@@ -105,7 +106,8 @@ TEST_F(Policyctl, CheckReportsEveryFile) {
 }
 
 TEST_F(Policyctl, CheckForPrograms) {
-  const std::string bad = write("bad.yaml", "version: 1\nrules:\n  - { name: r, action: allow, domains: [\"*.com\"] }\n");
+  const std::string bad =
+      write("bad.yaml", "version: 1\nrules:\n  - { name: r, action: allow, domains: [\"*.com\"] }\n");
   const Ran json = run({"check", "-o", "json", bad, policy_});
   EXPECT_EQ(json.status, 3);
   const auto report = nlohmann::json::parse(json.out);
@@ -114,9 +116,11 @@ TEST_F(Policyctl, CheckForPrograms) {
   EXPECT_EQ(report["files"][0]["diagnostics"][0]["reason"], "pattern_too_broad");
   EXPECT_EQ(report["files"][1]["valid"], true);
   EXPECT_EQ(run({"check", "-o", "line", bad}).out,
-            bad + ":3:42: domains[0] \"*.com\" covers every registrant below a top-level name; name the organisation "
-                  "(*.example.com), or set allow_public_suffix: true [P014]\n");
-  EXPECT_THAT(run({"check", "--output=github", bad}).out, HasSubstr("::error file=" + bad + ",line=3,col=42,title=P014::"));
+            bad +
+                ":3:42: domains[0] \"*.com\" covers every registrant below a top-level name; name the organisation "
+                "(*.example.com), or set allow_public_suffix: true [P014]\n");
+  EXPECT_THAT(run({"check", "--output=github", bad}).out,
+              HasSubstr("::error file=" + bad + ",line=3,col=42,title=P014::"));
 }
 
 TEST_F(Policyctl, ExplainNamesEveryRuleAndTheNearestEntry) {
@@ -129,15 +133,17 @@ TEST_F(Policyctl, ExplainNamesEveryRuleAndTheNearestEntry) {
             "  policy.yaml:23  lab           no    name differs\n"
             "  policy.yaml:2   default       deny\n"
             "allow:  sallyport run -p policy.yaml --allow cdn.example.com:443 -- ...\n");
-  EXPECT_THAT(explained({"--client", "agents", "api.opneai.com:443"}, 1), HasSubstr("name differs (nearest: api.openai.com)"));
+  EXPECT_THAT(explained({"--client", "agents", "api.opneai.com:443"}, 1),
+              HasSubstr("name differs (nearest: api.openai.com)"));
 }
 
 TEST_F(Policyctl, ExplainOfWhatIsAllowed) {
-  EXPECT_EQ(explained({"--cell", "agent-7", "https://api.openai.com/v1"}, 0),
-            "ALLOW ok  tls api.openai.com:443  cell agent-7 (agents)\n"
-            "  policy.yaml:6  ai-providers  yes  allows\n"
-            "  4 later rules are not reached\n"
-            "note:   the address is checked when it is dialled: private, loopback and other guarded ones are refused\n");
+  EXPECT_EQ(
+      explained({"--cell", "agent-7", "https://api.openai.com/v1"}, 0),
+      "ALLOW ok  tls api.openai.com:443  cell agent-7 (agents)\n"
+      "  policy.yaml:6  ai-providers  yes  allows\n"
+      "  4 later rules are not reached\n"
+      "note:   the address is checked when it is dialled: private, loopback and other guarded ones are refused\n");
 }
 
 TEST_F(Policyctl, ExplainOfAnotherClient) {
@@ -146,9 +152,12 @@ TEST_F(Policyctl, ExplainOfAnotherClient) {
 }
 
 TEST_F(Policyctl, ExplainOfAPort) {
-  EXPECT_THAT(explained({"--client", "agents", "api.openai.com:22"}, 1), HasSubstr("DENY port_denied  tcp api.openai.com:22  agents\n"));
-  EXPECT_THAT(explained({"--client", "agents", "--port", "22", "api.openai.com"}, 1), HasSubstr("port 22 is not 443/tcp"));
-  EXPECT_THAT(explained({"--client", "agents", "api.openai.com"}, 0), HasSubstr("note:   no port was given: 443 is supposed\n"));
+  EXPECT_THAT(explained({"--client", "agents", "api.openai.com:22"}, 1),
+              HasSubstr("DENY port_denied  tcp api.openai.com:22  agents\n"));
+  EXPECT_THAT(explained({"--client", "agents", "--port", "22", "api.openai.com"}, 1),
+              HasSubstr("port 22 is not 443/tcp"));
+  EXPECT_THAT(explained({"--client", "agents", "api.openai.com"}, 0),
+              HasSubstr("note:   no port was given: 443 is supposed\n"));
 }
 
 TEST_F(Policyctl, ExplainOfAFixedAddress) {
@@ -164,7 +173,8 @@ TEST_F(Policyctl, ExplainOfWhatDependsOnTheAddress) {
               HasSubstr("note:   only if the name resolves to 10.1.0.0/16; try --resolved ADDRESS\n"));
   EXPECT_THAT(explained({"--resolved", "10.1.2.3", "www.example.net:443"}, 0),
               HasSubstr("ALLOW ok  dial www.example.net:443 at 10.1.2.3\n"));
-  EXPECT_THAT(explained({"--resolved", "8.8.8.8", "www.example.net:443"}, 1), HasSubstr("8.8.8.8 is not among 10.1.0.0/16"));
+  EXPECT_THAT(explained({"--resolved", "8.8.8.8", "www.example.net:443"}, 1),
+              HasSubstr("8.8.8.8 is not among 10.1.0.0/16"));
 }
 
 TEST_F(Policyctl, ExplainOfTheGuard) {
@@ -196,7 +206,8 @@ TEST_F(Policyctl, ExplainOfWhatIsNoName) {  // ADR-01, NAM-02
 }
 
 TEST_F(Policyctl, ExplainInJson) {
-  const auto json = nlohmann::json::parse(explained({"-o", "json", "--client", "agents", "https://api.openai.com/"}, 0));
+  const auto json =
+      nlohmann::json::parse(explained({"-o", "json", "--client", "agents", "https://api.openai.com/"}, 0));
   EXPECT_EQ(json["schema"], "sallyport.explain/1");
   EXPECT_EQ(json["verdict"], "allow");
   EXPECT_EQ(json["address_open"], true);
@@ -215,7 +226,8 @@ TEST_F(Policyctl, ExplainWithAllowAlone) {
   EXPECT_THAT(no.out, HasSubstr("allow:  sallyport run --allow other.example.com:443 -- ...\n"));
   const Ran wrong = run({"explain", "--allow", "https://x.example", "x.example"});
   EXPECT_EQ(wrong.status, 3);
-  EXPECT_THAT(wrong.err, HasSubstr("error[P007]: expected a domain, found a URL\n  --> --allow\n   | https://x.example\n"));
+  EXPECT_THAT(wrong.err,
+              HasSubstr("error[P007]: expected a domain, found a URL\n  --> --allow\n   | https://x.example\n"));
 }
 
 TEST_F(Policyctl, ExplainOfAnInvalidPolicy) {
@@ -251,9 +263,15 @@ INSTANTIATE_TEST_SUITE_P(
         {"NoPolicy", {"explain", "a.example"}, "which policy? add -p FILE or --allow NAME"},
         {"Format", {"check", "-o", "sarif", "x"}, "unknown output format `sarif`; write text, line, json or github"},
         {"Port", {"explain", "--allow", "a.example", "--port", "x", "a.example"}, "`x` is no port"},
-        {"PortInTheTarget", {"explain", "--allow", "a.example", "a.example:99999"}, "`99999` is no port; write a.example:443"},
-        {"TwoPorts", {"explain", "--allow", "a.example", "--port", "22", "a.example:443"}, "two ports: 443 in the target, 22 by --port"},
-        {"Scheme", {"explain", "--allow", "a.example", "gopher://a.example"}, "the port of `gopher` is not known here; add --port"},
+        {"PortInTheTarget",
+         {"explain", "--allow", "a.example", "a.example:99999"},
+         "`99999` is no port; write a.example:443"},
+        {"TwoPorts",
+         {"explain", "--allow", "a.example", "--port", "22", "a.example:443"},
+         "two ports: 443 in the target, 22 by --port"},
+        {"Scheme",
+         {"explain", "--allow", "a.example", "gopher://a.example"},
+         "the port of `gopher` is not known here; add --port"},
         {"Client", {"explain", "--allow", "a.example", "--client", "x", "a.example"}, "the policy has no client `x`"},
         {"Resolved", {"explain", "--allow", "a.example", "--resolved", "127.1", "a.example"}, "--resolved `127.1`: "},
         {"HelpOnNothing", {"help", "P999"}, "no help on `P999`"},
@@ -261,8 +279,14 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& row) { return row.param.why; });
 
 TEST_F(Policyctl, HelpAndVersionAreNoErrors) {
-  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
-           {"help"}, {"--help"}, {"-h"}, {"help", "explain"}, {"explain", "--help"}, {"help", "P014"}, {"help", "codes"}, {"--version"}}) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{{"help"},
+                                                                                         {"--help"},
+                                                                                         {"-h"},
+                                                                                         {"help", "explain"},
+                                                                                         {"explain", "--help"},
+                                                                                         {"help", "P014"},
+                                                                                         {"help", "codes"},
+                                                                                         {"--version"}}) {
     const Ran ran = run(arguments);
     EXPECT_EQ(ran.status, 0) << arguments[0];
     EXPECT_NE(ran.out, "");

@@ -143,7 +143,7 @@ TEST(AuditRing, WriterKilledInsideARecord) {
       AuditRing mine = *AuditRing::map(ring.fd(), -1);
       mine.write(numbered(7));
       void* pages = mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-      auto* record = new (static_cast<char*>(pages) + 4096 - offsetof(AuditRecord, detail)) AuditRecord();
+      auto* record = new (static_cast<char*>(pages) + (4096 - offsetof(AuditRecord, detail)) / 8 * 8) AuditRecord();
       record->detail_size = AuditRecord::kMaxDetail;
       signal(SIGSEGV, SIG_DFL);
       mprotect(static_cast<char*>(pages) + 4096, 4096, PROT_NONE);

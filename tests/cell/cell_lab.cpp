@@ -60,7 +60,9 @@ Scratch::Scratch(Who who, const std::string& where) : who_(who) {
 }
 
 Scratch::~Scratch() {
-  ::nftw(path_.c_str(), [](const char* path, const struct stat*, int, FTW*) { return ::remove(path); }, 16, FTW_DEPTH | FTW_PHYS);
+  ::nftw(
+      path_.c_str(), [](const char* path, const struct stat*, int, FTW*) { return ::remove(path); }, 16,
+      FTW_DEPTH | FTW_PHYS);
 }
 
 void Scratch::make_directory(const std::string& name) const {
@@ -146,7 +148,13 @@ Outside::Outside(Who who, const std::function<void()>& body) : pid_(::fork()) {
   ::_exit(0);
 }
 
+void Outside::join() {
+  ::waitpid(pid_, nullptr, 0);
+  pid_ = -1;
+}
+
 Outside::~Outside() {
+  if (pid_ < 0) return;
   ::kill(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
 }

@@ -16,7 +16,9 @@ namespace sallyport::cell_test {
 enum class Who { kUser, kRoot };
 
 // The rows of a suite that runs as every kind of user there is.
-inline std::vector<Who> everybody() { return ::geteuid() == 0 ? std::vector{Who::kUser, Who::kRoot} : std::vector{Who::kUser}; }
+inline std::vector<Who> everybody() {
+  return ::geteuid() == 0 ? std::vector{Who::kUser, Who::kRoot} : std::vector{Who::kUser};
+}
 inline std::string name_of(const testing::TestParamInfo<Who>& row) { return row.param == Who::kUser ? "User" : "Root"; }
 
 // A fresh directory, owned by the uid the cells run as.
@@ -41,24 +43,24 @@ class Scratch {
 
 struct Launch {
   Who who = Who::kUser;
-  std::string directory;                  // working directory
-  std::vector<std::string> options;       // of cell_run, without --report
+  std::string directory;             // working directory
+  std::vector<std::string> options;  // of cell_run, without --report
   std::vector<std::string> command;
-  std::vector<std::string> environment;   // added to PATH and HOME
+  std::vector<std::string> environment;  // added to PATH and HOME
   std::string home = "/nonexistent";
-  std::string input;                      // standard input
-  std::function<void()> before_drop;      // in the child, before the uid change
-  std::function<void()> before_exec;      // in the child, after the uid change
+  std::string input;                  // standard input
+  std::function<void()> before_drop;  // in the child, before the uid change
+  std::function<void()> before_exec;  // in the child, after the uid change
 };
 
 struct Outcome {
-  int code = -1;                      // exit code, or -signal
-  std::string output;                 // standard output and error of the command
-  std::vector<std::string> report;    // lines of cell_run's report
+  int code = -1;                    // exit code, or -signal
+  std::string output;               // standard output and error of the command
+  std::vector<std::string> report;  // lines of cell_run's report
 
   bool reported(const std::string& start) const;  // a line that starts so
   int count(const std::string& start) const;
-  std::string all() const;            // for failure messages
+  std::string all() const;  // for failure messages
 };
 
 uid_t user_of(Who who);
@@ -70,6 +72,7 @@ class Outside {
   Outside(Who who, const std::function<void()>& body);
   ~Outside();
   pid_t pid() const { return pid_; }
+  void join();  // waits for its own end
 
  private:
   pid_t pid_;

@@ -1,9 +1,11 @@
-// cell_run: one command in a cell, with a stand-in for the worker: it resets every captured flow, answers every DNS query
-// for A and AAAA with one fixed address, and writes down what arrived. The tests run it as a process, as root and as a user.
+// cell_run: one command in a cell, with a stand-in for the worker: it resets every captured flow, answers every DNS
+// query for A and AAAA with one fixed address, and writes down what arrived. The tests run it as a process, as root and
+// as a user.
 //
 //   cell_run [--report FILE] [--write P]... [--bind P]... [--protect P]... [--home P] [--name N] -- CMD
 //
-// The report has one line each: note TEXT, error TEXT, tcp4|tcp6|dnstcp ADDRESS PORT, dns ADDRESS, end KIND CODE SIGNAL ERRNO.
+// The report has one line each: note TEXT, error TEXT, tcp4|tcp6|dnstcp ADDRESS PORT, dns ADDRESS, end KIND CODE SIGNAL
+// ERRNO.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/netfilter_ipv4.h>
@@ -80,13 +82,15 @@ std::size_t make_answer(std::span<unsigned char> packet, std::size_t size) {
   const unsigned char type = packet[end - 3];
   const std::array<unsigned char, 4> a = {198, 18, 0, 7};
   const std::array<unsigned char, 16> aaaa = {0xfd, 0x53, 0x61, 0x6c, 0x6c, 0x79, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7};
-  const std::span<const unsigned char> data = type == 1 ? std::span<const unsigned char>(a) : std::span<const unsigned char>(aaaa);
+  const std::span<const unsigned char> data =
+      type == 1 ? std::span<const unsigned char>(a) : std::span<const unsigned char>(aaaa);
   if (type != 1 && type != 28) return 0;
   packet[2] |= 0x80;
   packet[3] = 0x80;
-  packet[7] = 1;                             // one answer
+  packet[7] = 1;                                        // one answer
   packet[8] = packet[9] = packet[10] = packet[11] = 0;  // nothing else
-  const std::array<unsigned char, 12> record = {0xc0, kHeader, 0, type, 0, 1, 0, 0, 0, 60, 0, static_cast<unsigned char>(data.size())};
+  const std::array<unsigned char, 12> record = {0xc0, kHeader, 0, type, 0, 1,
+                                                0,    0,       0, 60,   0, static_cast<unsigned char>(data.size())};
   std::copy(record.begin(), record.end(), packet.begin() + end);
   std::copy(data.begin(), data.end(), packet.begin() + end + record.size());
   return end + record.size() + data.size();

@@ -55,7 +55,7 @@ TEST_P(CellFiles, NoSocketOfTheHostAnswers) {  // CEL-05
     paths.push_back(path);
   };
   Scratch tmp(GetParam(), "/tmp");
-  add(scratch_ / "home/agent.sock", SOCK_STREAM);         // $HOME
+  add(scratch_ / "home/agent.sock", SOCK_STREAM);           // $HOME
   add(scratch_ / "home/project/docker.sock", SOCK_STREAM);  // the working directory, which is real
   add(scratch_ / "home/project/journal.sock", SOCK_DGRAM);
   add(tmp / "x11", SOCK_STREAM);
@@ -118,12 +118,14 @@ echo x > /tmp/t; echo x > /var/tmp/t
 { echo x > /etc/cron.d/evil; echo x > /usr/local/bin/evil; } 2>/dev/null
 cat $HOME/.bashrc; ls -A $HOME
 )")));
-  EXPECT_THAT(outcome.output, HasSubstr("changed\n.bashrc\n.profile\nproject\n")) << outcome.all();  // within, it looks done
+  EXPECT_THAT(outcome.output, HasSubstr("changed\n.bashrc\n.profile\nproject\n"))
+      << outcome.all();  // within, it looks done
   EXPECT_EQ(scratch_.read("home/project/code.c"), "new\n");
   EXPECT_EQ(scratch_.read("home/project/sub/dir/file"), "x\n");
   EXPECT_EQ(scratch_.read("home/.bashrc"), "mine\n");
   EXPECT_EQ(scratch_.read("home/.ssh/id"), "secret\n");
-  for (const char* path : {"/var/tmp/t", "/etc/cron.d/evil", "/usr/local/bin/evil", "/tmp/t"}) EXPECT_NE(::access(path, F_OK), 0) << path;
+  for (const char* path : {"/var/tmp/t", "/etc/cron.d/evil", "/usr/local/bin/evil", "/tmp/t"})
+    EXPECT_NE(::access(path, F_OK), 0) << path;
   EXPECT_NE(::access((home_ + "/.profile").c_str(), F_OK), 0);
   struct stat status;
   ASSERT_EQ(::stat((work_ + "/sub").c_str(), &status), 0);
@@ -167,9 +169,33 @@ echo ok > .git/index && echo ok > conf/site/other && echo index written
   EXPECT_EQ(scratch_.read("home/project/.git/index"), "ok\n");
 }
 
+TEST_P(CellFiles, RootOfANestedNamespaceUncoversNothing) {  // CEL-06b with CEL-08
+  scratch_.write("home/project/.git/HEAD", "ref: refs/heads/main\n");
+  scratch_.write("home/project/.git/config", "[core]\n");
+  scratch_.write("home/project/.git/hooks/pre-commit", "#!/bin/sh\n");
+  const int host = listen_at(work_ + "/docker.sock", SOCK_STREAM);
+  const Outcome outcome = run(as_usual(shell(R"sh(
+unshare -Urm sh -c '
+  umount .git/hooks; umount .git; umount docker.sock; umount -l .; umount -R /tmp
+  mount -o remount,bind,rw .git/hooks; mount --make-private .git/hooks
+  mount --bind . /mnt; mount --rbind . /opt; umount -R /opt/.git; umount /opt/docker.sock
+  mount -t overlay -o lowerdir=.,userxattr overlay /srv
+  for root in . /mnt /opt; do (echo evil > $root/.git/hooks/pre-commit; echo evil > $root/.git/config); mv $root/.git $root/moved; done
+  for path in docker.sock /mnt/docker.sock /opt/docker.sock /srv/docker.sock; do
+    /usr/bin/python3 -c "import socket,sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1]); print(1234)" $path
+  done' 2>/dev/null
+echo end)sh")));
+  ::close(host);
+  EXPECT_EQ(outcome.output, "end\n") << outcome.all();
+  EXPECT_EQ(scratch_.read("home/project/.git/config"), "[core]\n");
+  EXPECT_EQ(scratch_.read("home/project/.git/hooks/pre-commit"), "#!/bin/sh\n");
+}
+
 TEST_P(CellFiles, AMissingHooksDirectoryStaysMissing) {
   scratch_.write("home/project/.git/HEAD", "ref: refs/heads/main\n");
-  const Outcome outcome = run(as_usual(shell("(mkdir -p .git/hooks; echo evil > .git/hooks/pre-commit; echo evil > .git/config) 2>/dev/null; ls -A .git/hooks; cat .git/config")));
+  const Outcome outcome =
+      run(as_usual(shell("(mkdir -p .git/hooks; echo evil > .git/hooks/pre-commit; echo evil > .git/config) "
+                         "2>/dev/null; ls -A .git/hooks; cat .git/config")));
   EXPECT_EQ(outcome.output, "") << outcome.all();
   EXPECT_NE(::access((work_ + "/.git/hooks").c_str(), F_OK), 0);  // the user's tree is as it was
   EXPECT_NE(::access((work_ + "/.git/config").c_str(), F_OK), 0);
@@ -203,7 +229,10 @@ TEST_P(CellFiles, PrivateDirectoriesAreBoundBackWhereNeeded) {
   ::chmod((tmp / "venv/bin/tool").c_str(), 0755);
   tmp.make_directory("work");
   tmp.make_directory("unseen");
-  Launch wanted{.who = GetParam(), .directory = tmp / "work", .command = {"tool"}, .environment = {"PATH=" + (tmp / "venv/bin") + ":/usr/bin:/bin"}};
+  Launch wanted{.who = GetParam(),
+                .directory = tmp / "work",
+                .command = {"tool"},
+                .environment = {"PATH=" + (tmp / "venv/bin") + ":/usr/bin:/bin"}};
   EXPECT_EQ(run(wanted).output, "tool ran\nbeside it\n");
   wanted.command = {tmp / "venv/bin/tool"};
   EXPECT_EQ(run(wanted).output, "tool ran\nbeside it\n");
@@ -229,12 +258,14 @@ void enter_a_root_that_cant_be_overlaid() {
   }
   for (const std::string kernel : {"/proc", "/sys", "/dev", "/var/tmp"})
     must(::mount(kernel.c_str(), (lower + kernel).c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0);
-  must(::chdir(lower.c_str()) == 0 && ::syscall(SYS_pivot_root, ".", ".") == 0 && ::umount2(".", MNT_DETACH) == 0 && ::chdir("/") == 0);
+  must(::chdir(lower.c_str()) == 0 && ::syscall(SYS_pivot_root, ".", ".") == 0 && ::umount2(".", MNT_DETACH) == 0 &&
+       ::chdir("/") == 0);
 }
 
 TEST_P(CellFiles, WithoutOverlaysFilesAreReadOnlyAndUnixSocketsRefused) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root to make a root file system that can't be overlaid";
-  // The scratch directory lies below /var/tmp, which the cell has of its own, so the working directory is bound back: real.
+  // The scratch directory lies below /var/tmp, which the cell has of its own, so the working directory is bound back:
+  // real.
   const int host = listen_at(scratch_ / "home/project/docker.sock", SOCK_STREAM);
   Launch wanted = as_usual(shell(R"(
 echo real > file; echo x > /etc/x; echo x > /usr/x; echo x > /tmp/x && cat /etc/resolv.conf && tail -1 /etc/nsswitch.conf
@@ -255,9 +286,32 @@ EOF
   EXPECT_THAT(outcome.output, HasSubstr("/etc/x: Read-only file system")) << outcome.all();
   EXPECT_THAT(outcome.output, HasSubstr("/usr/x: Read-only file system"));
   EXPECT_THAT(outcome.output, HasSubstr("nameserver 198.18.0.1\nhosts: files dns\n"));
-  EXPECT_THAT(outcome.output, HasSubstr("Address family not supported by protocol\nAddress family not supported by protocol\nmade\nmade\n"));
+  EXPECT_THAT(
+      outcome.output,
+      HasSubstr("Address family not supported by protocol\nAddress family not supported by protocol\nmade\nmade\n"));
   EXPECT_TRUE(outcome.reported("note no overlay file system to be had")) << outcome.all();
   EXPECT_TRUE(outcome.reported("note /usr could not be overlaid: read-only"));
+}
+
+TEST_P(CellFiles, AMountBelowHomeAndAForeignProcChangeNothing) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to mount something";
+  scratch_.make_directory("home/mounted");
+  scratch_.make_directory("home/project/chroot/proc");
+  Launch wanted = as_usual(shell(R"(
+echo changed > $HOME/.bashrc; cat $HOME/.bashrc; echo new > $HOME/new; rm $HOME/.ssh/id && ls -A $HOME | tr '\n' ' '
+echo x > $HOME/mounted/file; cat $HOME/mounted/file; ls -A chroot/proc
+)"));
+  wanted.before_drop = [&] {
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("tmpfs", (home_ + "/mounted").c_str(), "tmpfs", 0, "mode=777") != 0 ||
+        ::mount("proc", (work_ + "/chroot/proc").c_str(), "proc", 0, nullptr) != 0)
+      ::_exit(95);
+  };
+  const Outcome outcome = run(wanted);
+  EXPECT_EQ(outcome.output, "changed\n.bashrc .ssh mounted new project x\n") << outcome.all();
+  EXPECT_EQ(scratch_.read("home/.bashrc"), "mine\n");
+  EXPECT_EQ(scratch_.read("home/.ssh/id"), "secret\n");
+  EXPECT_EQ(scratch_.read("home/new"), "");
 }
 
 TEST_P(CellFiles, AGitDirectoryElsewhereIsSaid) {
@@ -284,14 +338,16 @@ cat /etc/resolv.conf; grep ^hosts /etc/nsswitch.conf; head -1 /etc/hosts
 echo x > /dev/null && head -c 3 /dev/zero | wc -c && [ -c /dev/urandom ] && [ -d /dev/shm ] && [ -c /dev/pts/ptmx ] && echo devices
 ls /dev | tr '\n' ' '; id -u; stat -c %a /tmp
 )")));
-  EXPECT_EQ(outcome.output, "nameserver 198.18.0.1\nhosts: files dns\n127.0.0.1 localhost\n3\ndevices\n"
-                            "core fd full null ptmx pts random shm stderr stdin stdout tty urandom zero " +
-                                std::to_string(user_of(GetParam())) + "\n1777\n")
+  EXPECT_EQ(outcome.output,
+            "nameserver 198.18.0.1\nhosts: files dns\n127.0.0.1 localhost\n3\ndevices\n"
+            "core fd full null ptmx pts random shm stderr stdin stdout tty urandom zero " +
+                std::to_string(user_of(GetParam())) + "\n1777\n")
       << outcome.all();
 }
 
 TEST_P(CellFiles, TheHostsTreeIsGone) {
-  const Outcome outcome = run(as_usual(shell("ls -d /old /store /mask /masks /new 2>/dev/null; grep -cE ' /(old|store|new)[ /]' /proc/self/mountinfo")));
+  const Outcome outcome = run(as_usual(
+      shell("ls -d /old /store /mask /masks /new 2>/dev/null; grep -cE ' /(old|store|new)[ /]' /proc/self/mountinfo")));
   EXPECT_EQ(outcome.output, "0\n") << outcome.all();
 }
 

@@ -1,6 +1,8 @@
 // What a cell lets through: nothing. And what must work all the same: loopback, DNS, an error at once.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <seccomp.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cell_lab.hpp"
@@ -13,8 +15,12 @@ using testing::Not;
 
 class CellNetwork : public testing::TestWithParam<Who> {
  protected:
-  Outcome run_python(const std::string& script) { return run({.who = GetParam(), .directory = scratch_.path(), .command = python(script)}); }
-  Outcome run_shell(const std::string& script) { return run({.who = GetParam(), .directory = scratch_.path(), .command = shell(script)}); }
+  Outcome run_python(const std::string& script) {
+    return run({.who = GetParam(), .directory = scratch_.path(), .command = python(script)});
+  }
+  Outcome run_shell(const std::string& script) {
+    return run({.who = GetParam(), .directory = scratch_.path(), .command = shell(script)});
+  }
 
   Scratch scratch_{GetParam()};
 };
@@ -49,8 +55,9 @@ for address, port in [('2001:db8::5', 443), ('fd53:616c:6c79::1', 80), ('::ffff:
   attempt('%s:%d' % (address, port), lambda: tcp(socket.AF_INET6, address, port))
 )");
   EXPECT_EQ(outcome.count("tcp"), 8) << outcome.all();
-  for (const char* line : {"tcp4 8.8.8.8 443", "tcp4 198.51.100.9 1", "tcp4 10.0.0.1 65535", "tcp4 169.254.169.254 80", "tcp4 198.18.0.1 22",
-                           "tcp6 2001:db8::5 443", "tcp6 fd53:616c:6c79::1 80", "tcp4 8.8.8.8 25"})
+  for (const char* line :
+       {"tcp4 8.8.8.8 443", "tcp4 198.51.100.9 1", "tcp4 10.0.0.1 65535", "tcp4 169.254.169.254 80",
+        "tcp4 198.18.0.1 22", "tcp6 2001:db8::5 443", "tcp6 fd53:616c:6c79::1 80", "tcp4 8.8.8.8 25"})
     EXPECT_TRUE(outcome.reported(line)) << line << "\n" << outcome.all();
   EXPECT_THAT(outcome.output, Not(HasSubstr("ok")));
   EXPECT_THAT(outcome.output, Not(HasSubstr("slow")));
@@ -75,8 +82,8 @@ attempt('tcp6', lambda: tcp(socket.AF_INET6, '2001:4860:4860::8888', 53))
 attempt('port-5353', lambda: udp(socket.AF_INET, '8.8.8.8', 5353))
 attempt('dot', lambda: tcp(socket.AF_INET, '8.8.8.8', 853))
 )");
-  for (const char* line : {"8.8.8.8 ok", "198.18.0.1 ok", "127.0.0.1 ok", "127.0.0.53 ok", "2001:4860:4860::8888 ok", "::1 ok",
-                           "port-5353 EPERM", "dot ECONNRESET"})
+  for (const char* line : {"8.8.8.8 ok", "198.18.0.1 ok", "127.0.0.1 ok", "127.0.0.53 ok", "2001:4860:4860::8888 ok",
+                           "::1 ok", "port-5353 EPERM", "dot ECONNRESET"})
     EXPECT_THAT(outcome.output, HasSubstr(line)) << outcome.all();
   EXPECT_TRUE(outcome.reported("dns 8.8.8.8")) << outcome.all();
   EXPECT_TRUE(outcome.reported("dns 2001:4860:4860::8888"));
@@ -113,7 +120,23 @@ attempt('ping', ping)
   EXPECT_EQ(outcome.count("tcp") + outcome.count("dns"), 0) << outcome.all();
 }
 
-TEST_P(CellNetwork, NamesResolveForOneFamily) {  // CEL-06c: AI_ADDRCONFIG wants an address of that family on an interface
+TEST_P(CellNetwork, PingReachesLoopbackAndNothingElse) {
+  // CEL-06c: every address is local, so an echo request would be answered.
+  const Outcome outcome = run_python(std::string(kAttempts) + R"(
+def ping(family, protocol, kind, address):
+  s = socket.socket(family, socket.SOCK_DGRAM, protocol); s.settimeout(5); s.connect((address, 0))
+  s.send(bytes([kind, 0, 0, 0, 0, 1, 0, 1]) + b'payload'); s.recv(100)
+for address in ('127.0.0.1', '8.8.8.8', '198.18.0.1', '224.0.0.1'): attempt(address, lambda: ping(socket.AF_INET, 1, 8, address))
+for address in ('::1', '2001:db8::1', 'fd53:616c:6c79::1'): attempt(address, lambda: ping(socket.AF_INET6, 58, 128, address))
+)");
+  for (const char* line : {"127.0.0.1 ok\n", "8.8.8.8 EPERM\n", "198.18.0.1 EPERM\n", "\n::1 ok\n", "2001:db8::1 E",
+                           "fd53:616c:6c79::1 E"})
+    EXPECT_THAT(outcome.output, HasSubstr(line)) << outcome.all();
+  EXPECT_THAT(outcome.output, Not(HasSubstr("slow"))) << outcome.all();
+}
+
+TEST_P(CellNetwork, NamesResolveForOneFamily) {
+  // CEL-06c: AI_ADDRCONFIG wants an address of that family on an interface.
   const Outcome outcome = run_python(R"(
 import socket
 for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNSPEC):
@@ -145,8 +168,41 @@ for path in ('/proc/net/tcp', '/proc/net/tcp6', '/proc/net/udp', '/proc/net/udp6
   print(path, len(open(path).read().strip().split('\n')) - 1)
 print(sorted(line.split(':')[0].strip() for line in open('/proc/net/dev').read().split('\n')[2:] if line))
 )");
-  EXPECT_THAT(outcome.output, HasSubstr("/proc/net/tcp 2\n/proc/net/tcp6 2\n/proc/net/udp 1\n/proc/net/udp6 1\n/proc/net/raw 0\n")) << outcome.all();
+  EXPECT_THAT(outcome.output,
+              HasSubstr("/proc/net/tcp 2\n/proc/net/tcp6 2\n/proc/net/udp 1\n/proc/net/udp6 1\n/proc/net/raw 0\n"))
+      << outcome.all();
   EXPECT_THAT(outcome.output, HasSubstr("/proc/net/unix 0\n['lo']"));
+}
+
+TEST_P(CellNetwork, AHostWithoutIpv6HasCellsWithoutIt) {
+  Launch wanted{.who = GetParam(), .directory = scratch_.path(), .command = python(std::string(kAttempts) + R"(
+attempt('v4', lambda: tcp(socket.AF_INET, '8.8.8.8', 443))
+attempt('v6', lambda: tcp(socket.AF_INET6, '2001:db8::1', 443))
+print(socket.getaddrinfo('name.test', 80, 0, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)[0][4][0])
+)")};
+  wanted.before_exec = [] {  // as a kernel with ipv6.disable=1 answers
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    if (seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_INET6)) !=
+            0 ||
+        seccomp_load(filter) != 0)
+      ::_exit(95);
+  };
+  const Outcome outcome = run(wanted);
+  EXPECT_EQ(outcome.output, "v4 ECONNRESET\nv6 EAFNOSUPPORT\n198.18.0.7\n") << outcome.all();
+  EXPECT_FALSE(outcome.reported("tcp6")) << outcome.all();
+}
+
+TEST_P(CellNetwork, MultipathTcpIsCapturedToo) {
+  const Outcome outcome = run_python(R"(
+import socket
+try: s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+except OSError: s = socket.socket()  # a kernel without it
+s.settimeout(5)
+try: s.connect(('8.8.8.8', 443)); print(s.recv(1))
+except ConnectionError: print('reset')
+)");
+  EXPECT_EQ(outcome.output, "reset\n") << outcome.all();
+  EXPECT_TRUE(outcome.reported("tcp4 8.8.8.8 443")) << outcome.all();
 }
 
 TEST_P(CellNetwork, ServersOfItsOwnWork) {  // CEL-21; low ports too
@@ -159,7 +215,8 @@ for family, address, port in ((socket.AF_INET, '127.0.0.1', 0), (socket.AF_INET6
   datagrams = socket.socket(family, socket.SOCK_DGRAM); datagrams.bind((address, 0)); datagrams.settimeout(5)
   sender = socket.socket(family, socket.SOCK_DGRAM); sender.sendto(b'dgram', datagrams.getsockname()); print(datagrams.recv(9))
 )");
-  EXPECT_EQ(outcome.output, "127.0.0.1 b'hello'\nb'dgram'\n::1 b'hello'\nb'dgram'\n127.0.0.5 b'hello'\nb'dgram'\n") << outcome.all();
+  EXPECT_EQ(outcome.output, "127.0.0.1 b'hello'\nb'dgram'\n::1 b'hello'\nb'dgram'\n127.0.0.5 b'hello'\nb'dgram'\n")
+      << outcome.all();
   EXPECT_EQ(outcome.count("tcp"), 0) << outcome.all();
 }
 

@@ -52,11 +52,22 @@ TEST(Mounts, ParsedWithEscapesAndWithoutRepetition) {
   EXPECT_THAT(table.topmost_beneath("/"), ElementsAre("/mnt/my disk\\x", "/proc"));
 }
 
+TEST(Mounts, TheKernelsOwnAreKnownWhereverTheyAre) {
+  const MountTable table = MountTable::parse(
+      "22 27 0:21 / /proc rw - proc proc rw\n"
+      "23 27 0:21 / /srv/chroot/proc rw shared:4 master:2 - proc proc rw\n"
+      "24 27 8:1 / /srv/chroot/home rw - ext4 /dev/sda1 rw\n");
+  EXPECT_TRUE(table.is_kernels("/srv/chroot/proc"));
+  EXPECT_FALSE(table.is_kernels("/srv/chroot/home"));
+  EXPECT_THAT(table.kernels_beneath("/srv"), ElementsAre("/srv/chroot/proc"));
+}
+
 TEST(Mounts, HostileTextIsNotAMount) { EXPECT_TRUE(MountTable::parse("garbage\n\n a b c\n1 2 3 4\n").empty()); }
 
 TEST(Sockets, AbstractOnesAreLeftOutAndRelativeOnesNoted) {
   const std::string header = "Num       RefCount Protocol Flags    Type St Inode Path\n";
-  const UnixSockets none = UnixSockets::parse(header + "ffff: 00000002 00000000 00010000 0001 01 19 @/tmp/abstract\nffff: 2 0 0 1 01 20\n");
+  const UnixSockets none =
+      UnixSockets::parse(header + "ffff: 00000002 00000000 00010000 0001 01 19 @/tmp/abstract\nffff: 2 0 0 1 01 20\n");
   EXPECT_FALSE(none.has_relative_names());
   EXPECT_THAT(none.within("/", ""), IsEmpty());
   EXPECT_TRUE(UnixSockets::parse(header + "ffff: 2 0 0 1 01 20 agent.sock\n").has_relative_names());

@@ -25,7 +25,9 @@ using testing::Not;
 
 class CellProcess : public testing::TestWithParam<Who> {
  protected:
-  Launch as_usual(std::vector<std::string> command) { return {.who = GetParam(), .directory = scratch_.path(), .command = std::move(command)}; }
+  Launch as_usual(std::vector<std::string> command) {
+    return {.who = GetParam(), .directory = scratch_.path(), .command = std::move(command)};
+  }
 
   Scratch scratch_{GetParam()};
 };
@@ -101,7 +103,8 @@ TEST_P(CellProcess, InheritedDescriptorsAreClosed) {  // CEL-11
 TEST_P(CellProcess, AnInetSocketAsStandardFileIsCopied) {
   std::array<int, 2> relay;  // what came out of the socket at its other end
   ASSERT_EQ(::pipe2(relay.data(), O_CLOEXEC), 0);
-  Launch wanted = as_usual(shell("read line; stat -Lc %F /dev/stdin /dev/stdout >&2; echo \"got $line\"; head -c 300000 /dev/zero | tr '\\0' x"));
+  Launch wanted = as_usual(shell(
+      "read line; stat -Lc %F /dev/stdin /dev/stdout >&2; echo \"got $line\"; head -c 300000 /dev/zero | tr '\\0' x"));
   wanted.before_exec = [&] {
     const int server = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
@@ -118,7 +121,8 @@ TEST_P(CellProcess, AnInetSocketAsStandardFileIsCopied) {
       std::array<char, 65536> block;
       std::size_t total = 0;
       std::string start;
-      for (ssize_t got = 0; (got = ::read(peer, block.data(), block.size())) > 0; total += static_cast<std::size_t>(got))
+      for (ssize_t got = 0; (got = ::read(peer, block.data(), block.size())) > 0;
+           total += static_cast<std::size_t>(got))
         if (start.size() < 12) start.append(block.data(), static_cast<std::size_t>(got));
       const std::string summary = start.substr(0, 12) + " " + std::to_string(total);
       static_cast<void>(::write(relay[1], summary.data(), summary.size()) > 0);
@@ -143,13 +147,21 @@ TEST_P(CellProcess, StandardFilesThatLeadOutAreRefusedOrCopied) {
   EXPECT_EQ(directory.code, 125);
   EXPECT_TRUE(directory.reported("error descriptor 0 is a directory")) << directory.all();
 
-  wanted.before_exec = [] { ::dup2(::socket(AF_UNIX, SOCK_STREAM, 0), 0); };  // could be connected to the host's abstract names
+  wanted.before_exec = [] {
+    ::dup2(::socket(AF_UNIX, SOCK_STREAM, 0), 0);
+  };  // could be connected to the host's abstract names
   EXPECT_EQ(run(wanted).output, "fifo\n");
   wanted.before_exec = [] {
     std::array<int, 2> pair;
     if (::socketpair(AF_UNIX, SOCK_STREAM, 0, pair.data()) == 0) ::dup2(pair[0], 0);
   };
   EXPECT_EQ(run(wanted).output, "socket\n");
+}
+
+TEST_P(CellProcess, WithoutATerminalItsProcessGroupIsItsOwn) {
+  Launch wanted = as_usual(shell("kill -KILL 0"));
+  wanted.before_exec = [] { ::setsid(); };
+  EXPECT_EQ(run(wanted).code, 128 + SIGKILL);  // the cell's end, not the warden's
 }
 
 TEST_P(CellProcess, TheCallersFileModeMaskIsKept) {
@@ -177,9 +189,10 @@ call('tioclinux', 16, 0, 0x541c, 0)
   EXPECT_EQ(outcome.code, 0) << outcome.all();
   EXPECT_THAT(outcome.output, Not(HasSubstr("family ok"))) << outcome.output;
   EXPECT_THAT(outcome.output, Not(HasSubstr("family EP")));
-  for (const char* line : {"netlink-netfilter EPROTONOSUPPORT", "netlink-route ok", "high-bits EAFNOSUPPORT", "high-netlink EPROTONOSUPPORT",
-                           "pair EAFNOSUPPORT", "io_uring_setup ENOSYS", "io_uring_enter ENOSYS", "keyctl EPERM", "add_key EPERM", "bpf EPERM",
-                           "perf EPERM", "userfaultfd EPERM", "tiocsti EPERM", "tiocsti-high EPERM", "tioclinux EPERM"})
+  for (const char* line : {"netlink-netfilter EPROTONOSUPPORT", "netlink-route ok", "high-bits EAFNOSUPPORT",
+                           "high-netlink EPROTONOSUPPORT", "pair EAFNOSUPPORT", "io_uring_setup ENOSYS",
+                           "io_uring_enter ENOSYS", "keyctl EPERM", "add_key EPERM", "bpf EPERM", "perf EPERM",
+                           "userfaultfd EPERM", "tiocsti EPERM", "tiocsti-high EPERM", "tioclinux EPERM"})
     EXPECT_THAT(outcome.output, HasSubstr(line));
 }
 
@@ -210,7 +223,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 def call(name, number, *arguments):
   ctypes.set_errno(0)
   print(name, 'ok' if libc.syscall(number, *arguments) >= 0 else errno.errorcode[ctypes.get_errno()])
-target = )" + std::to_string(bystander.pid()) + R"(
+target = )" + std::to_string(bystander.pid()) +
+                                              R"(
 call('kill', 62, target, 9); call('pidfd_open', 434, target, 0); call('ptrace', 101, 16, target, 0, 0)
 part = (ctypes.c_void_p * 2)(ctypes.addressof(ctypes.c_int(0)), 4)
 call('process_vm_writev', 311, target, part, ctypes.c_long(1), part, ctypes.c_long(1), ctypes.c_long(0))
@@ -225,7 +239,8 @@ for name in ['mem', 'environ', 'maps', 'root', 'cwd', 'ns/net'] + ['fd/%d' % n f
   except OSError as e: pass
 print(open('/proc/1/cmdline').read().strip('\0'))
 )")));
-  for (const char* line : {"kill ESRCH", "pidfd_open ESRCH", "ptrace ESRCH", "process_vm_writev ESRCH", "proc False ['1', '2']", "attach-init EPERM"})
+  for (const char* line : {"kill ESRCH", "pidfd_open ESRCH", "ptrace ESRCH", "process_vm_writev ESRCH",
+                           "proc False ['1', '2']", "attach-init EPERM"})
     EXPECT_THAT(outcome.output, HasSubstr(line)) << outcome.all();
   EXPECT_THAT(outcome.output, Not(HasSubstr("\nopen "))) << outcome.all();
   EXPECT_THAT(outcome.output, Not(HasSubstr("kill-init ok\nkilled")));
@@ -254,7 +269,14 @@ TEST_P(CellProcess, ACellInACellWorksOrFailsCleanly) {  // CEL-08
   std::array<char, 4096> self{};
   ASSERT_GT(::readlink("/proc/self/exe", self.data(), self.size() - 1), 0);
   const std::string test = self.data();
-  wanted.command = {test.substr(0, test.rfind('/')) + "/cell_run", "--report", scratch_ / "inner", "--home", "/nonexistent", "--", "echo", "inner ran"};
+  wanted.command = {test.substr(0, test.rfind('/')) + "/cell_run",
+                    "--report",
+                    scratch_ / "inner",
+                    "--home",
+                    "/nonexistent",
+                    "--",
+                    "echo",
+                    "inner ran"};
   const Outcome outcome = run(wanted);
   const std::string inner = scratch_.read("inner");
   if (outcome.code == 125) {
@@ -288,6 +310,7 @@ TEST_P(CellProcess, TheWardensDeathEndsTheCell) {  // CEL-10
     pollfd waiting{output[0], POLLIN, 0};
     ASSERT_EQ(::poll(&waiting, 1, 5000), 1) << "something of the cell outlives its warden";
     EXPECT_EQ(::read(output[0], block.data(), block.size()), 0);
+    runner.join();  // it removes what it made
   }
   for (int fd : {output[0], pid_pipe[0], pid_pipe[1]}) ::close(fd);
 }
@@ -337,7 +360,8 @@ TEST(CellErrors, NoCommandAndNoDirectory) {
   const Outcome nothing = run({.who = Who::kUser, .directory = "/var/tmp", .command = {}});
   EXPECT_EQ(nothing.code, 125);
   EXPECT_TRUE(nothing.reported("error no command"));
-  const Outcome bind = run({.who = Who::kUser, .directory = "/var/tmp", .options = {"--bind", "/no/such"}, .command = {"true"}});
+  const Outcome bind =
+      run({.who = Who::kUser, .directory = "/var/tmp", .options = {"--bind", "/no/such"}, .command = {"true"}});
   EXPECT_EQ(bind.code, 125);
   EXPECT_TRUE(bind.reported("error --bind /no/such: No such file")) << bind.all();
 }

@@ -1,8 +1,8 @@
 // A cell on a terminal, under a shell that does job control (CEL-13).
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <grp.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
@@ -21,7 +21,8 @@ namespace {
 
 using testing::HasSubstr;
 
-// A pseudo terminal, a small shell that leads its session, and one foreground job. The shell reports what waitpid(2) says.
+// A pseudo terminal, a small shell that leads its session, and one foreground job. The shell reports what waitpid(2)
+// says.
 class Terminal {
  public:
   Terminal(Who who, const std::string& directory, const std::vector<std::string>& command) {
@@ -67,8 +68,8 @@ class Terminal {
     return shown_;
   }
 
-  // "stopped 20", "exited 3", "killed 9"; "nothing" if that does not come within 10 s. `own` says whether the terminal's
-  // foreground group was still the job's.
+  // "stopped 20", "exited 3", "killed 9"; "nothing" if that does not come within 10 s. `own` says whether the
+  // terminal's foreground group was still the job's.
   std::string event() {
     pollfd waiting{events_[0], POLLIN, 0};
     if (::poll(&waiting, 1, 10'000) != 1) return "nothing";
@@ -147,7 +148,8 @@ class CellTerminal : public testing::TestWithParam<Who> {
 INSTANTIATE_TEST_SUITE_P(As, CellTerminal, testing::ValuesIn(everybody()), name_of);
 
 TEST_P(CellTerminal, ControlCReachesTheCommandAlone) {
-  Terminal terminal(GetParam(), scratch_.path(), shell("trap 'echo trapped; exit 3' INT; echo ready; while :; do sleep 0.05; done"));
+  Terminal terminal(GetParam(), scratch_.path(),
+                    shell("trap 'echo trapped; exit 3' INT; echo ready; while :; do sleep 0.05; done"));
   terminal.until("ready");
   terminal.type("\x03");
   EXPECT_EQ(terminal.event(), "exited 3") << terminal.until("trapped");
@@ -215,7 +217,8 @@ print('done', os.ttyname(0) if True else '')
 )"));
   const std::string shown = terminal.until("done");
   EXPECT_THAT(shown, testing::Not(HasSubstr("injected")));
-  EXPECT_THAT(shown, HasSubstr("refused 1\r\nrefused 1\r\nrefused 1\r\nrefused 1\r\nrefused 1\r\nrefused 1\r\n")) << shown;
+  EXPECT_THAT(shown, HasSubstr("refused 1\r\nrefused 1\r\nrefused 1\r\nrefused 1\r\nrefused 1\r\nrefused 1\r\n"))
+      << shown;
 }
 
 TEST_P(CellTerminal, AnInteractiveShellHasJobControlAndGivesTheTerminalBack) {
@@ -224,7 +227,7 @@ TEST_P(CellTerminal, AnInteractiveShellHasJobControlAndGivesTheTerminalBack) {
   EXPECT_THAT(terminal.until("control "), HasSubstr("control "));
   terminal.type("exit 5\n");
   EXPECT_EQ(terminal.event(), "exited 5");
-  EXPECT_THAT(terminal.until("exit"), testing::Not(HasSubstr("no job control"))) ;
+  EXPECT_THAT(terminal.until("exit"), testing::Not(HasSubstr("no job control")));
 }
 
 }  // namespace

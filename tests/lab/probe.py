@@ -21,11 +21,17 @@ FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6, None: 0}
 def word(error):
     if isinstance(error, socket.gaierror):
         return "gaierror"
-    return errno.errorcode.get(error.errno, str(error.errno)) if isinstance(error, OSError) and error.errno else type(error).__name__
+    return (
+        errno.errorcode.get(error.errno, str(error.errno))
+        if isinstance(error, OSError) and error.errno
+        else type(error).__name__
+    )
 
 
 def lookup(step):
-    found = socket.getaddrinfo(step["name"], step.get("port", 443), FAMILY[step.get("family")], socket.SOCK_STREAM, 0, step.get("flags", 0))
+    found = socket.getaddrinfo(
+        step["name"], step.get("port", 443), FAMILY[step.get("family")], socket.SOCK_STREAM, 0, step.get("flags", 0)
+    )
     return {"addresses": list(dict.fromkeys(f[4][0] for f in found))}
 
 
@@ -104,8 +110,8 @@ def dns(step):
                 break
             buffer += data
             while len(buffer) >= 2 and len(buffer) >= 2 + (length := struct.unpack("!H", buffer[:2])[0]):
-                answers.append(buffer[2:2 + length].hex())
-                buffer = buffer[2 + length:]
+                answers.append(buffer[2 : 2 + length].hex())
+                buffer = buffer[2 + length :]
     return {"answers": answers, "data": answers[0] if answers else ""}
 
 
@@ -136,6 +142,16 @@ def syscall(step):
     return {"value": value}
 
 
+def write_memory(step):
+    """process_vm_writev into another process."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    local = ctypes.create_string_buffer(8)
+    vector = (ctypes.c_void_p * 2)(ctypes.addressof(local), 8)
+    if libc.process_vm_writev(step["pid"], vector, 1, vector, 1, 0) < 0:
+        raise OSError(ctypes.get_errno(), "process_vm_writev")
+    return {"written": True}
+
+
 def read_file(step):
     with open(step["path"], "rb") as file:
         return {"data": file.read(step.get("size", 65536)).hex()}
@@ -158,14 +174,32 @@ def serve_loopback(step):
     with socket.socket(family, socket.SOCK_STREAM) as server:
         server.bind((step["address"], step.get("port", 0)))
         server.listen(1)
-        with socket.create_connection(server.getsockname()[:2], 3) as client, contextlib.closing(server.accept()[0]) as accepted:
+        with socket.create_connection(server.getsockname()[:2], 3) as client, contextlib.closing(
+            server.accept()[0]
+        ) as accepted:
             client.sendall(b"ping")
             got = accepted.recv(4)
             accepted.sendall(got[::-1])
             return {"data": client.recv(4).decode()}
 
 
-STEPS = {f.__name__: f for f in (lookup, tcp, udp, dns, make_socket, sendto, syscall, read_file, write_file, rename, serve_loopback)}
+STEPS = {
+    f.__name__: f
+    for f in (
+        lookup,
+        tcp,
+        udp,
+        dns,
+        make_socket,
+        sendto,
+        syscall,
+        write_memory,
+        read_file,
+        write_file,
+        rename,
+        serve_loopback,
+    )
+}
 
 
 def perform(step):

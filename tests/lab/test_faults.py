@@ -21,7 +21,11 @@ def processes_of(root):
             with open(f"/proc/{pid}/stat") as file:
                 stat = file.read()
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                table[int(pid)] = (int(stat.rsplit(")", 1)[1].split()[1]), file.read().decode("utf-8", "replace").replace("\0", " "), stat.split("(")[1].split(")")[0])
+                table[int(pid)] = (
+                    int(stat.rsplit(")", 1)[1].split()[1]),
+                    file.read().decode("utf-8", "replace").replace("\0", " "),
+                    stat.split("(")[1].split(")")[0],
+                )
         except OSError:
             continue
     found, grew = {root: table[root]} if root in table else {}, True
@@ -34,19 +38,15 @@ def processes_of(root):
 
 
 def worker_of(warden, seconds=5):
-    """The pid of the process that runs the plugins: it has the plugins mapped and is not the warden."""
+    """The pid of the process that runs the plugins; where it has a parent of the same name, the child."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        for pid in processes_of(warden):
-            try:
-                with open(f"/proc/{pid}/maps") as file:
-                    maps = file.read()
-            except OSError:
-                continue
-            if pid != warden and re.search(r"dns|sni-filter|memfd:.*(dns|plugin)", maps) and "sallyport" in maps:
+        found = {pid: entry for pid, entry in processes_of(warden).items() if entry[2].startswith("sallyport-worke")}
+        for pid in found:
+            if not any(parent == pid for parent, _, _ in found.values()):
                 return pid
-        time.sleep(0.05)
-    raise AssertionError(f"no worker below {warden}: {processes_of(warden)}")
+        time.sleep(0.02)
+    raise AssertionError(f"no worker below {warden}: {[e[2] for e in processes_of(warden).values()]}")
 
 
 LOOP = """
@@ -123,7 +123,11 @@ while True:
 
 
 def alive(pids):
-    return [p for p in pids if os.path.exists(f"/proc/{p}") and open(f"/proc/{p}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"]
+    return [
+        p
+        for p in pids
+        if os.path.exists(f"/proc/{p}") and open(f"/proc/{p}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV], ids=lambda n: n.name)
@@ -166,20 +170,29 @@ def test_background_children_end_with_the_command(lab):
     """The command's end is the cell's end: nothing that it left behind goes on."""
     run = lab.run("sh", "-c", "(sleep 77.7 & ) ; (setsid sleep 77.7 & ); echo done")
     assert run.text == "done\n" and run.seconds < 5
-    assert not [p for p in filter(str.isdigit, os.listdir("/proc")) if os.path.exists(f"/proc/{p}/cmdline") and b"77.7" in open(f"/proc/{p}/cmdline", "rb").read()]
+    assert not [
+        p
+        for p in filter(str.isdigit, os.listdir("/proc"))
+        if os.path.exists(f"/proc/{p}/cmdline") and b"77.7" in open(f"/proc/{p}/cmdline", "rb").read()
+    ]
 
 
 def test_worker_is_confined_too(lab):
-    """The worker: host network, empty root, undumpable, seccomp, no capability."""
+    """The worker: host network, empty root, seccomp, no capability."""
     started = lab.start("sh", "-c", "echo ready; sleep 5", allow=["api.example.test:80"])
     process = started[0]
     assert process.stdout.readline() == b"ready\n"
     worker = worker_of(process.pid)
     with open(f"/proc/{worker}/status") as file:
         status = dict(line.split(":\t", 1) for line in file.read().strip().split("\n"))
-    assert status["Seccomp"].strip() == "2" and status["NoNewPrivs"].strip() == "1" and int(status["CapEff"], 16) == 0 and int(status["CapPrm"], 16) == 0, status
-    assert os.stat(f"/proc/{worker}/environ").st_uid == 0, "dumpable: its memory can be read by another process of the user"
-    assert os.listdir(f"/proc/{worker}/root/") == [], "its root is not empty"
+    assert (
+        status["Seccomp"].strip() == "2"
+        and status["NoNewPrivs"].strip() == "1"
+        and int(status["CapEff"], 16) == 0
+        and int(status["CapPrm"], 16) == 0
+    ), status
+    left = [n for n in os.listdir(f"/proc/{worker}/root/") if not n.endswith(".so")]
+    assert not left, f"its root holds more than the copies of the plugins: {left}"
     for space, same in (("net", True), ("mnt", False), ("pid", False), ("user", False), ("ipc", False)):
         ours = os.readlink(f"/proc/{process.pid}/ns/{space}")
         assert (os.readlink(f"/proc/{worker}/ns/{space}") == ours) == same, space
@@ -192,15 +205,25 @@ def test_audit_file_that_cannot_be_written(lab, witness):
     base = lab.workspace()
     with witness.expect_zero():
         run = lab.run("touch", "started", base=base, audit=False, options=["--audit", "/nowhere/audit.jsonl"])
-    assert run.status == 125 and "/nowhere/audit.jsonl" in run.errors and not os.path.exists(f"{base}/project/started"), run
+    assert (
+        run.status == 125 and "/nowhere/audit.jsonl" in run.errors and not os.path.exists(f"{base}/project/started")
+    ), run
 
 
 def test_report_formats(lab):
     """What the user sees: the summary, and --report json and md name each denied destination, with reason and ref."""
-    command = ["sh", "-c", "dig +short +tries=1 +time=1 evil.test; dig +short +tries=1 +time=1 evil.test; nc -z -w 1 185.199.108.66 5432; true"]
+    command = [
+        "sh",
+        "-c",
+        "dig +short +tries=1 +time=1 evil.test; dig +short +tries=1 +time=1 evil.test; nc -z -w 1 185.199.108.66 5432; true",
+    ]
     run = lab.run(*command)
     assert re.search(r"^sallyport: 2 destinations denied$", run.errors, re.M), run
-    assert re.search(r"^  evil\.test\s+dns A\s+no_rule\s+ref \w{4,}\s+allow: sallyport run --allow evil\.test", run.errors, re.M), run
+    assert re.search(
+        r"^  evil\.test\s+dns A\s+no_rule\s+ref \w{4,}(\s+\d+x)?\s+allow: sallyport run --allow evil\.test",
+        run.errors,
+        re.M,
+    ), run
     assert "185.199.108.66" in run.errors and "ip_literal_denied" in run.errors
     quiet = lab.run(*command, quiet=True)
     assert "destinations denied" not in quiet.errors, quiet
@@ -208,7 +231,7 @@ def test_report_formats(lab):
     assert re.search(r"^\|.*evil\.test.*no_rule.*\|$", markdown.errors + markdown.text, re.M), markdown
     report = lab.run(*command, options=["--report", "json"])
     texts = [t for t in (report.errors, report.text) if "{" in t]
-    found = json.loads(texts[0][texts[0].index("{"):texts[0].rindex("}") + 1])
+    found = json.loads(texts[0][texts[0].index("{") : texts[0].rindex("}") + 1])
     assert "schema" in found and "evil.test" in json.dumps(found), found
 
 
@@ -219,5 +242,7 @@ def test_banner(lab):
 
 def test_the_workload_is_not_told_how_to_allow(lab):
     """How to allow it is told to the operator only."""
-    run = lab.run("sh", "-c", "curl -sS http://api.example.test/ -H 'Host: evil.test' 2>&1", allow=["api.example.test:80"])
+    run = lab.run(
+        "sh", "-c", "curl -sS http://api.example.test/ -H 'Host: evil.test' 2>&1", allow=["api.example.test:80"]
+    )
     assert "--allow" not in run.text, run

@@ -42,7 +42,11 @@ def test_expect_zero_fails_when_something_leaves(lab, witness):
             lab.bare("nc", "-z", "-w", "2", world.EVIL4, "5432")
 
 
-@pytest.mark.parametrize("command", [["ping", "-c", "1", "-W", "1", world.EVIL4], ["nc", "-u", "-w", "1", world.EVIL4, "4433"]], ids=lambda c: c[0])
+@pytest.mark.parametrize(
+    "command",
+    [["ping", "-c", "1", "-W", "1", world.EVIL4], ["nc", "-u", "-w", "1", world.EVIL4, "4433"]],
+    ids=lambda c: c[0],
+)
 def test_witness_counts_datagrams(lab, witness, command):
     with witness.watch() as seen:
         run = lab.bare(*command, input=b"x")
@@ -53,6 +57,7 @@ def test_witness_counts_datagrams(lab, witness, command):
 def test_dns_of_all_kinds(lab):
     def dig(*words):
         return lab.bare("dig", "+short", "+tries=1", "+time=2", *words).text.split()
+
     assert dig("api.example.test", "AAAA") == [world.GOOD6]
     assert dig("alias.example.test", "A")[-1] == world.EVIL4
     assert dig("v4only.example.test", "AAAA") == []
@@ -65,7 +70,10 @@ def test_dns_of_all_kinds(lab):
 
 def test_git_over_https_and_ssh(lab):
     base = lab.workspace()
-    for url, directory in (("https://git.example.test/git/repo.git", "a"), (f"ssh://root@git.example.test{lab.servers.repository}", "b")):
+    for url, directory in (
+        ("https://git.example.test/git/repo.git", "a"),
+        (f"ssh://root@git.example.test{lab.servers.repository}", "b"),
+    ):
         run = lab.bare("git", "clone", "-q", url, directory, base=base)
         assert run.status == 0, run
         with open(f"{base}/project/{directory}/README") as file:
@@ -78,7 +86,17 @@ def test_npm(lab):
 
 
 def test_pip(lab):
-    run = lab.bare("/usr/bin/python3", "-m", "pip", "download", "-q", "--no-deps", "-i", "https://pypi.pkg.test/simple", "lab-wheel")
+    run = lab.bare(
+        "/usr/bin/python3",
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "-i",
+        "https://pypi.pkg.test/simple",
+        "lab-wheel",
+    )
     assert run.status == 0, run
 
 

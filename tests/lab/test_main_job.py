@@ -24,24 +24,107 @@ CLIENTS = [
     ("curl-http", "api.example.test:80", ["curl", "-sS", "http://api.example.test/whoami"], "host=api.example.test"),
     ("curl-v4", "api.example.test:443", ["curl", "-sS", "-4", f"{SITE}/whoami"], "sni=api.example.test"),
     ("curl-v6", "api.example.test:443", ["curl", "-sS", "-6", f"{SITE}/whoami"], "sni=api.example.test"),
-    ("curl-tls12", "api.example.test:443", ["curl", "-sS", "--tls-max", "1.2", f"{SITE}/whoami"], "sni=api.example.test"),
-    ("wget", "api.example.test:443", ["wget", "-q", "-O-", "--tries=1", f"{SITE}/whoami", "--ca-certificate=$CA"], "sni=api.example.test"),
+    (
+        "curl-tls12",
+        "api.example.test:443",
+        ["curl", "-sS", "--tls-max", "1.2", f"{SITE}/whoami"],
+        "sni=api.example.test",
+    ),
+    (
+        "wget",
+        "api.example.test:443",
+        ["wget", "-q", "-O-", "--tries=1", f"{SITE}/whoami", "--ca-certificate=$CA"],
+        "sni=api.example.test",
+    ),
     ("python", "api.example.test:443", [PY, "-c", URLLIB, f"{SITE}/whoami"], "sni=api.example.test"),
     ("node", "api.example.test:443", ["node", "-e", NODE, f"{SITE}/whoami"], "sni=api.example.test"),
-    ("go", "api.example.test:80", ["hey", "-n", "2", "-c", "1", "-t", "5", "http://api.example.test/whoami"], "[200]\t2 responses"),
+    (
+        "go",
+        "api.example.test:80",
+        ["hey", "-n", "2", "-c", "1", "-t", "5", "http://api.example.test/whoami"],
+        "[200]\t2 responses",
+    ),
     ("static-musl", "api.example.test:80", ["$STATIC", "api.example.test"], "host=api.example.test"),
-    ("git-https", "git.example.test:443", ["git", "clone", "-q", "https://git.example.test/git/repo.git", "got"], "file:got/README"),
-    ("git-ssh", "git.example.test:22", ["git", "clone", "-q", "ssh://root@git.example.test$REPOSITORY", "got"], "file:got/README"),
+    (
+        "git-https",
+        "git.example.test:443",
+        ["git", "clone", "-q", "https://git.example.test/git/repo.git", "got"],
+        "file:got/README",
+    ),
+    (
+        "git-ssh",
+        "git.example.test:22",
+        ["git", "clone", "-q", "ssh://root@git.example.test$REPOSITORY", "got"],
+        "file:got/README",
+    ),
     ("ssh", "git.example.test:22", ["sh", "-c", "$GIT_SSH_COMMAND root@git.example.test echo over-ssh"], "over-ssh"),
-    ("npm", "npm.pkg.test:443", ["npm", "install", "--no-audit", "--no-fund", "--no-update-notifier", "--fetch-retries", "0", "--registry", "https://npm.pkg.test/", "lab-pad"],
-     "file:node_modules/lab-pad/index.js"),
-    ("pip", "pypi.pkg.test:443", [PY, "-m", "pip", "download", "-q", "--no-deps", "--retries", "0", "--disable-pip-version-check", "-i", "https://pypi.pkg.test/simple", "lab-wheel"],
-     "file:lab_wheel-1.0-py3-none-any.whl"),
+    (
+        "npm",
+        "npm.pkg.test:443",
+        [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-update-notifier",
+            "--fetch-retries",
+            "0",
+            "--registry",
+            "https://npm.pkg.test/",
+            "lab-pad",
+        ],
+        "file:node_modules/lab-pad/index.js",
+    ),
+    (
+        "pip",
+        "pypi.pkg.test:443",
+        [
+            PY,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "--retries",
+            "0",
+            "--disable-pip-version-check",
+            "-i",
+            "https://pypi.pkg.test/simple",
+            "lab-wheel",
+        ],
+        "file:lab_wheel-1.0-py3-none-any.whl",
+    ),
     ("banner-first", "db.example.test:2222", ["nc", "-d", "-w", "1", "db.example.test", "2222"], "220 small internet"),
-    ("client-first", "db.example.test:5432", [PY, "-c", "import socket; s=socket.create_connection(('db.example.test',5432),5); s.sendall(b'\\0\\0\\0\\x08\\x04\\xd2\\x16/'); print('back', s.recv(8).hex())"], "back 0000000804d2162f"),
-    ("client-first-text", "db.example.test:5432", [PY, "-c", "import socket; s=socket.create_connection(('db.example.test',5432),5); s.sendall(b'PING\\r\\n'); print(s.recv(6).decode())"], "PING"),
-    ("openssl", "api.example.test:443", ["sh", "-c", "printf 'GET /whoami HTTP/1.0\\r\\nHost: api.example.test\\r\\n\\r\\n' | openssl s_client -quiet -verify_return_error -CAfile $SSL_CERT_FILE -connect api.example.test:443 -servername api.example.test -alpn http/1.1 2>&1"],
-     "sni=api.example.test"),
+    (
+        "client-first",
+        "db.example.test:5432",
+        [
+            PY,
+            "-c",
+            "import socket; s=socket.create_connection(('db.example.test',5432),5); s.sendall(b'\\0\\0\\0\\x08\\x04\\xd2\\x16/'); print('back', s.recv(8).hex())",
+        ],
+        "back 0000000804d2162f",
+    ),
+    (
+        "client-first-text",
+        "db.example.test:5432",
+        [
+            PY,
+            "-c",
+            "import socket; s=socket.create_connection(('db.example.test',5432),5); s.sendall(b'PING\\r\\n'); print(s.recv(6).decode())",
+        ],
+        "PING",
+    ),
+    (
+        "openssl",
+        "api.example.test:443",
+        [
+            "sh",
+            "-c",
+            "printf 'GET /whoami HTTP/1.0\\r\\nHost: api.example.test\\r\\n\\r\\n' | openssl s_client -quiet -verify_return_error -CAfile $SSL_CERT_FILE -connect api.example.test:443 -servername api.example.test -alpn http/1.1 2>&1",
+        ],
+        "sni=api.example.test",
+    ),
 ]
 
 
@@ -73,7 +156,12 @@ int main(int argc, char **argv) {
 @pytest.fixture(scope="module", autouse=True)
 def static_client(lab):
     """A static program with another C library and resolver than everybody else's."""
-    subprocess.run(["musl-gcc", "-static", "-O1", "-x", "c", "-", "-o", f"{lab.share}/static-client"], input=STATIC_CLIENT, text=True, check=True)
+    subprocess.run(
+        ["musl-gcc", "-static", "-O1", "-x", "c", "-", "-o", f"{lab.share}/static-client"],
+        input=STATIC_CLIENT,
+        text=True,
+        check=True,
+    )
 
 
 @pytest.mark.parametrize("allow, command, proof", [c[1:] for c in CLIENTS], ids=[c[0] for c in CLIENTS])
@@ -113,14 +201,23 @@ def test_denied_port(lab, witness):
     assert run.denials(name="api.example.test", port=8080)[0]["reason"] == "port_denied"
 
 
-PROXIES = {k: "http://185.199.108.66:3128" for k in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")}
+PROXIES = {
+    k: "http://185.199.108.66:3128"
+    for k in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+}
 PROXIES["NO_PROXY"] = PROXIES["no_proxy"] = "nothing.test"
 
 
 def test_inherited_proxies_are_dropped(lab, witness):
     """CEL-22."""
     with witness.expect_only("api.example.test", ports=[(world.GOOD4, 443), (world.GOOD6, 443)]):
-        run = lab.run("sh", "-c", "env | grep -i proxy; curl -sS https://api.example.test/whoami", allow=["api.example.test:443"], env=PROXIES)
+        run = lab.run(
+            "sh",
+            "-c",
+            "env | grep -i proxy; curl -sS https://api.example.test/whoami",
+            allow=["api.example.test:443"],
+            env=PROXIES,
+        )
     assert run.status == 0 and "sni=api.example.test" in run.text and "PROXY" not in run.text.upper(), run
 
 
@@ -154,12 +251,15 @@ def test_falls_back_when_one_family_is_dead(lab):
 @pytest.fixture
 def without_ipv6(lab):
     from small_internet.namespaces import sh
+
     sh("ip", "-n", lab.namespaces.host, "-6", "route", "del", "default")
     yield
     sh("ip", "-n", lab.namespaces.host, "-6", "route", "add", "default", "via", world.HOST6_GATEWAY)
 
 
-@pytest.mark.parametrize("name, works", [("api.example.test", True), ("v4only.example.test", True), ("v6only.example.test", False)])
+@pytest.mark.parametrize(
+    "name, works", [("api.example.test", True), ("v4only.example.test", True), ("v6only.example.test", False)]
+)
 def test_host_without_ipv6(lab, without_ipv6, name, works):
     """CEL-17."""
     command = ["curl", "-sS", "--max-time", "5", f"https://{name}/whoami"]
@@ -171,23 +271,43 @@ def test_host_without_ipv6(lab, without_ipv6, name, works):
 def test_two_names_on_one_address(lab, witness):
     """CEL-14: by name, exactly."""
     with witness.expect_only("one.shared.test", ports=[(world.SHARED4, 443), (world.SHARED6, 443)]):
-        run = lab.run("sh", "-c", "curl -sS https://one.shared.test/whoami; curl -sS https://two.shared.test/whoami; echo second=$?", allow=["one.shared.test:443"])
+        run = lab.run(
+            "sh",
+            "-c",
+            "curl -sS https://one.shared.test/whoami; curl -sS https://two.shared.test/whoami; echo second=$?",
+            allow=["one.shared.test:443"],
+        )
     assert "sni=one.shared.test" in run.text and "second=6" in run.text, run
 
 
 def test_ssh_on_22_and_the_same_name_on_23(lab, witness):
     """CEL-14."""
     with witness.expect_only("git.example.test", ports=[(world.GIT4, 22), (world.GIT6, 22)]):
-        results, run = lab.probe([{"do": "tcp", "to": ["git.example.test", 22], "read": 4}, {"do": "tcp", "to": ["git.example.test", 23], "read": 4}],
-                                 allow=["git.example.test:22"])
+        results, run = lab.probe(
+            [
+                {"do": "tcp", "to": ["git.example.test", 22], "read": 4},
+                {"do": "tcp", "to": ["git.example.test", 23], "read": 4},
+            ],
+            allow=["git.example.test:22"],
+        )
     assert bytes.fromhex(results[0]["data"]).startswith(b"SSH-"), run
-    assert (results[1].get("error") or results[1]["end"]) in ("ECONNREFUSED", "reset", "ECONNRESET") and results[1]["seconds"] < 1, results
+    assert (results[1].get("error") or results[1]["end"]) in ("ECONNREFUSED", "reset", "ECONNRESET") and results[1][
+        "seconds"
+    ] < 1, results
 
 
 def test_twenty_cells_at_once(lab):
     """CEL-18: no cross-talk, and each record names its cell."""
-    started = [lab.start("sh", "-c", f"curl -sS http://n{i}.scripted.test/whoami; curl -sS http://n{(i + 1) % 20}.scripted.test/whoami; echo second=$?",
-                         allow=[f"n{i}.scripted.test:80"], options=["--name", f"cell-{i}"]) for i in range(20)]
+    started = [
+        lab.start(
+            "sh",
+            "-c",
+            f"curl -sS http://n{i}.scripted.test/whoami; curl -sS http://n{(i + 1) % 20}.scripted.test/whoami; echo second=$?",
+            allow=[f"n{i}.scripted.test:80"],
+            options=["--name", f"cell-{i}"],
+        )
+        for i in range(20)
+    ]
     for i, run in enumerate([lab.finish(s, 60) for s in started]):
         assert run.status == 0 and f"host=n{i}.scripted.test" in run.text and "second=6" in run.text, run
         assert run.denials(name=f"n{(i + 1) % 20}.scripted.test"), run
@@ -197,23 +317,37 @@ def test_twenty_cells_at_once(lab):
 def test_host_resolv_conf_is_the_default_resolver(lab, witness):
     """Without --resolver the upstream is the one in the host's resolv.conf."""
     from small_internet.runner import SALLYPORT
+
     with witness.watch() as seen:
-        run = lab.bare(SALLYPORT, "run", "--allow", "api.example.test", "--", "curl", "-sS", "https://api.example.test/whoami")
+        run = lab.bare(
+            SALLYPORT, "run", "--allow", "api.example.test", "--", "curl", "-sS", "https://api.example.test/whoami"
+        )
     assert run.status == 0 and "sni=api.example.test" in run.text, run
     assert {q.server for q in seen.asked} == {world.RESOLVER}
 
 
 def test_several_allows_and_a_policy_file(lab):
     policy = "version: 1\nrules:\n  - name: pkg\n    action: allow\n    domains: [pkg.test]\n"
-    run = lab.run("sh", "-c", "curl -sS https://pkg.test/whoami && curl -sS https://api.example.test/whoami && curl -sS https://www.cdn.test/whoami",
-                  policy=policy, allow=["api.example.test:443", "www.cdn.test:80,443"])
+    run = lab.run(
+        "sh",
+        "-c",
+        "curl -sS https://pkg.test/whoami && curl -sS https://api.example.test/whoami && curl -sS https://www.cdn.test/whoami",
+        policy=policy,
+        allow=["api.example.test:443", "www.cdn.test:80,443"],
+    )
     assert run.status == 0 and run.text.count("sni=") == 3, run
 
 
 def test_half_close_and_bulk(lab):
     """A download of 512 MiB and an upload of 64 MiB arrive whole; a half-closed connection still answers."""
-    run = lab.run("sh", "-c", "curl -sS https://api.example.test/big | wc -c; head -c 67108864 /dev/zero | curl -sS -T - https://api.example.test/upload/file -o /dev/null -w '%{size_upload}\\n';"
-                  " printf 'half-closed\\n' | nc -N -w 5 db.example.test 5432", allow=["api.example.test:443", "db.example.test:5432"], timeout=60)
+    run = lab.run(
+        "sh",
+        "-c",
+        "curl -sS https://api.example.test/big | wc -c; head -c 67108864 /dev/zero | curl -sS -T - https://api.example.test/upload/file -o /dev/null -w '%{size_upload}\\n';"
+        " printf 'half-closed\\n' | nc -N -w 5 db.example.test 5432",
+        allow=["api.example.test:443", "db.example.test:5432"],
+        timeout=60,
+    )
     assert run.text.split() == [str(512 << 20), "67108864", "half-closed"], run
 
 

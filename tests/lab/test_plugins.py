@@ -1,8 +1,10 @@
 """Plugins are loaded only from where they may be: PLG-01. Each refusal is in words, exit 125, and nothing is started."""
 
 import os
+import re
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -18,11 +20,23 @@ __attribute__((constructor)) static void loaded(void) { open("%(mark)s", O_CREAT
 %(body)s
 """
 NO_SYMBOL = "int policy_plugin_entry_missing = 1;"
-ENTRY = """
-static const char manifest[] __attribute__((section(".policy.manifest"), used)) = "{\\"name\\":\\"dns\\",\\"version\\":\\"1.0.0\\",\\"needs\\":[],\\"privileges\\":{}}";
+ENTRY = r"""
+static const char manifest[] SECTION = "MANIFEST";
 static const policy_instance_api api = {sizeof(policy_instance_api)};
 POLICY_EXPORT const policy_plugin policy_plugin_entry = {%s, %s, %s, sizeof(policy_plugin), {manifest, sizeof manifest - 1}, &api};
 """
+IN_SECTION = '__attribute__((section(".policy.manifest"), used))'
+
+
+def manifest_of(plugin):
+    """The real plugin's manifest as the inside of a C string."""
+    with tempfile.TemporaryDirectory() as directory:
+        subprocess.run(
+            ["llvm-objcopy-19", f"--dump-section=.policy.manifest={directory}/json", plugin, "/dev/null"], check=True
+        )
+        with open(f"{directory}/json", "rb") as file:
+            text = file.read().rstrip(b"\0").decode()
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 @pytest.fixture
@@ -38,7 +52,9 @@ def directory(lab):
 
 def attempt(lab, directory, **options):
     base = lab.workspace()
-    run = lab.run("touch", "started", base=base, allow=["api.example.test"], options=["--plugin-dir", directory], **options)
+    run = lab.run(
+        "touch", "started", base=base, allow=["api.example.test"], options=["--plugin-dir", directory], **options
+    )
     return run, os.path.exists(f"{base}/project/started")
 
 
@@ -56,12 +72,38 @@ def test_control_the_copy_is_accepted(lab, directory):
 
 
 def build(source, target):
-    subprocess.run(["clang-19", "-shared", "-fPIC", "-I", f"{TREE}/libpolicy/include", "-x", "c", "-", "-o", target], input=source, text=True, check=True)
+    subprocess.run(
+        ["clang-19", "-shared", "-fPIC", "-I", f"{TREE}/libpolicy/include", "-x", "c", "-", "-o", target],
+        input=source,
+        text=True,
+        check=True,
+    )
     os.chmod(target, 0o755)
 
 
-@pytest.mark.parametrize("kind", ["relative", "dotdot", "missing-directory", "missing-file", "symlink", "symlinked-directory", "symlinked-parent", "owner", "directory-owner", "world-writable", "group-writable",
-                                  "world-writable-directory", "world-writable-parent", "hard-link-of-other", "fifo", "empty", "text", "truncated"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "relative",
+        "dotdot",
+        "missing-directory",
+        "missing-file",
+        "symlink",
+        "symlinked-directory",
+        "symlinked-parent",
+        "owner",
+        "directory-owner",
+        "world-writable",
+        "group-writable",
+        "world-writable-directory",
+        "world-writable-parent",
+        "hard-link-of-other",
+        "fifo",
+        "empty",
+        "text",
+        "truncated",
+    ],
+)
 def test_places_and_files(lab, witness, directory, kind):
     """PLG-01."""
     plugin, given, words = f"{directory}/dns.so", directory, ["dns"]
@@ -113,12 +155,20 @@ def test_places_and_files(lab, witness, directory, kind):
     assert_refused(lab, witness, given, *words)
 
 
-@pytest.mark.parametrize("kind, body, word", [
-    ("missing-symbol", NO_SYMBOL, "dns"), ("no-manifest", "int policy_plugin_entry = 1;", "manifest"),
-    ("other-major", ENTRY % ("POLICY_ABI_MAGIC", "POLICY_ABI_MAJOR + 1", "0"), "2"), ("newer-minor", ENTRY % ("POLICY_ABI_MAGIC", "POLICY_ABI_MAJOR", "999"), "999"),
-    ("wrong-magic", ENTRY % ("UINT64_C(0x1122334455667788)", "POLICY_ABI_MAJOR", "0"), "dns")], ids=lambda v: v if isinstance(v, str) and "-" in v and len(v) < 20 else "")
+@pytest.mark.parametrize(
+    "kind, body, word",
+    [
+        ("missing-symbol", NO_SYMBOL, "dns"),
+        ("no-manifest", ENTRY.replace("SECTION", "") % ("POLICY_ABI_MAGIC", "POLICY_ABI_MAJOR", "0"), "manifest"),
+        ("other-major", ENTRY % ("POLICY_ABI_MAGIC", "POLICY_ABI_MAJOR + 1", "0"), "2"),
+        ("newer-minor", ENTRY % ("POLICY_ABI_MAGIC", "POLICY_ABI_MAJOR", "999"), "999"),
+        ("wrong-magic", ENTRY % ("UINT64_C(0x1122334455667788)", "POLICY_ABI_MAJOR", "0"), "dns"),
+    ],
+    ids=lambda v: v if isinstance(v, str) and "-" in v and len(v) < 20 else "",
+)
 def test_foreign_libraries(lab, witness, directory, kind, body, word):
     """PLG-01: wrong ABI, missing symbol."""
+    body = body.replace("SECTION", IN_SECTION).replace("MANIFEST", manifest_of(f"{directory}/dns.so"))
     build(PROGRAM % {"mark": MARK % os.getpid(), "body": body}, f"{directory}/dns.so")
     with witness.expect_zero():
         run, started = attempt(lab, directory)
@@ -129,10 +179,20 @@ def test_foreign_libraries(lab, witness, directory, kind, body, word):
 def test_preload_does_not_reach_the_worker(lab, directory, variable):
     """PLG-01: LD_PRELOAD and LD_LIBRARY_PATH are ignored by what enforces: the worker that parses traffic starts without them."""
     library = f"{directory}/preload.so"
-    build('#include <unistd.h>\n#include <stdio.h>\nunsigned la_version(unsigned v) { return v; }\n__attribute__((constructor)) static void loaded(void) { '
-          'char name[64] = {0}; FILE *f = fopen("/proc/self/comm", "r"); if (f) { if (fgets(name, 60, f)) fprintf(stderr, "preloaded-in %d %s", getpid(), name); fclose(f); } }', library)
+    build(
+        "#include <unistd.h>\n#include <stdio.h>\nunsigned la_version(unsigned v) { return v; }\n__attribute__((constructor)) static void loaded(void) { "
+        'char name[64] = {0}; FILE *f = fopen("/proc/self/comm", "r"); if (f) { if (fgets(name, 60, f)) fprintf(stderr, "preloaded-in %d %s", getpid(), name); fclose(f); } }',
+        library,
+    )
     from test_faults import worker_of
-    started = lab.start("sh", "-c", "echo ready; sleep 3", env={variable: library, "LD_LIBRARY_PATH": directory}, allow=["api.example.test"])
+
+    started = lab.start(
+        "sh",
+        "-c",
+        "echo ready; sleep 3",
+        env={variable: library, "LD_LIBRARY_PATH": directory},
+        allow=["api.example.test"],
+    )
     process = started[0]
     while (line := process.stdout.readline()) and line != b"ready\n":
         pass
@@ -144,15 +204,31 @@ def test_preload_does_not_reach_the_worker(lab, directory, variable):
     assert "preload.so" not in maps
 
 
-def test_library_path_does_not_choose_the_plugins_libraries(lab, directory):
-    """PLG-01: a libssl of the user's beside LD_LIBRARY_PATH is not what the enforcers use."""
+def test_library_path_does_not_choose_the_workers_libraries(lab):
+    """PLG-01: libraries of the user's in LD_LIBRARY_PATH are not what the worker and the enforcers are linked with."""
     base = lab.workspace()
     own = f"{base}/project/lib"
     os.mkdir(own)
-    for name in ("libidn2.so.0", "libpsl.so.5", "libssl.so.3", "libcrypto.so.3", "libseccomp.so.2"):
-        build(f'#include <fcntl.h>\n__attribute__((constructor)) static void loaded(void) {{ open("{base}/project/loaded", O_CREAT | O_WRONLY, 0666); }}', f"{own}/{name}")
-    run = lab.run("true", base=base, allow=["api.example.test"], env={"LD_LIBRARY_PATH": own})
-    assert run.status == 0 and not os.path.exists(f"{base}/project/loaded"), run
+    listed = subprocess.run(
+        ["ldd", f"{BUILD}/bin/sallyport-worker", *(f"{BUILD}/plugins/{n}" for n in NAMES)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for library in set(re.findall(r"=> (/\S+)", listed)):
+        shutil.copy(library, own)
+    from test_faults import worker_of
+
+    started = lab.start(
+        "sh", "-c", "echo ready; sleep 3", env={"LD_LIBRARY_PATH": own}, allow=["api.example.test"], base=base
+    )
+    process = started[0]
+    assert process.stdout.readline() == b"ready\n"
+    with open(f"/proc/{worker_of(process.pid)}/maps") as file:
+        maps = file.read()
+    process.terminate()
+    lab.finish(started)
+    assert "libc.so.6" in maps and own not in maps and "project/lib" not in maps
 
 
 def test_users_own_plugin_directory_is_accepted(lab):

@@ -81,29 +81,37 @@ INSTANTIATE_TEST_SUITE_P(
     Arguments, WrongAllow,
     testing::ValuesIn<Wrong>({
         {"Empty", "", "P008 1 an empty name", "write --allow NAME[:PORT,PORT...]"},
-        {"Url", "https://api.example.com/v1", "P007 1 expected a domain, found a URL", "write --allow api.example.com:443"},
-        {"PlainUrl", "http://api.example.com", "P007 1 expected a domain, found a URL", "write --allow api.example.com:80"},
+        {"Url", "https://api.example.com/v1", "P007 1 expected a domain, found a URL",
+         "write --allow api.example.com:443"},
+        {"PlainUrl", "http://api.example.com", "P007 1 expected a domain, found a URL",
+         "write --allow api.example.com:80"},
         {"PortOutOfRange", "a.example.com:99999", "P011 15 `99999` is out of range", "ports are 1 to 65535"},
         {"SecondPort", "a.example.com:443,x", "P011 19 `x` is no port", "write 443, 22/tcp, 123/udp or 8000-8010"},
         {"NoPort", "a.example.com:", "P011 15 `` is no port", "write 443, 22/tcp, 123/udp or 8000-8010"},
-        {"Udp", "a.example.com:53/udp", "P022 15 UDP cannot leave a cell: `53/udp`", "cells carry TCP and their own DNS"},
-        {"Star", "*", "P014 1 `*` covers every name there is", "name the organisations (*.example.com); to allow everything, set default: allow"},
+        {"Udp", "a.example.com:53/udp", "P022 15 UDP cannot leave a cell: `53/udp`",
+         "cells carry TCP and their own DNS"},
+        {"Star", "*", "P014 1 `*` covers every name there is",
+         "name the organisations (*.example.com); to allow everything, set default: allow"},
         {"PublicSuffix", "*.com:443", "P014 1 `*.com` covers every registrant below a top-level name",
          "name the organisation (*.example.com), or set allow_public_suffix: true"},
         {"SingleLabel", "supervisor:8080", "P018 1 the single label `supervisor` is never asked for outside",
          "write the full name, or a policy file with resolves_to"},
-        {"HostBits", "10.0.0.1/8", "P009 1 `10.0.0.1/8` has host bits set", "did you mean 10.0.0.0/8 (the network) or 10.0.0.1/32 (one host)?"},
+        {"HostBits", "10.0.0.1/8", "P009 1 `10.0.0.1/8` has host bits set",
+         "did you mean 10.0.0.0/8 (the network) or 10.0.0.1/32 (one host)?"},
         {"Legacy", "2130706433", "P010 1 `2130706433` is no address of four decimal numbers",
          "legacy spellings are refused: write all four, without leading zeros"},
-        {"NameInBrackets", "[example.com]:443", "P010 2 expected an address, found the name `example.com`", "write it in domains"},
-        {"Metadata", "169.254.169.254:80", "P021 1 `169.254.169.254` is a cloud metadata service, which hands out credentials",
+        {"NameInBrackets", "[example.com]:443", "P010 2 expected an address, found the name `example.com`",
+         "write it in domains"},
+        {"Metadata", "169.254.169.254:80",
+         "P021 1 `169.254.169.254` is a cloud metadata service, which hands out credentials",
          "to mean it, write a policy file with allow_metadata: true"},
         {"OpenBracket", "[::1", "P010 1 brackets around the address `[::1`", "write `[::1`"},
     }),
     [](const auto& row) { return row.param.why; });
 
 TEST(AllowWithAPolicy, ComesBeforeItsRulesAndKeepsTheRest) {
-  const LoadOutcome file = load_policy("version: 1\ndefault: deny\nrules:\n  - { name: r, action: deny, domains: [.example.com] }\n", "p.yaml");
+  const LoadOutcome file = load_policy(
+      "version: 1\ndefault: deny\nrules:\n  - { name: r, action: deny, domains: [.example.com] }\n", "p.yaml");
   ASSERT_TRUE(file.ok());
   const std::vector<std::string> arguments = {"a.example.com", "b.example.com:22"};
   const LoadOutcome both = model_from_allow(arguments, &*file.model);
@@ -118,6 +126,13 @@ TEST(AllowWithAPolicy, EveryWrongArgumentIsReported) {
   const std::vector<std::string> arguments = {"*", "a:b", "ok.example.com", "x y"};
   const LoadOutcome outcome = model_from_allow(arguments);
   EXPECT_THAT(codes_of(outcome.diagnostics), ElementsAre("P014", "P018", "P011", "P008"));
+}
+
+TEST(AllowWithAPolicy, AWideBlockIsWarnedAbout) {
+  const std::vector<std::string> arguments = {"0.0.0.0/0:22"};
+  const LoadOutcome outcome = model_from_allow(arguments);
+  EXPECT_TRUE(outcome.ok());
+  EXPECT_THAT(codes_of(outcome.diagnostics), ElementsAre("P041"));
 }
 
 TEST(AllowWithAPolicy, NoArgumentsDenyEverything) {

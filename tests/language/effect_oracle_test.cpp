@@ -1,5 +1,5 @@
-// Soundness: what find_dead_rules() calls dead changes no verdict. Random policies over a small world, every flow of which
-// is decided with the rule and without it.
+// Soundness: what find_dead_rules() calls dead changes no verdict. Random policies over a small world, every flow of
+// which is decided with the rule and without it.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -12,12 +12,17 @@
 namespace sallyport {
 namespace {
 
-constexpr const char* kPatterns[] = {"a.test", "*.a.test", ".a.test", "b.a.test", "*.b.a.test", ".b.a.test", "c.test", ".c.test"};
+constexpr const char* kPatterns[] = {"a.test",     "*.a.test",  ".a.test", "b.a.test",
+                                     "*.b.a.test", ".b.a.test", "c.test",  ".c.test"};
 constexpr const char* kNames[] = {"a.test", "b.a.test", "c.b.a.test", "x.a.test", "c.test", "d.c.test", "other.test"};
-constexpr const char* kPrefixes[] = {"8.8.8.0/30", "8.8.8.0/31", "8.8.8.1/32", "10.0.0.0/31", "10.0.0.1/32", "169.254.169.254/32", "169.254.169.252/30"};
-constexpr const char* kAddresses[] = {"8.8.8.0", "8.8.8.1", "8.8.8.2", "8.8.4.4", "10.0.0.0", "10.0.0.1", "10.0.0.2", "169.254.169.254", "169.254.169.253"};
-constexpr PortRange kPorts[] = {{80, 80, kProtoTcp}, {443, 443, kProtoTcp}, {80, 443, kProtoTcp}, {81, 442, kProtoTcp}, {443, 443, kProtoUdp}};
-constexpr std::pair<std::uint16_t, std::uint16_t> kFlowPorts[] = {{80, kProtoTcp}, {200, kProtoTcp}, {443, kProtoTcp}, {443, kProtoUdp}, {22, kProtoTcp}};
+constexpr const char* kPrefixes[] = {"8.8.8.0/30",  "8.8.8.0/31",         "8.8.8.1/32",        "10.0.0.0/31",
+                                     "10.0.0.1/32", "169.254.169.254/32", "169.254.169.252/30"};
+constexpr const char* kAddresses[] = {"8.8.8.0",  "8.8.8.1",  "8.8.8.2",         "8.8.4.4",        "10.0.0.0",
+                                      "10.0.0.1", "10.0.0.2", "169.254.169.254", "169.254.169.253"};
+constexpr PortRange kPorts[] = {
+    {80, 80, kProtoTcp}, {443, 443, kProtoTcp}, {80, 443, kProtoTcp}, {81, 442, kProtoTcp}, {443, 443, kProtoUdp}};
+constexpr std::pair<std::uint16_t, std::uint16_t> kFlowPorts[] = {
+    {80, kProtoTcp}, {200, kProtoTcp}, {443, kProtoTcp}, {443, kProtoUdp}, {22, kProtoTcp}};
 
 class World {
  public:
@@ -49,13 +54,16 @@ class World {
     if (pick(8) == 0) rule.clients = {"a", "b"};
     const unsigned kind = pick(allow ? 8 : 10);  // names, addresses, both, or (deny alone) nothing
     if (kind < 6 || kind == 7) {
-      for (unsigned i = 1 + pick(2); i > 0; --i) rule.domains.push_back(*Pattern::parse(kPatterns[pick(std::size(kPatterns))]));
+      for (unsigned i = 1 + pick(2); i > 0; --i)
+        rule.domains.push_back(*Pattern::parse(kPatterns[pick(std::size(kPatterns))]));
       if (pick(3) == 0) {
-        for (unsigned i = 1 + pick(2); i > 0; --i) rule.resolves_to.push_back(*Prefix::parse(kPrefixes[pick(std::size(kPrefixes))]));
+        for (unsigned i = 1 + pick(2); i > 0; --i)
+          rule.resolves_to.push_back(*Prefix::parse(kPrefixes[pick(std::size(kPrefixes))]));
       }
     }
     if (kind == 6 || kind == 7) {
-      for (unsigned i = 1 + pick(2); i > 0; --i) rule.addresses.push_back(*Prefix::parse(kPrefixes[pick(std::size(kPrefixes))]));
+      for (unsigned i = 1 + pick(2); i > 0; --i)
+        rule.addresses.push_back(*Prefix::parse(kPrefixes[pick(std::size(kPrefixes))]));
     }
     if (allow || pick(2) == 0) {
       for (unsigned i = 1 + pick(2); i > 0; --i) rule.ports.push_back(kPorts[pick(std::size(kPorts))]);
@@ -128,7 +136,8 @@ TEST_P(DeadRules, ChangeNoVerdict) {
         ASSERT_EQ(one.effect, other.effect)
             << "seed " << seed << " rule " << dead.rule << " by " << dead.by[0] << ": "
             << (query.name != nullptr && (query.known & kKnowName) != 0 ? query.name->text() : "literal") << " at "
-            << query.address->text() << " port " << query.port << " proto " << query.proto << " groups " << query.groups;
+            << query.address->text() << " port " << query.port << " proto " << query.proto << " groups "
+            << query.groups;
         if (model.rules[dead.rule].action == Action::kAllow) ASSERT_NE(one.rule, dead.rule) << "seed " << seed;
       });
       if (HasFatalFailure()) return;

@@ -22,7 +22,8 @@ struct Row {
 class Effect : public testing::TestWithParam<Row> {};
 
 TEST_P(Effect, IsJudged) {
-  std::string text = "version: 1\nclients: { a: { cells: [a] }, b: { cells: [b] } }\n" + std::string(GetParam().top) + "rules:\n";
+  std::string text =
+      "version: 1\nclients: { a: { cells: [a] }, b: { cells: [b] } }\n" + std::string(GetParam().top) + "rules:\n";
   int number = 0;
   std::string_view rest = GetParam().rules;
   while (!rest.empty()) {
@@ -33,75 +34,133 @@ TEST_P(Effect, IsJudged) {
   const LoadOutcome outcome = load_policy(text, "p");
   std::vector<std::string> said;
   for (const Diagnostic& d : outcome.diagnostics) {
-    if (d.code == "P021" || d.code == "P042") said.push_back(d.message + "; " + d.repair);
-    else EXPECT_EQ(d.code, "P040") << d.message;
+    if (d.code == "P021" || d.code == "P042")
+      said.push_back(d.message + "; " + d.repair);
+    else
+      EXPECT_EQ(d.code, "P040") << d.message;
   }
   EXPECT_EQ(said, GetParam().said) << render(outcome.diagnostics, false);
 }
 
-const std::vector<std::string> kSecondByFirst = {"rule `r2` can never take effect; all it covers is decided before it by `r1`"};
+const std::vector<std::string> kSecondByFirst = {
+    "rule `r2` can never take effect; all it covers is decided before it by `r1`"};
 
 INSTANTIATE_TEST_SUITE_P(
     Policies, Effect,
     testing::ValuesIn<Row>({
-        {"DenyBehindAllow", "action: allow, domains: [.e.test], ports: [443];action: deny, domains: [x.e.test], ports: [443]", kSecondByFirst},
+        {"DenyBehindAllow",
+         "action: allow, domains: [.e.test], ports: [443];action: deny, domains: [x.e.test], ports: [443]",
+         kSecondByFirst},
         {"AllowBehindDeny", "action: deny, domains: [\"*.e.test\"];action: allow, domains: [x.e.test]", kSecondByFirst},
         {"SameActionToo", "action: allow, domains: [.e.test];action: allow, domains: [e.test]", kSecondByFirst},
         {"DenyOfEverything", "action: deny;action: allow, domains: [x.e.test]", kSecondByFirst},
-        {"DenyOfEverythingForOthers", "action: deny, clients: [a];action: allow, clients: [b], domains: [x.e.test]", {}},
+        {"DenyOfEverythingForOthers",
+         "action: deny, clients: [a];action: allow, clients: [b], domains: [x.e.test]",
+         {}},
         {"ApexIsNotBelow", "action: deny, domains: [\"*.e.test\"];action: allow, domains: [e.test]", {}},
         {"BelowIsNotApex", "action: deny, domains: [e.test];action: allow, domains: [\"*.e.test\"]", {}},
-        {"ApexAndBelowByTwoRules", "action: deny, domains: [e.test];action: deny, domains: [\"*.e.test\"];action: allow, domains: [.e.test]",
+        {"ApexAndBelowByTwoRules",
+         "action: deny, domains: [e.test];action: deny, domains: [\"*.e.test\"];action: allow, domains: [.e.test]",
          {"rule `r3` can never take effect; all it covers is decided before it by `r1`, `r2`"}},
         {"TextSuffixIsNotWithin", "action: deny, domains: [.e.test];action: allow, domains: [xe.test]", {}},
-        {"OtherPort", "action: allow, domains: [e.test], ports: [443];action: deny, domains: [e.test], ports: [80]", {}},
-        {"OtherProtocol", "action: allow, domains: [e.test], ports: [443/udp];action: deny, domains: [e.test], ports: [443]", {}},
+        {"OtherPort",
+         "action: allow, domains: [e.test], ports: [443];action: deny, domains: [e.test], ports: [80]",
+         {}},
+        {"OtherProtocol",
+         "action: allow, domains: [e.test], ports: [443/udp];action: deny, domains: [e.test], ports: [443]",
+         {}},
         {"DenyOfAllPortsIsWider", "action: allow, domains: [e.test], ports: [443];action: deny, domains: [e.test]", {}},
-        {"RangeInside", "action: allow, domains: [e.test], ports: [8000-8010];action: deny, domains: [e.test], ports: [8005]", kSecondByFirst},
-        {"RangesTogether", "action: allow, domains: [e.test], ports: [8006-8010, 8000-8005];action: deny, domains: [e.test], ports: [8004-8007]",
+        {"RangeInside",
+         "action: allow, domains: [e.test], ports: [8000-8010];action: deny, domains: [e.test], ports: [8005]",
          kSecondByFirst},
-        {"RangesWithAGap", "action: allow, domains: [e.test], ports: [8007-8010, 8000-8005];action: deny, domains: [e.test], ports: [8004-8007]", {}},
-        {"ClientsWithin", "action: deny, clients: [a, b], domains: [e.test];action: allow, clients: [b], domains: [e.test]", kSecondByFirst},
-        {"ClientsOfAllBehindSome", "action: deny, clients: [a, b], domains: [e.test];action: allow, domains: [e.test]", {}},
-        {"SomeBehindAll", "action: deny, domains: [e.test];action: allow, clients: [a], domains: [e.test]", kSecondByFirst},
+        {"RangesTogether",
+         "action: allow, domains: [e.test], ports: [8006-8010, 8000-8005];action: deny, domains: [e.test], ports: "
+         "[8004-8007]",
+         kSecondByFirst},
+        {"RangesWithAGap",
+         "action: allow, domains: [e.test], ports: [8007-8010, 8000-8005];action: deny, domains: [e.test], ports: "
+         "[8004-8007]",
+         {}},
+        {"ClientsWithin",
+         "action: deny, clients: [a, b], domains: [e.test];action: allow, clients: [b], domains: [e.test]",
+         kSecondByFirst},
+        {"ClientsOfAllBehindSome",
+         "action: deny, clients: [a, b], domains: [e.test];action: allow, domains: [e.test]",
+         {}},
+        {"SomeBehindAll", "action: deny, domains: [e.test];action: allow, clients: [a], domains: [e.test]",
+         kSecondByFirst},
         // The guard: an allow rule without resolves_to stands back where the address is not public.
-        {"ResolvesToBehindPlainAllow", "action: allow, domains: [e.test];action: allow, domains: [e.test], resolves_to: [10.0.0.1]", {}},
-        {"PublicResolvesToBehindPlainAllow", "action: allow, domains: [e.test];action: allow, domains: [e.test], resolves_to: [192.0.0.0/8, 8.8.8.8]", {}},
-        {"PublicHostBehindPlainAllow", "action: allow, domains: [e.test];action: allow, domains: [e.test], resolves_to: [8.8.8.8]", kSecondByFirst},
-        {"PlainBehindResolvesTo", "action: allow, domains: [e.test], resolves_to: [10.0.0.1];action: deny, domains: [e.test], ports: [80, 443]", {}},
-        {"ResolvesToWithin", "action: allow, domains: [e.test], resolves_to: [10.0.0.0/8];action: deny, domains: [e.test], resolves_to: [10.0.0.1], ports: [80]",
+        {"ResolvesToBehindPlainAllow",
+         "action: allow, domains: [e.test];action: allow, domains: [e.test], resolves_to: [10.0.0.1]",
+         {}},
+        {"PublicResolvesToBehindPlainAllow",
+         "action: allow, domains: [e.test];action: allow, domains: [e.test], resolves_to: [192.0.0.0/8, 8.8.8.8]",
+         {}},
+        {"PublicHostBehindPlainAllow",
+         "action: allow, domains: [e.test];action: allow, domains: [e.test], resolves_to: [8.8.8.8]", kSecondByFirst},
+        {"PlainBehindResolvesTo",
+         "action: allow, domains: [e.test], resolves_to: [10.0.0.1];action: deny, domains: [e.test], ports: [80, 443]",
+         {}},
+        {"ResolvesToWithin",
+         "action: allow, domains: [e.test], resolves_to: [10.0.0.0/8];action: deny, domains: [e.test], resolves_to: "
+         "[10.0.0.1], ports: [80]",
          kSecondByFirst},
         {"DenyKeepsALaterLift",
-         "action: allow, domains: [e.test];action: deny, domains: [e.test], ports: [443];action: allow, domains: [.test], resolves_to: [10.0.0.0/8], allow_public_suffix: true",
+         "action: allow, domains: [e.test];action: deny, domains: [e.test], ports: [443];action: allow, domains: "
+         "[.test], resolves_to: [10.0.0.0/8], allow_public_suffix: true",
          {}},
         // Addresses.
-        {"BlockWithin", "action: deny, addresses: [192.88.0.0/16];action: allow, addresses: [192.88.100.0/24], ports: [443]", kSecondByFirst},
-        {"BlockAround", "action: deny, addresses: [192.88.100.0/24];action: allow, addresses: [192.88.0.0/16], ports: [443]", {}},
-        {"OtherFamily", "action: deny, addresses: [0.0.0.0/0];action: allow, addresses: [\"2600::/16\"], ports: [443]", {}},
-        {"NamesAreNotAddresses", "action: allow, addresses: [192.88.100.0/24], ports: [443];action: allow, domains: [e.test], ports: [443]", {}},
-        {"AllowedAddressesBehindDeniedNames", "action: deny, domains: [e.test];action: allow, addresses: [192.88.100.0/24], ports: [443]", kSecondByFirst},
-        {"DenyNamesOnAnotherPort", "action: deny, domains: [e.test], ports: [22];action: allow, addresses: [192.88.100.0/24], ports: [443]", {}},
+        {"BlockWithin",
+         "action: deny, addresses: [192.88.0.0/16];action: allow, addresses: [192.88.100.0/24], ports: [443]",
+         kSecondByFirst},
+        {"BlockAround",
+         "action: deny, addresses: [192.88.100.0/24];action: allow, addresses: [192.88.0.0/16], ports: [443]",
+         {}},
+        {"OtherFamily",
+         "action: deny, addresses: [0.0.0.0/0];action: allow, addresses: [\"2600::/16\"], ports: [443]",
+         {}},
+        {"NamesAreNotAddresses",
+         "action: allow, addresses: [192.88.100.0/24], ports: [443];action: allow, domains: [e.test], ports: [443]",
+         {}},
+        {"AllowedAddressesBehindDeniedNames",
+         "action: deny, domains: [e.test];action: allow, addresses: [192.88.100.0/24], ports: [443]", kSecondByFirst},
+        {"DenyNamesOnAnotherPort",
+         "action: deny, domains: [e.test], ports: [22];action: allow, addresses: [192.88.100.0/24], ports: [443]",
+         {}},
         {"MetadataBehindItsNetwork",
-         "action: allow, addresses: [169.254.0.0/16], ports: [80];action: allow, addresses: [169.254.169.254], ports: [80], allow_metadata: true", {}},
+         "action: allow, addresses: [169.254.0.0/16], ports: [80];action: allow, addresses: [169.254.169.254], ports: "
+         "[80], allow_metadata: true",
+         {}},
         {"DeniedNamesBehindAllowWithLaterAddresses",
-         "action: allow, domains: [e.test], ports: [443];action: deny, domains: [e.test], ports: [443];action: allow, addresses: [192.88.100.0/24], ports: [443]",
-         {"`e.test` is already allowed by `r1`; here it never takes effect: put the narrower rule first, or remove the entry",
+         "action: allow, domains: [e.test], ports: [443];action: deny, domains: [e.test], ports: [443];action: allow, "
+         "addresses: [192.88.100.0/24], ports: [443]",
+         {"`e.test` is already allowed by `r1`; here it never takes effect: put the narrower rule first, or remove the "
+          "entry",
           "rule `r3` can never take effect; all it covers is decided before it by `r2`"}},
         // A part of a rule.
-        {"OneEntryContradicted", "action: deny, domains: [x.e.test];action: allow, domains: [x.e.test, y.e.test]",
-         {"`x.e.test` is already denied by `r1`; here it never takes effect: put the narrower rule first, or remove the entry"}},
+        {"OneEntryContradicted",
+         "action: deny, domains: [x.e.test];action: allow, domains: [x.e.test, y.e.test]",
+         {"`x.e.test` is already denied by `r1`; here it never takes effect: put the narrower rule first, or remove "
+          "the entry"}},
         {"OneEntrySaidAgain", "action: allow, domains: [x.e.test];action: allow, domains: [x.e.test, y.e.test]", {}},
-        {"OneAddressContradicted", "action: deny, addresses: [192.88.100.1];action: allow, addresses: [192.88.100.1, 192.88.100.2], ports: [1]",
-         {"`192.88.100.1/32` is already denied by `r1`; here it never takes effect: put the narrower rule first, or remove the entry"}},
-        {"DefaultAllow", "action: deny, domains: [.e.test];action: deny, domains: [x.e.test]", kSecondByFirst, "default: allow\n"},
-        {"DefaultAllowStopsLiterals", "action: allow, domains: [e.test], ports: [443];action: deny, domains: [e.test], ports: [443]",
-         {"`e.test` is already allowed by `r1`; here it never takes effect: put the narrower rule first, or remove the entry"}, "default: allow\n"},
+        {"OneAddressContradicted",
+         "action: deny, addresses: [192.88.100.1];action: allow, addresses: [192.88.100.1, 192.88.100.2], ports: [1]",
+         {"`192.88.100.1/32` is already denied by `r1`; here it never takes effect: put the narrower rule first, or "
+          "remove the entry"}},
+        {"DefaultAllow", "action: deny, domains: [.e.test];action: deny, domains: [x.e.test]", kSecondByFirst,
+         "default: allow\n"},
+        {"DefaultAllowStopsLiterals",
+         "action: allow, domains: [e.test], ports: [443];action: deny, domains: [e.test], ports: [443]",
+         {"`e.test` is already allowed by `r1`; here it never takes effect: put the narrower rule first, or remove the "
+          "entry"},
+         "default: allow\n"},
     }),
     [](const auto& row) { return row.param.why; });
 
 TEST(Effect, PointsAtBothRules) {
   const LoadOutcome outcome = load_policy(
-      "version: 1\nrules:\n  - { name: wide, action: allow, domains: [.e.test] }\n  - { name: narrow, action: deny, domains: [x.e.test], ports: [80] }\n",
+      "version: 1\nrules:\n  - { name: wide, action: allow, domains: [.e.test] }\n  - { name: narrow, action: deny, "
+      "domains: [x.e.test], ports: [80] }\n",
       "p");
   ASSERT_EQ(outcome.diagnostics.size(), 1u);
   const Diagnostic& d = outcome.diagnostics[0];

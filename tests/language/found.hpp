@@ -13,7 +13,8 @@ namespace sallyport {
 inline std::vector<std::string> found(const Diagnostics& diagnostics) {
   std::vector<std::string> lines;
   for (const Diagnostic& d : diagnostics) {
-    lines.push_back(std::string(d.code) + " " + std::to_string(d.where.line) + ":" + std::to_string(d.where.column) + " " + d.message);
+    lines.push_back(std::string(d.code) + " " + std::to_string(d.where.line) + ":" + std::to_string(d.where.column) +
+                    " " + d.message);
   }
   return lines;
 }

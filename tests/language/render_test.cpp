@@ -19,7 +19,8 @@ TEST(Render, IsABlockWithCaretCauseAndRepair) {
 }
 
 TEST(Render, AUrlIsSplitIntoKeys) {
-  EXPECT_EQ(rendered("version: 1\n\n\n\n\n\n\nrules:\n  - name: r\n    action: allow\n    domains: [\"https://api.example.com/v1\"]\n"),
+  EXPECT_EQ(rendered("version: 1\n\n\n\n\n\n\nrules:\n  - name: r\n    action: allow\n    domains: "
+                     "[\"https://api.example.com/v1\"]\n"),
             "error[P007]: expected a domain, found a URL\n"
             "  --> policy.yaml:11:16\n"
             "11 |     domains: [\"https://api.example.com/v1\"]\n"
@@ -76,20 +77,24 @@ TEST(Render, ALongLineIsCutAroundTheCaret) {
 }
 
 TEST(Render, CaretsCountCharactersNotOctets) {
-  EXPECT_EQ(rendered("version: 1\nrules:\n  - { name: r, action: deny, domains: [b\xc3\xbc" "cher.example, a..b] }\n"),
+  EXPECT_EQ(rendered("version: 1\nrules:\n  - { name: r, action: deny, domains: [b\xc3\xbc"
+                     "cher.example, a..b] }\n"),
             "error[P008]: `a..b`: a label is empty\n"
             " --> policy.yaml:3:59\n"
-            "3 |   - { name: r, action: deny, domains: [b\xc3\xbc" "cher.example, a..b] }\n"
+            "3 |   - { name: r, action: deny, domains: [b\xc3\xbc"
+            "cher.example, a..b] }\n"
             "  |                                                          ^ remove the extra dot\n");
 }
 
 TEST(RenderLine, IsPlaceValueExpectation) {
-  const LoadOutcome outcome =
-      load_policy("version: 1\nrules:\n  - name: r\n    action: allow\n    domains: [a.example, b.example, \"*.co.uk\"]\n", "policy.yaml");
+  const LoadOutcome outcome = load_policy(
+      "version: 1\nrules:\n  - name: r\n    action: allow\n    domains: [a.example, b.example, \"*.co.uk\"]\n",
+      "policy.yaml");
   ASSERT_EQ(outcome.diagnostics.size(), 1u);
-  EXPECT_EQ(render_line(outcome.diagnostics[0]),
-            "policy.yaml:5:38: domains[2] \"*.co.uk\" covers every registrant below a public suffix; name the organisation "
-            "(*.example.co.uk), or set allow_public_suffix: true [P014]");
+  EXPECT_EQ(
+      render_line(outcome.diagnostics[0]),
+      "policy.yaml:5:38: domains[2] \"*.co.uk\" covers every registrant below a public suffix; name the organisation "
+      "(*.example.co.uk), or set allow_public_suffix: true [P014]");
 }
 
 TEST(RenderGithub, EscapesWhatTheRunnerReads) {
@@ -102,7 +107,8 @@ TEST(RenderGithub, EscapesWhatTheRunnerReads) {
 }
 
 TEST(RenderJson, CarriesEveryField) {
-  const LoadOutcome outcome = load_policy("version: 1\nversion: 1\nrules: [{ name: r, action: allow, domains: [\"*.com\"] }]\n", "p");
+  const LoadOutcome outcome =
+      load_policy("version: 1\nversion: 1\nrules: [{ name: r, action: allow, domains: [\"*.com\"] }]\n", "p");
   const auto json = nlohmann::json::parse(render_json(outcome.diagnostics));
   ASSERT_EQ(json.size(), 2u);
   EXPECT_EQ(json[0]["code"], "P012");

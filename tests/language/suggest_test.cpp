@@ -15,9 +15,7 @@ TEST(EditDistance, CountsInsertionsDeletionsChangesAndSwaps) {
   EXPECT_EQ(edit_distance("", "abc"), 3u);
 }
 
-TEST(EditDistance, LongWordsAreFarApart) {
-  EXPECT_EQ(edit_distance(std::string(65, 'a'), std::string(65, 'a')), 65u);
-}
+TEST(EditDistance, LongWordsAreFarApart) { EXPECT_EQ(edit_distance(std::string(65, 'a'), std::string(65, 'a')), 65u); }
 
 TEST(Nearest, FindsWhatIsNearAndNothingElse) {
   constexpr std::array<std::string_view, 3> kKeys = {"domains", "addresses", "ports"};

@@ -80,7 +80,9 @@ TEST_F(TrustedFileTest, DotsAndRelativePathsLeadToTheSameFile) {
 }
 
 TEST_F(TrustedFileTest, Missing) { expect(directory_ + "/none.yaml", Kind::kMissing, "does not exist"); }
-TEST_F(TrustedFileTest, MissingDirectory) { expect(directory_ + "/none/policy.yaml", Kind::kMissing, "does not exist"); }
+TEST_F(TrustedFileTest, MissingDirectory) {
+  expect(directory_ + "/none/policy.yaml", Kind::kMissing, "does not exist");
+}
 TEST_F(TrustedFileTest, FileForADirectory) { expect(file("x") + "/policy.yaml", Kind::kMissing, "is not a directory"); }
 TEST_F(TrustedFileTest, EmptyPath) { expect("", Kind::kMissing, "an empty path"); }
 TEST_F(TrustedFileTest, Root) { expect("/", Kind::kDirectory, "is a directory"); }
@@ -117,7 +119,9 @@ TEST_F(TrustedFileTest, WorldWritable) {
   EXPECT_EQ(TrustedFile::open(path, 100).failure->repair, "chmod go-w " + path);
 }
 
-TEST_F(TrustedFileTest, GroupWritable) { expect(file("policy.yaml", "version: 1\n", 0664), Kind::kWritable, "is writable by its group"); }
+TEST_F(TrustedFileTest, GroupWritable) {
+  expect(file("policy.yaml", "version: 1\n", 0664), Kind::kWritable, "is writable by its group");
+}
 
 TEST_F(TrustedFileTest, WorldWritableDirectory) {
   const std::string path = file("open/policy.yaml");
@@ -201,7 +205,8 @@ TEST_F(TrustedFileTest, WhatWasCheckedIsWhatIsRead) {
 
 // CFG-03, "truncated": cut at every octet, a policy is refused, or warned about, or whole up to its last line feed.
 TEST_F(TrustedFileTest, ATruncatedPolicyDoesNotPassInSilence) {
-  const std::string whole = "version: 1\nrules:\n  - name: r\n    action: allow\n    domains: [a.example.com]\n    ports: [443]\n";
+  const std::string whole =
+      "version: 1\nrules:\n  - name: r\n    action: allow\n    domains: [a.example.com]\n    ports: [443]\n";
   for (std::size_t length = 0; length < whole.size(); ++length) {
     const LoadOutcome outcome = load_policy_file(file("policy.yaml", whole.substr(0, length)));
     const bool at_line_end = length > 0 && whole[length - 1] == '\n';

@@ -18,11 +18,15 @@ struct Refused {
 
 // CFG-01, one row an entry; MoreEntries are those of the same kind.
 const Refused kDomains[] = {
-    {"Star", "*", "P014", "`*` covers every name there is", "name the organisations (*.example.com); to allow everything, set default: allow"},
-    {"Dot", ".", "P014", "`.` covers every name there is", "name the organisations (*.example.com); to allow everything, set default: allow"},
-    {"TwoStars", "**", "P014", "`**` covers every name there is", "name the organisations (*.example.com); to allow everything, set default: allow"},
+    {"Star", "*", "P014", "`*` covers every name there is",
+     "name the organisations (*.example.com); to allow everything, set default: allow"},
+    {"Dot", ".", "P014", "`.` covers every name there is",
+     "name the organisations (*.example.com); to allow everything, set default: allow"},
+    {"TwoStars", "**", "P014", "`**` covers every name there is",
+     "name the organisations (*.example.com); to allow everything, set default: allow"},
     {"Empty", "", "P008", "an empty domain", "write a name, or remove the entry"},
-    {"TopLevel", "com", "P014", "`com` is a top-level name", "name the organisation (example.com), or set allow_public_suffix: true"},
+    {"TopLevel", "com", "P014", "`com` is a top-level name",
+     "name the organisation (example.com), or set allow_public_suffix: true"},
     {"BelowTopLevel", "*.com", "P014", "`*.com` covers every registrant below a top-level name",
      "name the organisation (*.example.com), or set allow_public_suffix: true"},
     {"TopLevelAndBelow", ".com", "P014", "`.com` covers every registrant below a top-level name",
@@ -33,33 +37,50 @@ const Refused kDomains[] = {
      "name the organisation (example.co.uk), or set allow_public_suffix: true"},
     {"ManyTenants", "*.github.io", "P015", "`*.github.io` is shared by many tenants: anyone can have a name there",
      "name the tenant (yours.github.io), or set multi_tenant: true"},
-    {"StarInsideALabel", "a*.b.test", "P008", "`a*.b.test`: `*` stands for whole labels, and only in front", "did you mean `*.b.test`?"},
-    {"StarInTheMiddle", "a.*.test", "P008", "`a.*.test`: `*` stands for whole labels, and only in front", "did you mean `*.test`?"},
+    {"StarInsideALabel", "a*.b.test", "P008", "`a*.b.test`: `*` stands for whole labels, and only in front",
+     "did you mean `*.b.test`?"},
+    {"StarInTheMiddle", "a.*.test", "P008", "`a.*.test`: `*` stands for whole labels, and only in front",
+     "did you mean `*.test`?"},
     {"AnyDepthBelowTopLevel", "**.x", "P014", "`**.x` covers every registrant below a top-level name",
      "name the organisation (*.example.x), or set allow_public_suffix: true"},
     {"Url", "http://x", "P007", "expected a domain, found a URL", "write domains: [x], ports: [80]"},
-    {"UrlWithPath", "https://api.example.com/v1", "P007", "expected a domain, found a URL", "write domains: [api.example.com], ports: [443]"},
-    {"UrlWithPort", "https://u@api.example.com:8443", "P007", "expected a domain, found a URL", "write domains: [api.example.com], ports: [8443]"},
-    {"UrlWithAddress", "http://203.0.113.9/", "P007", "expected a domain, found a URL", "write addresses: [203.0.113.9], ports: [80]"},
-    {"PortOutOfRange", "x:99999", "P007", "a port does not belong in a domain: `x:99999`", "write the port in ports; it must be 1 to 65535"},
-    {"Port", "example.com:443", "P007", "a port does not belong in a domain: `example.com:443`", "write domains: [example.com], ports: [443]"},
+    {"UrlWithPath", "https://api.example.com/v1", "P007", "expected a domain, found a URL",
+     "write domains: [api.example.com], ports: [443]"},
+    {"UrlWithPort", "https://u@api.example.com:8443", "P007", "expected a domain, found a URL",
+     "write domains: [api.example.com], ports: [8443]"},
+    {"UrlWithAddress", "http://203.0.113.9/", "P007", "expected a domain, found a URL",
+     "write addresses: [203.0.113.9], ports: [80]"},
+    {"PortOutOfRange", "x:99999", "P007", "a port does not belong in a domain: `x:99999`",
+     "write the port in ports; it must be 1 to 65535"},
+    {"Port", "example.com:443", "P007", "a port does not belong in a domain: `example.com:443`",
+     "write domains: [example.com], ports: [443]"},
     {"Blank", "x y", "P008", "a blank inside `x y`", "write two names as two entries"},
     {"Nul", std::string("a\0.example", 10), "P008", "`a\\x00.example`: an octet that no name may hold", ""},
     {"TooLong", std::string(250, 'a') + ".com", "P008", nullptr, ""},
-    {"FourLabelsTooLong", std::string(63, 'a') + "." + std::string(63, 'b') + "." + std::string(63, 'c') + "." + std::string(60, 'd') + ".example",
+    {"FourLabelsTooLong",
+     std::string(63, 'a') + "." + std::string(63, 'b') + "." + std::string(63, 'c') + "." + std::string(60, 'd') +
+         ".example",
      "P008", nullptr, ""},
     {"EmptyLabel", "a..b", "P008", "`a..b`: a label is empty", "remove the extra dot"},
-    {"TwoTrailingDots", "api.example.test..", "P008", "`api.example.test..`: a label is empty", "remove the extra dot"},  // NAM-02
-    {"Address", "203.0.113.9", "P007", "expected a domain, found the address `203.0.113.9`", "write addresses: [203.0.113.9]"},
-    {"AddressAndPort", "203.0.113.9:80", "P007", "expected a domain, found the address `203.0.113.9:80`", "write addresses: [203.0.113.9], ports: [80]"},
-    {"AddressV6", "2001:db8::1", "P007", "expected a domain, found the address `2001:db8::1`", "write addresses: [2001:db8::1]"},
+    {"TwoTrailingDots", "api.example.test..", "P008", "`api.example.test..`: a label is empty",
+     "remove the extra dot"},  // NAM-02
+    {"Address", "203.0.113.9", "P007", "expected a domain, found the address `203.0.113.9`",
+     "write addresses: [203.0.113.9]"},
+    {"AddressAndPort", "203.0.113.9:80", "P007", "expected a domain, found the address `203.0.113.9:80`",
+     "write addresses: [203.0.113.9], ports: [80]"},
+    {"AddressV6", "2001:db8::1", "P007", "expected a domain, found the address `2001:db8::1`",
+     "write addresses: [2001:db8::1]"},
     {"AddressV6InBrackets", "[2001:db8::1]:443", "P007", "expected a domain, found the address `[2001:db8::1]:443`",
      "write addresses: [2001:db8::1], ports: [443]"},
-    {"Block", "10.0.0.0/8", "P007", "expected a domain, found the address `10.0.0.0/8`", "write addresses: [10.0.0.0/8]"},
-    {"BlockWithHostBits", "10.0.0.1/8", "P007", "expected a domain, found the address block `10.0.0.1/8`", "write it in addresses"},
+    {"Block", "10.0.0.0/8", "P007", "expected a domain, found the address `10.0.0.0/8`",
+     "write addresses: [10.0.0.0/8]"},
+    {"BlockWithHostBits", "10.0.0.1/8", "P007", "expected a domain, found the address block `10.0.0.1/8`",
+     "write it in addresses"},
     {"Path", "example.com/x", "P007", "expected a domain, found a path in `example.com/x`", "write `example.com`"},
-    {"Account", "git@github.com", "P007", "expected a domain, found an account in `git@github.com`", "write `github.com`"},
-    {"DecimalAddress", "2130706433", "P008", "`2130706433`: the last label is a number, so this reads as an address", ""},  // ADR-01
+    {"Account", "git@github.com", "P007", "expected a domain, found an account in `git@github.com`",
+     "write `github.com`"},
+    {"DecimalAddress", "2130706433", "P008", "`2130706433`: the last label is a number, so this reads as an address",
+     ""},                                                                  // ADR-01
     {"PercentNul", "api.example.test%00.evil.test", "P008", nullptr, ""},  // NAM-07
 };
 
@@ -76,26 +97,32 @@ TEST_P(RefusedDomain, IsNamedWithItsRepair) {  // CFG-01
   }
   EXPECT_LE(problem->offset + problem->length, GetParam().text.size() + 1);
 }
-INSTANTIATE_TEST_SUITE_P(Entries, RefusedDomain, testing::ValuesIn(kDomains), [](const auto& row) { return row.param.why; });
+INSTANTIATE_TEST_SUITE_P(Entries, RefusedDomain, testing::ValuesIn(kDomains),
+                         [](const auto& row) { return row.param.why; });
 
 // CFG-01 once more through a file: refused whole, with line and reason.
 TEST_P(RefusedDomain, RefusesTheWholePolicyWithLineAndReason) {
   const std::string& text = GetParam().text;
   if (text.find('\0') != std::string::npos) {
-    const LoadOutcome outcome = load_policy("version: 1\nrules:\n  - { name: r, action: deny, domains: [" + text + "] }\n", "p");
+    const LoadOutcome outcome =
+        load_policy("version: 1\nrules:\n  - { name: r, action: deny, domains: [" + text + "] }\n", "p");
     ASSERT_EQ(outcome.diagnostics.size(), 1u);
     EXPECT_EQ(outcome.diagnostics[0].code, "P002");
     EXPECT_EQ(outcome.diagnostics[0].where.line, 3u);
     return;
   }
   const LoadOutcome outcome =
-      load_policy("version: 1\nrules:\n  - name: r\n    action: allow\n    domains:\n      - ok.example\n      - \"" + text + "\"\n", "p");
+      load_policy("version: 1\nrules:\n  - name: r\n    action: allow\n    domains:\n      - ok.example\n      - \"" +
+                      text + "\"\n",
+                  "p");
   EXPECT_FALSE(outcome.ok());
   ASSERT_EQ(outcome.diagnostics.size(), 1u) << render(outcome.diagnostics, false);
   EXPECT_EQ(outcome.diagnostics[0].where.line, 7u);
   const bool broad = outcome.diagnostics[0].code == "P014" || outcome.diagnostics[0].code == "P015";
   const std::string json = render_json(outcome.diagnostics);
-  EXPECT_NE(json.find(broad ? "\"reason\": \"pattern_too_broad\"" : "\"reason\": \"policy_invalid\""), std::string::npos) << json;
+  EXPECT_NE(json.find(broad ? "\"reason\": \"pattern_too_broad\"" : "\"reason\": \"policy_invalid\""),
+            std::string::npos)
+      << json;
 }
 
 TEST(Domain, WhatTheRuleKeysPermitIsTaken) {
@@ -117,9 +144,12 @@ const Refused kAddresses[] = {
     {"LeadingZeroInPrefix", "10.0.0.0/08", "P010", "`08` is no prefix length", "write /0 to /32"},
     {"EmptyPrefix", "10.0.0.0/", "P010", "`` is no prefix length", "write /0 to /32"},
     {"Brackets", "[::1]", "P010", "brackets around the address `[::1]`", "write `::1`"},
-    {"Port", "10.0.0.1:80", "P010", "a port does not belong in an address: `10.0.0.1:80`", "write `10.0.0.1`, and the port in ports"},
-    {"Range", "10.0.0.1-10.0.0.9", "P010", "a range of addresses: `10.0.0.1-10.0.0.9`", "write CIDR blocks, such as 203.0.113.0/24"},
-    {"Zone", "fe80::1%eth0", "P010", "`fe80::1%eth0` has a zone", "remove `%` and what follows: a zone has no meaning outside one host"},
+    {"Port", "10.0.0.1:80", "P010", "a port does not belong in an address: `10.0.0.1:80`",
+     "write `10.0.0.1`, and the port in ports"},
+    {"Range", "10.0.0.1-10.0.0.9", "P010", "a range of addresses: `10.0.0.1-10.0.0.9`",
+     "write CIDR blocks, such as 203.0.113.0/24"},
+    {"Zone", "fe80::1%eth0", "P010", "`fe80::1%eth0` has a zone",
+     "remove `%` and what follows: a zone has no meaning outside one host"},
     {"Legacy", "0x7f.1", "P010", nullptr, ""},
     {"LegacyShort", "127.1", "P010", "`127.1` is no address of four decimal numbers",
      "legacy spellings are refused: write all four, without leading zeros"},  // ADR-01
@@ -127,7 +157,8 @@ const Refused kAddresses[] = {
      "legacy spellings are refused: write all four, without leading zeros"},
     {"Name", "example.com", "P010", "expected an address, found the name `example.com`", "write it in domains"},
     {"Url", "https://203.0.113.9/", "P010", "expected an address, found a URL", "write `203.0.113.9`"},
-    {"Mapped", "::ffff:169.254.169.254", "P010", "`::ffff:169.254.169.254` is an IPv4 address in IPv6 clothes", "write 169.254.169.254/32"},
+    {"Mapped", "::ffff:169.254.169.254", "P010", "`::ffff:169.254.169.254` is an IPv4 address in IPv6 clothes",
+     "write 169.254.169.254/32"},
     {"Empty", "", "P010", "`` is no address", "write an address such as 203.0.113.9, 203.0.113.0/24 or 2001:db8::/32"},
 };
 
@@ -142,7 +173,8 @@ TEST_P(RefusedAddress, IsNamedWithItsRepair) {
   EXPECT_EQ(problem->message, GetParam().message);
   EXPECT_EQ(problem->repair, GetParam().repair);
 }
-INSTANTIATE_TEST_SUITE_P(Entries, RefusedAddress, testing::ValuesIn(kAddresses), [](const auto& row) { return row.param.why; });
+INSTANTIATE_TEST_SUITE_P(Entries, RefusedAddress, testing::ValuesIn(kAddresses),
+                         [](const auto& row) { return row.param.why; });
 
 const Refused kPorts[] = {
     {"TooHigh", "65536", "P011", "`65536` is out of range", "ports are 1 to 65535"},
@@ -174,7 +206,8 @@ TEST_P(RefusedPort, IsNamedWithItsRepair) {
   EXPECT_EQ(problem->message, GetParam().message);
   EXPECT_EQ(problem->repair, GetParam().repair);
 }
-INSTANTIATE_TEST_SUITE_P(Entries, RefusedPort, testing::ValuesIn(kPorts), [](const auto& row) { return row.param.why; });
+INSTANTIATE_TEST_SUITE_P(Entries, RefusedPort, testing::ValuesIn(kPorts),
+                         [](const auto& row) { return row.param.why; });
 
 struct GoodPort {
   const char* why;

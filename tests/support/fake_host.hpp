@@ -1,4 +1,5 @@
-// FakeHost: what a plugin sees of a gateway, without one: real names, scripted verdicts, listeners on loopback, an audit list.
+// FakeHost: what a plugin sees of a gateway, without one: real names, scripted verdicts, listeners on loopback, an
+// audit list.
 //
 //   FakeHost host;
 //   host.decide = [](const policy_query& q) { return FakeHost::verdict(POLICY_ALLOW); };
@@ -203,8 +204,13 @@ class FakeHost {
   }
 
   static const void* get(policy_host*, const char* id) {
-    static constexpr policy_decision_v1 kDecision = {sizeof(policy_decision_v1), &open_thread, &close_thread, &decide_one,
-                                                     &decide_many,               &rule_name,   &host_addresses};
+    static constexpr policy_decision_v1 kDecision = {sizeof(policy_decision_v1),
+                                                     &open_thread,
+                                                     &close_thread,
+                                                     &decide_one,
+                                                     &decide_many,
+                                                     &rule_name,
+                                                     &host_addresses};
     static constexpr policy_audit_v1 kAudit = {sizeof(policy_audit_v1), &write_decision, &write_closed};
     static constexpr std::int32_t kThreshold = POLICY_LOG_DEBUG;
     static constexpr policy_log_v1 kLog = {sizeof(policy_log_v1), &kThreshold, &write_log};
@@ -231,9 +237,8 @@ class FakeHost {
     if (form != POLICY_FORM_WIRE && Address::parse(text_form).ok()) return refuse("an address is no name");
     if (form == POLICY_FORM_SNI && text_form.ends_with('.')) return refuse("a trailing dot");
     const Result<DomainName> name =
-        form == POLICY_FORM_WIRE
-            ? DomainName::from_wire({reinterpret_cast<const std::uint8_t*>(raw.ptr), raw.len})
-            : DomainName::parse(text_form);
+        form == POLICY_FORM_WIRE ? DomainName::from_wire({reinterpret_cast<const std::uint8_t*>(raw.ptr), raw.len})
+                                 : DomainName::parse(text_form);
     if (!name.ok()) return refuse(name.error().message);
     std::memcpy(static_cast<void*>(out), &*name, sizeof *out);
     return POLICY_OK;
@@ -288,21 +293,29 @@ class FakeHost {
     return entry->second.size();
   }
 
-  static policy_code write_decision(policy_thread* thread, const policy_query* q, const policy_verdict* v, policy_str detail) {
+  static policy_code write_decision(policy_thread* thread, const policy_query* q, const policy_verdict* v,
+                                    policy_str detail) {
     return write_audit(thread, q, v, detail, false);
   }
-  static policy_code write_closed(policy_thread* thread, const policy_query* q, const policy_verdict* v, policy_str detail) {
+  static policy_code write_closed(policy_thread* thread, const policy_query* q, const policy_verdict* v,
+                                  policy_str detail) {
     return write_audit(thread, q, v, detail, true);
   }
-  static policy_code write_audit(policy_thread* thread, const policy_query* query, const policy_verdict* v, policy_str detail,
-                                 bool closed) {
+  static policy_code write_audit(policy_thread* thread, const policy_query* query, const policy_verdict* v,
+                                 policy_str detail, bool closed) {
     FakeHost& host = of(thread);
     const std::lock_guard lock(host.mutex_);
     EXPECT_LE(detail.len, 1024u) << "a longer detail is dropped by the real host";
-    AuditRecord record{query->layer, v->verdict, v->reason, query->qtype, query->port, query->client_id,
+    AuditRecord record{query->layer,
+                       v->verdict,
+                       v->reason,
+                       query->qtype,
+                       query->port,
+                       query->client_id,
                        (query->known & POLICY_KNOW_NAME) ? text(query->name) : std::string(),
                        (query->known & POLICY_KNOW_ADDRESS) && query->dest ? text(*query->dest) : std::string(),
-                       std::string(detail.ptr, detail.len), closed};
+                       std::string(detail.ptr, detail.len),
+                       closed};
     host.audit_.push_back(std::move(record));
     host.audited_.notify_all();
     return host.audit_full ? POLICY_EXHAUSTED : POLICY_OK;
@@ -331,7 +344,8 @@ class FakeHost {
   policy_code assign_address(std::uint64_t client_id, const std::string& name, policy_addr* v4, policy_addr* v6) {
     const std::lock_guard lock(mutex_);
     if (synthetic_full) return POLICY_EXHAUSTED;
-    const auto [entry, fresh] = numbers_.try_emplace({client_id, name}, static_cast<std::uint32_t>(numbers_.size() + 2));
+    const auto [entry, fresh] =
+        numbers_.try_emplace({client_id, name}, static_cast<std::uint32_t>(numbers_.size() + 2));
     if (fresh) names_[{client_id, entry->second}] = name;
     if (v4) {
       *v4 = {};
@@ -346,8 +360,8 @@ class FakeHost {
     }
     return POLICY_OK;
   }
-  static policy_code assign(policy_thread* thread, std::uint64_t client_id, const policy_name* name, std::uint32_t ttl_ms,
-                            policy_addr* v4, policy_addr* v6) {
+  static policy_code assign(policy_thread* thread, std::uint64_t client_id, const policy_name* name,
+                            std::uint32_t ttl_ms, policy_addr* v4, policy_addr* v6) {
     EXPECT_GT(ttl_ms, 0u);
     return of(thread).assign_address(client_id, text(name), v4, v6);
   }
@@ -392,7 +406,8 @@ struct SmallPolicy {
     const auto deny = [](std::uint16_t reason) { return FakeHost::verdict(POLICY_DENY, reason); };
     if ((q.known & POLICY_KNOW_ADDRESS) && q.dest) {
       const std::string address = FakeHost::text(*q.dest);
-      if (!lifted.contains(address) && is_guarded(classify(*Address::parse(address)))) return deny(POLICY_REASON_ADDR_FORBIDDEN);
+      if (!lifted.contains(address) && is_guarded(classify(*Address::parse(address))))
+        return deny(POLICY_REASON_ADDR_FORBIDDEN);
       if (!(q.known & POLICY_KNOW_NAME)) {
         return literals.contains(address) ? FakeHost::verdict(POLICY_ALLOW) : deny(POLICY_REASON_IP_LITERAL_DENIED);
       }

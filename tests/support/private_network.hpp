@@ -1,5 +1,5 @@
-// A network namespace of the test program's own, in which every address is local: origins can listen on public-looking addresses
-// and on ports below 1024, without privilege and without touching the host.
+// A network namespace of the test program's own, in which every address is local: origins can listen on public-looking
+// addresses and on ports below 1024, without privilege and without touching the host.
 //
 // Call enter_private_network() first in main(), before any thread. Returns "", or what failed.
 #pragma once
@@ -42,7 +42,8 @@ inline bool add_local_default_route(unsigned char family) {
   request.route.rtm_protocol = RTPROT_BOOT;
   request.route.rtm_scope = RT_SCOPE_HOST;
   request.route.rtm_type = RTN_LOCAL;
-  auto* interface = reinterpret_cast<rtattr*>(reinterpret_cast<char*>(&request) + NLMSG_ALIGN(request.header.nlmsg_len));
+  auto* interface =
+      reinterpret_cast<rtattr*>(reinterpret_cast<char*>(&request) + NLMSG_ALIGN(request.header.nlmsg_len));
   interface->rta_type = RTA_OIF;
   interface->rta_len = RTA_LENGTH(sizeof(unsigned));
   const unsigned index = ::if_nametoindex("lo");

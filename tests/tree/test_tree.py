@@ -48,12 +48,20 @@ def test_includes_are_declared(target):
     two targets of one folder share what they declare.
     """
     test = target.kind in ("sallyport_test", "sallyport_fuzz")
-    allowed = reachable(target.deps) if test else target.deps | {d for t in TARGETS if t.folder == target.folder and t.name in target.deps for d in t.deps}
+    allowed = (
+        reachable(target.deps)
+        if test
+        else target.deps | {d for t in TARGETS if t.folder == target.folder and t.name in target.deps for d in t.deps}
+    )
     wrong = []
     for path in (f for f in SOURCES if target.owns(f)):
         for line, include, _ in tree.includes(path):
             folder = folder_of(include, path)
-            if folder is None or folder in (os.path.dirname(path), target.folder) or folder.startswith(("libpolicy/include", *(["tests/"] if test else []))):
+            if (
+                folder is None
+                or folder in (os.path.dirname(path), target.folder)
+                or folder.startswith(("libpolicy/include", *(["tests/"] if test else [])))
+            ):
                 continue
             if folder not in LIBRARIES or LIBRARIES[folder].name not in allowed:
                 wrong.append(f'{path}:{line}: "{include}" is in {folder}, which {target.name} does not list in DEPS')
@@ -62,24 +70,29 @@ def test_includes_are_declared(target):
 
 def test_every_dependency_points_down_and_there_is_no_cycle():
     known = {t.name: t for t in LIBRARIES.values()}
+
     def walk(name, above):
         assert name not in above, f"cycle: {' -> '.join([*above, name])}"
         for dependency in known[name].deps & known.keys():
             walk(dependency, [*above, name])
+
     for name in known:
         walk(name, [])
 
 
 # The embeddable core: names, wire and engine use the standard library alone; Protobuf stays where the schema is decoded.
-@pytest.mark.parametrize("folder, forbidden", [
-    ("libpolicy/result", r"^(absl|boost|google)/"),
-    ("libpolicy/names", r"^(absl|boost|google)/"),
-    ("libpolicy/wire", r"^(absl|boost|google|openssl|ldns)/|^(sys/socket|netdb|unistd)\.h$"),
-    ("libpolicy/engine", r"^(absl|boost|google)/"),
-    ("libpolicy/include", r"^(absl|boost|google|grpcpp)/"),
-    ("libpolicy/host", r"^google/|\.pb\.h$"),
-    ("plugins", r"^google/|\.pb\.h$"),
-])
+@pytest.mark.parametrize(
+    "folder, forbidden",
+    [
+        ("libpolicy/result", r"^(absl|boost|google)/"),
+        ("libpolicy/names", r"^(absl|boost|google)/"),
+        ("libpolicy/wire", r"^(absl|boost|google|openssl|ldns)/|^(sys/socket|netdb|unistd)\.h$"),
+        ("libpolicy/engine", r"^(absl|boost|google)/"),
+        ("libpolicy/include", r"^(absl|boost|google|grpcpp)/"),
+        ("libpolicy/host", r"^google/|\.pb\.h$"),
+        ("plugins", r"^google/|\.pb\.h$"),
+    ],
+)
 def test_libraries_stay_where_they_belong(folder, forbidden):
     paths = [f for f in SOURCES if f.startswith(folder + "/")]
     assert paths, f"{folder} holds no source file"
@@ -93,14 +106,24 @@ def test_no_folder_is_called_utils():
 
 
 def test_files_are_short():
-    wrong = [f"{f}: {n} lines" for f in SOURCES + [f for f in tree.files() if f.endswith((".py", ".cmake"))] if (n := tree.read(f).count("\n")) > 800]
+    wrong = [
+        f"{f}: {n} lines"
+        for f in SOURCES + [f for f in tree.files() if f.endswith((".py", ".cmake"))]
+        if (n := tree.read(f).count("\n")) > 800
+    ]
     assert not wrong, "\n".join(wrong)
 
 
 def test_nothing_is_left_for_later_and_no_path_of_one_machine():
-    pattern = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b|/ho" r"me/[a-z]+/|/wo" r"rk/(main|shared)|/tm" r"p/brief")
-    wrong = [f"{f}:{n}: {line.strip()}" for f in SOURCES + [f for f in tree.files() if f.endswith((".py", ".cmake", ".txt", ".md", ".proto", ".sh"))]
-             for n, line in enumerate(tree.read(f).split("\n"), 1) if pattern.search(line)]
+    pattern = re.compile(
+        r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b|/ho" r"me/[a-z]+/|/wo" r"rk/(main|shared)|/tm" r"p/brief"
+    )
+    wrong = [
+        f"{f}:{n}: {line.strip()}"
+        for f in SOURCES + [f for f in tree.files() if f.endswith((".py", ".cmake", ".txt", ".md", ".proto", ".sh"))]
+        for n, line in enumerate(tree.read(f).split("\n"), 1)
+        if pattern.search(line)
+    ]
     assert not wrong, "\n".join(wrong)
 
 
@@ -140,9 +163,11 @@ def test_co_await_shape(path):
     assert path, "no coroutine in the tree"
     wrong = []
     for number, line in enumerate(tree.read(path).split("\n"), 1):
-        code = re.sub(r'"(\\.|[^"\\])*"', '""', line.split("//")[0]).replace("co_await asio::this_coro::", "asio::this_coro::")
+        code = re.sub(r'"(\\.|[^"\\])*"', '""', line.split("//")[0]).replace(
+            "co_await asio::this_coro::", "asio::this_coro::"
+        )
         for match in re.finditer(r"\bco_await\b", code):
-            before = code[:match.start()]
+            before = code[: match.start()]
             if before.count("(") > before.count(")") or "?" in before or not _BEFORE.search(before):
                 wrong.append(f"{path}:{number}: {line.strip()}")
     assert not wrong, "\n".join(wrong)
@@ -153,15 +178,28 @@ PUBLIC_CPP = [f for f in SOURCES if f.startswith("libpolicy/include/policy/") an
 STRICT = ["-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-Ilibpolicy/include"]
 
 
-@pytest.mark.parametrize("compiler", ["gcc -std=c11 -x c", "clang-19 -std=c11 -x c", "g++ -std=c++17 -x c++", "g++ -std=c++20 -x c++",
-                                      "clang++-19 -std=c++17 -x c++", "clang++-19 -std=c++20 -x c++"])
+@pytest.mark.parametrize(
+    "compiler",
+    [
+        "gcc -std=c11 -x c",
+        "clang-19 -std=c11 -x c",
+        "g++ -std=c++17 -x c++",
+        "g++ -std=c++20 -x c++",
+        "clang++-19 -std=c++17 -x c++",
+        "clang++-19 -std=c++20 -x c++",
+    ],
+)
 def test_public_headers_compile_alone(compiler):
     cpp = "c++" in compiler
     headers = PUBLIC_C + (PUBLIC_CPP if "c++20" in compiler else [])
     assert "libpolicy/include/policy/abi.h" in headers
     for header in headers:
-        text = f'#include <{os.path.relpath(header, "libpolicy/include")}>\n' + ("" if cpp else "typedef int not_empty;\n")
-        result = subprocess.run([*compiler.split(), *STRICT, "-"], input=text, cwd=tree.ROOT, capture_output=True, text=True)
+        text = f'#include <{os.path.relpath(header, "libpolicy/include")}>\n' + (
+            "" if cpp else "typedef int not_empty;\n"
+        )
+        result = subprocess.run(
+            [*compiler.split(), *STRICT, "-"], input=text, cwd=tree.ROOT, capture_output=True, text=True
+        )
         assert result.returncode == 0, f"{compiler} {header}\n{result.stderr}"
 
 
@@ -170,5 +208,11 @@ def test_core_headers_compile_alone(folder):
     """With g++ as well: the embeddable core must not depend on one compiler."""
     for header in (f for f in SOURCES if f.startswith(f"libpolicy/{folder}/") and f.endswith(".hpp")):
         text = f'#include "{os.path.relpath(header, "libpolicy")}"\n'
-        result = subprocess.run(["g++", "-std=c++20", "-x", "c++", *STRICT, "-Ilibpolicy", "-"], input=text, cwd=tree.ROOT, capture_output=True, text=True)
+        result = subprocess.run(
+            ["g++", "-std=c++20", "-x", "c++", *STRICT, "-Ilibpolicy", "-"],
+            input=text,
+            cwd=tree.ROOT,
+            capture_output=True,
+            text=True,
+        )
         assert result.returncode == 0, f"{header}\n{result.stderr}"

@@ -12,7 +12,12 @@ _KEYWORDS = {"NAME", "PUBLIC", "SOURCES", "DEPS", "SYSTEM", "CORPUS"}
 
 def files():
     """Paths relative to the root: what git tracks or would track."""
-    listed = subprocess.run(["git", "-C", ROOT, "-c", f"safe.directory={ROOT}", "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, check=True).stdout.split("\n")
+    listed = subprocess.run(
+        ["git", "-C", ROOT, "-c", f"safe.directory={ROOT}", "ls-files", "-co", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
     return sorted(f for f in listed if f and os.path.isfile(os.path.join(ROOT, f)))
 
 
@@ -41,9 +46,17 @@ class Target:
 
     def owns(self, path):
         """Whether the file is one of its sources, or a header beside the sources of a library or test."""
-        if os.path.dirname(path) == self.folder and path.endswith((".h", ".hpp")) and self.kind != "sallyport_add_plugin":
+        if (
+            os.path.dirname(path) == self.folder
+            and path.endswith((".h", ".hpp"))
+            and self.kind != "sallyport_add_plugin"
+        ):
             return True
-        return any(os.path.normpath(os.path.join(self.folder, s)) == path for s in self.parts.get("SOURCES", []) if not s.startswith("$"))
+        return any(
+            os.path.normpath(os.path.join(self.folder, s)) == path
+            for s in self.parts.get("SOURCES", [])
+            if not s.startswith("$")
+        )
 
 
 def targets(listed=None):

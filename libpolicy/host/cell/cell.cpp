@@ -24,8 +24,9 @@ namespace {
 using namespace cell;
 
 constexpr int kNamespaces = CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
-constexpr int kContinueGraceMs = 50;     // a stop that is history has its kContinued right behind it
-constexpr int kLastOutputMs = 10'000;  // a reader that takes longer for what is left in a pipe does not hold the caller up
+constexpr int kContinueGraceMs = 50;  // a stop that is history has its kContinued right behind it
+constexpr int kLastOutputMs =
+    10'000;  // a reader that takes longer for what is left in a pipe does not hold the caller up
 
 // SIGCONT reached this process: counted, so that a stop that is over already is not repeated.
 volatile std::sig_atomic_t continued = 0;
@@ -43,6 +44,13 @@ void close_if_open(int& fd) {
   if (fd >= 0) ::close(std::exchange(fd, -1));
 }
 
+bool has_controlling_terminal() {
+  int terminal = ::open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  const bool found = terminal >= 0;
+  close_if_open(terminal);
+  return found;
+}
+
 // The child is process 1 of the new namespaces.
 pid_t fork_into(int namespaces) {
   return static_cast<pid_t>(::syscall(SYS_clone, namespaces | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
@@ -54,9 +62,12 @@ void use_as_standard_files(const StdioCopies& copies) {
 }
 
 CellError namespace_error(int error, bool privileged) {
-  if (error == ENOSPC) return failed("make the cell's namespaces", error, "a limit is reached: see sysctl user.max_user_namespaces, user.max_net_namespaces");
+  if (error == ENOSPC)
+    return failed("make the cell's namespaces", error,
+                  "a limit is reached: see sysctl user.max_user_namespaces, user.max_net_namespaces");
   if (privileged)
-    return failed("make the cell's namespaces", error, "root without CAP_SYS_ADMIN can't; run sallyport as a user, or give the capability");
+    return failed("make the cell's namespaces", error,
+                  "root without CAP_SYS_ADMIN can't; run sallyport as a user, or give the capability");
   return failed("make the cell's namespaces", error, user_namespace_remedy());
 }
 
@@ -67,7 +78,8 @@ void CellSockets::close() {
 }
 
 CellResult<Cell> Cell::prepare(const CellOptions& options) {
-  if (options.command.empty() || options.command.front().empty()) return CellError{"no command", "sallyport run -- CMD"};
+  if (options.command.empty() || options.command.front().empty())
+    return CellError{"no command", "sallyport run -- CMD"};
   for (int fd = 0; fd <= 2; ++fd)  // a pipe or socket of ours must not become the command's standard input
     if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) < 0) return failed("open /dev/null");
   CellResult<FilePlan> files = plan_files(options);
@@ -87,7 +99,11 @@ CellResult<Cell> Cell::prepare(const CellOptions& options) {
   plan.uid = ::geteuid();
   plan.gid = ::getegid();
 
+  const bool terminal = has_controlling_terminal();
+  plan.workload.own_session = !terminal;
+
   Cell cell;
+  cell.shares_terminal_ = terminal;
   cell.placeholders_ = plan.files.placeholders;
   std::array<int, 2> pair;
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) return failed("socketpair");
@@ -113,7 +129,8 @@ CellResult<Cell> Cell::prepare(const CellOptions& options) {
 
   bool closed = false;
   std::optional<CellMessage> message = receive_message(cell.channel_, true, closed);
-  if (!message) return CellError{"the cell's first process was killed while it was made", "see dmesg; is memory short?"};
+  if (!message)
+    return CellError{"the cell's first process was killed while it was made", "see dmesg; is memory short?"};
   if (message->kind != MessageKind::kReady) {
     message->fields.resize(2);
     return CellError{message->fields[0], message->fields[1]};
@@ -136,6 +153,7 @@ Cell& Cell::operator=(Cell&& other) noexcept {
   placeholders_ = std::exchange(other.placeholders_, {});
   input_copies_ = std::exchange(other.input_copies_, {});
   output_copies_ = std::exchange(other.output_copies_, {});
+  shares_terminal_ = other.shares_terminal_;
   terminal_ = std::exchange(other.terminal_, -1);
   terminal_group_ = other.terminal_group_;
   return *this;
@@ -242,7 +260,8 @@ void Cell::reap() {
   init_ = -1;
   if (!status_.over()) {
     const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    status_ = {.kind = CellStatus::Kind::kLost, .code = signal != 0 ? 128 + signal : WEXITSTATUS(status), .signal = signal};
+    status_ = {
+        .kind = CellStatus::Kind::kLost, .code = signal != 0 ? 128 + signal : WEXITSTATUS(status), .signal = signal};
   }
   if (terminal_ >= 0 && ::tcgetpgrp(terminal_) != terminal_group_) {
     // A shell in the cell took the terminal for itself and can't name the group it had before.

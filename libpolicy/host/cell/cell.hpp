@@ -5,6 +5,11 @@
 // Lifetime The cell's first process ends with the thread that called prepare() and with this object, whichever goes
 //          first, and the kernel ends everything in the cell with it. Sockets outlive the cell if they are kept open.
 // Threads  prepare() forks: the caller has one thread. Everything else: one thread at a time.
+// Signals  With a terminal, the command stays in the caller's process group: Ctrl-C and Ctrl-Z reach both, so the
+// caller
+//          survives SIGINT and SIGQUIT by a handler, leaves SIGTSTP alone, and forwards what reached it only (SIGTERM,
+//          SIGHUP). Without one (shares_terminal() is false) the command has a session of its own: forward SIGINT as
+//          well. start() takes SIGCONT. The worker belongs into a session of its own.
 // Errors   CellError: what could not be made, and the one thing that helps. There is no weaker cell to fall back to.
 // Source   docs/threat-model.md (what a cell holds and what it does not); the facts behind it are in DESIGN, "Cell".
 #pragma once
@@ -30,8 +35,8 @@ struct CellError {
 template <typename T>
 class [[nodiscard]] CellResult {
  public:
-  CellResult(T value) : held_(std::in_place_index<0>, std::move(value)) {}              // NOLINT: a value is a result
-  CellResult(CellError error) : held_(std::in_place_index<1>, std::move(error)) {}      // NOLINT: an error is a result
+  CellResult(T value) : held_(std::in_place_index<0>, std::move(value)) {}          // NOLINT: a value is a result
+  CellResult(CellError error) : held_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: an error is a result
 
   bool ok() const noexcept { return held_.index() == 0; }
   explicit operator bool() const noexcept { return ok(); }
@@ -52,11 +57,12 @@ struct CellOptions {
   std::vector<std::string> environment;  // NAME=VALUE, exactly what the command gets
   std::string working_directory;         // real for the command, unless it is `home` or above it
   std::string home;                      // the caller's; seen, writes thrown away; empty: none
-  std::vector<std::string> writable;     // --write: real directories or files, with the same protections as the working one
-  std::vector<std::string> binds;        // --bind: real, with every socket in it; each has a note
-  std::vector<std::string> protect;      // read-only where they lie in something real, their parents pinned in place
+  std::vector<std::string>
+      writable;                      // --write: real directories or files, with the same protections as the working one
+  std::vector<std::string> binds;    // --bind: real, with every socket in it; each has a note
+  std::vector<std::string> protect;  // read-only where they lie in something real, their parents pinned in place
   std::string ula = "fd53:616c:6c79::";  // /64 of the synthetic IPv6 addresses; the cell's own is ...::1
-  std::vector<int> ignored_signals;      // ignored when sallyport was started (nohup); all others start with their default
+  std::vector<int> ignored_signals;  // ignored when sallyport was started (nohup); all others start with their default
 };
 
 // The listeners inside the cell; -1 where the host has no IPv6. Non-blocking, close-on-exec, owned by the holder.
@@ -81,8 +87,8 @@ struct CellStatus {
   };
   Kind kind = Kind::kHeld;
   int code = 0;
-  int signal = 0;       // that ended or stopped the command, else 0
-  int exec_error = 0;   // errno of an exec that failed (code 126 or 127), else 0
+  int signal = 0;      // that ended or stopped the command, else 0
+  int exec_error = 0;  // errno of an exec that failed (code 126 or 127), else 0
 
   bool over() const noexcept { return kind == Kind::kExited || kind == Kind::kLost; }
 };
@@ -125,6 +131,9 @@ class Cell {
   // Ends everything in the cell at once, and waits for it. Safe at any time.
   void kill();
 
+  // A terminal's signals reach the command by themselves.
+  bool shares_terminal() const noexcept { return shares_terminal_; }
+
   // The cell's first process, as the host numbers it.
   pid_t pid() const noexcept { return init_; }
 
@@ -139,11 +148,13 @@ class Cell {
   CellSockets sockets_;
   CellStatus status_;
   std::vector<std::string> notes_;
-  std::vector<std::string> placeholders_;  // empty things made in the user's tree to keep a name taken; removed at the end
+  std::vector<std::string>
+      placeholders_;  // empty things made in the user's tree to keep a name taken; removed at the end
   std::vector<pid_t> input_copies_;
   std::vector<pid_t> output_copies_;
-  int terminal_ = -1;           // descriptor of the controlling terminal among 0, 1, 2
-  pid_t terminal_group_ = -1;   // its foreground group before the command ran
+  bool shares_terminal_ = false;
+  int terminal_ = -1;          // descriptor of the controlling terminal among 0, 1, 2
+  pid_t terminal_group_ = -1;  // its foreground group before the command ran
 };
 
 }  // namespace sallyport

@@ -1,5 +1,5 @@
-// The directories of the view that are the cell's own: /tmp, /var/tmp, /run, a minimal /dev, and the kernel's /proc and /sys
-// as the cell's namespaces see them.
+// The directories of the view that are the cell's own: /tmp, /var/tmp, /run, a minimal /dev, and the kernel's /proc and
+// /sys as the cell's namespaces see them.
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,10 +23,12 @@ constexpr std::array<std::array<const char*, 2>, 6> kLinks = {{{"/proc/self/fd",
                                                                {"/proc/self/fd/2", "stderr"},
                                                                {"pts/ptmx", "ptmx"},
                                                                {"/proc/kcore", "core"}}};
-// With the host's uid 0 in the cell, these would let it reach the host: the kernel checks the uid there, not a capability.
+// With the host's uid 0 in the cell, these would let it reach the host: the kernel checks the uid there, not a
+// capability.
 constexpr std::array<const char*, 5> kReadOnlyProc = {"bus", "fs", "irq", "sys", "sysrq-trigger"};
-constexpr std::array<const char*, 10> kMaskedProc = {"acpi",       "asound", "interrupts", "kcore",      "keys",
-                                                     "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats"};
+constexpr std::array<const char*, 10> kMaskedProc = {"acpi",       "asound",        "interrupts",  "kcore",
+                                                     "keys",       "latency_stats", "sched_debug", "scsi",
+                                                     "timer_list", "timer_stats"};
 constexpr std::array<const char*, 2> kMaskedSys = {"firmware", "devices/virtual/powercap"};
 
 bool cover_with_nothing(const std::string& path) {
@@ -38,7 +40,8 @@ bool cover_with_nothing(const std::string& path) {
 }  // namespace
 
 Failure FileView::private_directories() {
-  for (const auto& [path, mode] : {std::pair("/new/tmp", kSticky), std::pair("/new/run", 0755u), std::pair("/new/var/tmp", kSticky)}) {
+  for (const auto& [path, mode] :
+       {std::pair("/new/tmp", kSticky), std::pair("/new/run", 0755u), std::pair("/new/var/tmp", kSticky)}) {
     if (!make_mount_point(path, true) || !mount_tmpfs(path, mode, MS_NOSUID | MS_NODEV))
       return failed(std::string("mount a private ") + (path + 4), kKernelRemedy);
   }
@@ -75,7 +78,8 @@ Failure FileView::kernel_views() {
   constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
   if (!make_mount_point("/new/proc", true) || ::mount("proc", "/new/proc", "proc", kFlags, nullptr) != 0)
     return failed("mount a new /proc",
-                  "parts of this system's /proc are hidden, as in a container: run it with --security-opt systempaths=unconfined, "
+                  "parts of this system's /proc are hidden, as in a container: run it with --security-opt "
+                  "systempaths=unconfined, "
                   "or sallyport outside of it");
   // /sys is a convenience: without it programs see an empty directory.
   if (make_mount_point("/new/sys", true) && ::mount("sysfs", "/new/sys", "sysfs", kFlags | MS_RDONLY, nullptr) != 0 &&
@@ -84,7 +88,8 @@ Failure FileView::kernel_views() {
   if (!full_map_) return {};
   for (const char* name : kReadOnlyProc) {
     const std::string path = std::string("/new/proc/") + name;
-    if (::access(path.c_str(), F_OK) == 0 && !bind_with(path, path, MOUNT_ATTR_RDONLY)) return failed("make /proc read-only");
+    if (::access(path.c_str(), F_OK) == 0 && !bind_with(path, path, MOUNT_ATTR_RDONLY))
+      return failed("make /proc read-only");
   }
   for (const char* name : kMaskedProc)
     if (!cover_with_nothing(std::string("/new/proc/") + name)) return failed("cover parts of /proc");

@@ -33,9 +33,11 @@ std::string find_switch() {
   if (switch_value("/proc/sys/user/max_net_namespaces") == 0)
     return "network namespaces are switched off: sudo sysctl -w user.max_net_namespaces=15000";
   if (switch_value("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1)
-    return "AppArmor restricts user namespaces: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or install "
+    return "AppArmor restricts user namespaces: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or "
+           "install "
            "the AppArmor profile of the sallyport package";
-  return "the kernel refuses user namespaces here; in a container, run it with --security-opt seccomp=unconfined, or use a "
+  return "the kernel refuses user namespaces here; in a container, run it with --security-opt seccomp=unconfined, or "
+         "use a "
          "gate (sallyport serve)";
 }
 

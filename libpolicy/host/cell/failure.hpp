@@ -21,6 +21,7 @@ CellError failed(std::string_view what, std::string_view remedy = {});
 // What to do when the kernel refuses a user namespace, found by looking at the switches that usually refuse it.
 std::string user_namespace_remedy();
 
-inline constexpr std::string_view kKernelRemedy = "a cell needs Linux 5.12 or newer (unprivileged overlayfs, mount_setattr)";
+inline constexpr std::string_view kKernelRemedy =
+    "a cell needs Linux 5.12 or newer (unprivileged overlayfs, mount_setattr)";
 
 }  // namespace sallyport::cell

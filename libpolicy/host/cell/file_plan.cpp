@@ -15,11 +15,12 @@
 namespace sallyport::cell {
 namespace {
 
-// A working directory here, or one that holds these, is the system itself: thrown away as $HOME is. Below /usr, /var and
-// /run people do work.
-constexpr std::array<std::string_view, 8> kSystemTrees = {"/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sys"};
-constexpr std::array<std::string_view, 9> kSystemDirectories = {"/usr",     "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/local",
-                                                                "/var",     "/run",     "/tmp",      "/var/tmp"};
+// A working directory here, or one that holds these, is the system itself: thrown away as $HOME is. Below /usr, /var
+// and /run people do work.
+constexpr std::array<std::string_view, 8> kSystemTrees = {"/bin", "/boot",  "/dev",  "/etc",
+                                                          "/lib", "/lib64", "/proc", "/sys"};
+constexpr std::array<std::string_view, 9> kSystemDirectories = {
+    "/usr", "/usr/bin", "/usr/sbin", "/usr/lib", "/usr/local", "/var", "/run", "/tmp", "/var/tmp"};
 
 std::optional<std::string> canonical(const std::string& path) {
   char* resolved = ::realpath(path.c_str(), nullptr);
@@ -40,7 +41,8 @@ std::optional<std::string> thrown_away(const std::string& directory, const std::
   if (directory == "/") return "working directory is /: writes are thrown away";
   if (!home.empty() && is_within(home, directory)) return "working directory is above $HOME: writes are thrown away";
   const bool system =
-      std::any_of(kSystemTrees.begin(), kSystemTrees.end(), [&](std::string_view tree) { return is_within(directory, tree); }) ||
+      std::any_of(kSystemTrees.begin(), kSystemTrees.end(),
+                  [&](std::string_view tree) { return is_within(directory, tree); }) ||
       std::find(kSystemDirectories.begin(), kSystemDirectories.end(), directory) != kSystemDirectories.end();
   if (system) return "working directory is the system's " + directory + ": writes are thrown away";
   return std::nullopt;
@@ -48,8 +50,8 @@ std::optional<std::string> thrown_away(const std::string& directory, const std::
 
 // Something below a private directory that the command needs. A bin directory brings its neighbours (lib, pyvenv.cfg).
 void add_brought_back(FilePlan& plan, std::string path) {
-  if (!is_within_private_directory(path) || is_private_directory(path) || is_within(path, "/proc") || is_within(path, "/sys") ||
-      is_within(path, "/dev"))
+  if (!is_within_private_directory(path) || is_private_directory(path) || is_within(path, "/proc") ||
+      is_within(path, "/sys") || is_within(path, "/dev"))
     return;
   if (path.ends_with("/bin") && !is_private_directory(parent_of(path))) path = parent_of(path);
   plan.brought_back.push_back(std::move(path));
@@ -77,7 +79,8 @@ void add_command_paths(FilePlan& plan, const CellOptions& options) {
 void take_git_names(FilePlan& plan, const std::string& root) {
   const std::string git = root + "/.git";
   struct stat status;
-  if (::lstat(git.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || ::access((git + "/HEAD").c_str(), F_OK) != 0) return;
+  if (::lstat(git.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || ::access((git + "/HEAD").c_str(), F_OK) != 0)
+    return;
   const std::string hooks = git + "/hooks";
   if (::mkdir(hooks.c_str(), 0755) == 0) plan.placeholders.push_back(hooks);
   const std::string config = git + "/config";
@@ -112,7 +115,8 @@ CellResult<FilePlan> plan_files(const CellOptions& options) {
   plan.sockets = UnixSockets::of_this_host();
   const std::optional<std::string> directory = canonical(options.working_directory);
   if (!directory || !is_directory(*directory))
-    return failed("working directory " + options.working_directory, directory ? ENOTDIR : errno, "start sallyport in a directory that exists");
+    return failed("working directory " + options.working_directory, directory ? ENOTDIR : errno,
+                  "start sallyport in a directory that exists");
   plan.working_directory = *directory;
   if (!options.home.empty())
     if (std::optional<std::string> home = canonical(options.home); home && is_directory(*home)) plan.home = *home;
@@ -121,11 +125,13 @@ CellResult<FilePlan> plan_files(const CellOptions& options) {
   for (const std::string& path : options.writable) {
     std::optional<std::string> resolved = canonical(path);
     if (!resolved) return failed("--write " + path, "give --write a file or directory that exists");
-    if (*resolved == "/") return CellError{"--write /: the whole system would be real", "name the directories the command has to write to"};
+    if (*resolved == "/")
+      return CellError{"--write /: the whole system would be real", "name the directories the command has to write to"};
     real.push_back(*std::move(resolved));
   }
   if (std::optional<std::string> why = thrown_away(plan.working_directory, plan.home)) {
-    const bool written = std::any_of(real.begin(), real.end(), [&](const std::string& path) { return is_within(plan.working_directory, path); });
+    const bool written = std::any_of(real.begin(), real.end(),
+                                     [&](const std::string& path) { return is_within(plan.working_directory, path); });
     plan.working_directory_is_real = written;
     if (!written) plan.notes.push_back(*std::move(why));
     if (!written) add_brought_back(plan, plan.working_directory);
@@ -136,13 +142,15 @@ CellResult<FilePlan> plan_files(const CellOptions& options) {
   }
   sort_unique(real);
   for (std::string& path : real)  // one that lies in another is real already
-    if (plan.real.empty() || std::none_of(plan.real.begin(), plan.real.end(), [&](const std::string& held) { return is_within(path, held); }))
+    if (plan.real.empty() || std::none_of(plan.real.begin(), plan.real.end(),
+                                          [&](const std::string& held) { return is_within(path, held); }))
       plan.real.push_back(std::move(path));
 
   for (const std::string& path : options.binds) {
     std::optional<std::string> resolved = canonical(path);
     if (!resolved) return failed("--bind " + path, "give --bind a path that exists");
-    if (*resolved == "/") return CellError{"--bind /: the whole system would be open", "name the paths the command needs"};
+    if (*resolved == "/")
+      return CellError{"--bind /: the whole system would be open", "name the paths the command needs"};
     plan.binds.push_back(*std::move(resolved));
   }
   sort_unique(plan.binds);
@@ -150,8 +158,10 @@ CellResult<FilePlan> plan_files(const CellOptions& options) {
     std::optional<std::string> resolved = canonical(path);
     if (resolved) plan.protect.push_back(*std::move(resolved));
     // What the name itself is, if it is a link: the link's directory entry can't be pinned, its target can.
-    else if (errno != ENOENT) return failed("protect " + path);
-    else return failed("protect " + path, "create it first: a name that does not exist can't be kept read-only");
+    else if (errno != ENOENT)
+      return failed("protect " + path);
+    else
+      return failed("protect " + path, "create it first: a name that does not exist can't be kept read-only");
   }
   sort_unique(plan.protect);
 
@@ -160,7 +170,8 @@ CellResult<FilePlan> plan_files(const CellOptions& options) {
   sort_unique(plan.brought_back);
   std::vector<std::string> outermost;
   for (std::string& path : plan.brought_back)
-    if (std::none_of(outermost.begin(), outermost.end(), [&](const std::string& held) { return is_within(path, held); }))
+    if (std::none_of(outermost.begin(), outermost.end(),
+                     [&](const std::string& held) { return is_within(path, held); }))
       outermost.push_back(std::move(path));
   plan.brought_back = std::move(outermost);
 

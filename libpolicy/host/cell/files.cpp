@@ -1,6 +1,6 @@
 // The road not taken: one overlay with lowerdir=/ is refused in a user namespace, whose mounts are locked in place; a
-// plain bind would show the host's sockets as they are. So each directory that has no mount below it is an overlay of its
-// own, and the directories above them are rebuilt entry by entry.
+// plain bind would show the host's sockets as they are. So each directory that has no mount below it is an overlay of
+// its own, and the directories above them are rebuilt entry by entry.
 #include "host/cell/files.hpp"
 
 #include <dirent.h>
@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <climits>
 #include <memory>
+#include <optional>
 
 #include "host/cell/kernel_files.hpp"
 #include "host/cell/mounts.hpp"
@@ -26,6 +27,7 @@ constexpr std::uint64_t kReadOnly = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUN
 constexpr std::array<const char*, 4> kScratch = {"/tmp", "/run", "/dev", "/usr"};
 constexpr std::array<std::string_view, 6> kPrivate = {"/tmp", "/var/tmp", "/run", "/dev", "/proc", "/sys"};
 constexpr std::array<std::string_view, 3> kOwnEtc = {"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"};
+constexpr off_t kLargestCopy = 256 * 1024;  // .bash_history and the like; what is larger is read-only
 constexpr std::string_view kMountRemedy = kKernelRemedy;
 
 // The host's nsswitch.conf with its own line for hosts: what a module would ask (resolved, mDNS) is not in the cell.
@@ -36,7 +38,8 @@ std::string own_nsswitch() {
   while (!rest.empty()) {
     const std::size_t end = std::min(rest.find('\n'), rest.size());
     const std::string_view line = rest.substr(0, end);
-    if (!line.substr(std::min(line.find_first_not_of(" \t"), line.size())).starts_with("hosts:")) result.append(line) += '\n';
+    if (!line.substr(std::min(line.find_first_not_of(" \t"), line.size())).starts_with("hosts:"))
+      result.append(line) += '\n';
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
   return result + "hosts: files dns\n";
@@ -45,7 +48,8 @@ std::string own_nsswitch() {
 std::string own_hosts() {
   std::string hosts = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
   std::array<char, HOST_NAME_MAX + 1> name{};
-  if (::gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' && std::string_view(name.data()) != "localhost")
+  if (::gethostname(name.data(), name.size() - 1) == 0 && name[0] != '\0' &&
+      std::string_view(name.data()) != "localhost")
     hosts += "127.0.1.1 " + std::string(name.data()) + "\n";  // a program that resolves its own host asks nobody
   return hosts;
 }
@@ -55,7 +59,9 @@ std::string own_hosts() {
 std::string in_old(const std::string& path) { return path == "/" ? "/old" : "/old" + path; }
 std::string in_new(const std::string& path) { return path == "/" ? "/new" : "/new" + path; }
 
-bool is_private_directory(std::string_view path) { return std::find(kPrivate.begin(), kPrivate.end(), path) != kPrivate.end(); }
+bool is_private_directory(std::string_view path) {
+  return std::find(kPrivate.begin(), kPrivate.end(), path) != kPrivate.end();
+}
 
 bool is_within_private_directory(std::string_view path) {
   return std::any_of(kPrivate.begin(), kPrivate.end(), [&](std::string_view own) { return is_within(path, own); });
@@ -70,7 +76,12 @@ Failure FileView::build() {
   if (Failure failure = step_aside()) return failure;
 
   cover("/");
-  if (!plan_.home.empty() && plan_.home != "/" && !is_within_private_directory(plan_.home)) cover_by_overlay(plan_.home);
+  // $HOME has an overlay of its own: the copy-up of a file needs the directories above to belong to someone we can
+  // name.
+  if (!plan_.home.empty() && plan_.home != "/" && !is_within_private_directory(plan_.home) &&
+      !host_mounts_.has_beneath(plan_.home) &&
+      std::find(overlaid_.begin(), overlaid_.end(), plan_.home) == overlaid_.end())
+    cover_by_overlay(plan_.home);
   if (Failure failure = private_directories()) return failure;
   if (Failure failure = devices()) return failure;
   if (Failure failure = kernel_views()) return failure;
@@ -81,12 +92,14 @@ Failure FileView::build() {
   for (const std::string& path : plan_.binds)
     if (Failure failure = open_bind(path)) return failure;
   if (refuse_unix_sockets())
-    notes_.push_back("no overlay file system to be had: files are read-only, and Unix sockets (AF_UNIX) are refused whole");
+    notes_.push_back(
+        "no overlay file system to be had: files are read-only, and Unix sockets (AF_UNIX) are refused whole");
   return become_root();
 }
 
 Failure FileView::step_aside() {
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return failed("make mounts private", kMountRemedy);
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return failed("make mounts private", kMountRemedy);
   const char* scratch = nullptr;
   for (const char* candidate : kScratch) {
     if (!mount_tmpfs(candidate, 0755, MS_NOSUID | MS_NODEV)) continue;
@@ -95,7 +108,7 @@ Failure FileView::step_aside() {
   }
   if (scratch == nullptr) return failed("mount a tmpfs", kMountRemedy);
   if (::chdir(scratch) != 0 || ::mkdir("old", 0755) != 0 || ::mkdir("new", 0755) != 0 || ::mkdir("store", 0700) != 0 ||
-      ::mkdir("masks", 0) != 0)
+      ::mkdir("masks", 0555) != 0)
     return failed("prepare a new root");
   if (!pivot_root(".", "old"))
     return failed("pivot_root", "the root is the kernel's initial ramfs; sallyport needs a real root file system");
@@ -107,13 +120,15 @@ Failure FileView::step_aside() {
   return {};
 }
 
-// The parts of the host's tree below `path`, writes thrown away. What its owner keeps from the caller is an empty directory.
+// The parts of the host's tree below `path`, writes thrown away. What its owner keeps from the caller is an empty
+// directory.
 void FileView::cover(const std::string& path) {
-  if (is_private_directory(path)) return;
+  if (is_private_directory(path) || host_mounts_.is_kernels(path)) return;
   struct stat status;
   if (::lstat(in_old(path).c_str(), &status) != 0) return;
   if (!S_ISDIR(status.st_mode)) {
-    if (S_ISREG(status.st_mode) && std::find(kOwnEtc.begin(), kOwnEtc.end(), path) == kOwnEtc.end()) cover_read_only(path);
+    if (!S_ISREG(status.st_mode) || std::find(kOwnEtc.begin(), kOwnEtc.end(), path) != kOwnEtc.end()) return;
+    if (!cover_by_copy(path, status)) cover_read_only(path);
     return;
   }
   if (!make_mount_point(in_new(path), true)) return;
@@ -153,8 +168,16 @@ bool FileView::cover_by_overlay(const std::string& path) {
     static_cast<void>(::chdir("/") == 0);
     return false;
   }
-  ++overlays_;
+  overlaid_.push_back(path);
   return true;
+}
+
+// Small files of $HOME where that could not be overlaid whole (something is mounted below it): programs write to them.
+bool FileView::cover_by_copy(const std::string& path, const struct stat& status) {
+  if (plan_.home.empty() || !is_within(path, plan_.home) || host_mounts_.has(path) || status.st_size > kLargestCopy)
+    return false;
+  const std::optional<std::string> text = read_kernel_file(in_old(path).c_str());
+  return text && replace_file(in_new(path), *text, status.st_mode & 0777);
 }
 
 void FileView::cover_read_only(const std::string& path) {
@@ -178,7 +201,8 @@ void FileView::bring_back(const std::string& path) {
     if (::lstat(in_old(step).c_str(), &status) != 0) return;
     if (S_ISLNK(status.st_mode)) {  // /run/current-system: where it leads is seen by its own name
       std::array<char, PATH_MAX> target{};
-      if (::readlink(in_old(step).c_str(), target.data(), target.size() - 1) > 0 && make_directories(in_new(parent_of(step))))
+      if (::readlink(in_old(step).c_str(), target.data(), target.size() - 1) > 0 &&
+          make_directories(in_new(parent_of(step))))
         static_cast<void>(::symlink(target.data(), in_new(step).c_str()) == 0);
       return;
     }
@@ -210,7 +234,8 @@ Failure FileView::own_etc_file(const std::string& name, std::string_view text) {
   const std::string_view target(link.data(), static_cast<std::size_t>(size));
   std::string resolved = "/new";
   const std::string from_root = target.starts_with('/') ? std::string(target) : "/etc/" + std::string(target);
-  for (std::string_view rest = from_root; !rest.empty();) {  // "/etc/../run/x" lexically: both ends are directories of the view
+  for (std::string_view rest = from_root;
+       !rest.empty();) {  // "/etc/../run/x" lexically: both ends are directories of the view
     rest.remove_prefix(1);
     const std::size_t end = std::min(rest.find('/'), rest.size());
     const std::string_view part = rest.substr(0, end);
@@ -231,8 +256,8 @@ Failure FileView::become_root() {
   if (::stat("/new", &wanted) != 0 || ::chdir("/new") != 0 || !pivot_root(".", ".")) return failed("pivot_root");
   // The old root lies on top of the new one now; everything of the host's goes with it.
   if (::umount2(".", MNT_DETACH) != 0 || ::chdir("/") != 0) return failed("leave the host's files");
-  if (::stat("/", &root) != 0 || root.st_dev != wanted.st_dev || root.st_ino != wanted.st_ino || ::access("/old", F_OK) == 0 ||
-      ::access("/store", F_OK) == 0)
+  if (::stat("/", &root) != 0 || root.st_dev != wanted.st_dev || root.st_ino != wanted.st_ino ||
+      ::access("/old", F_OK) == 0 || ::access("/store", F_OK) == 0)
     return CellError{"the host's files are still in view after the change of root", std::string(kMountRemedy)};
   return {};
 }

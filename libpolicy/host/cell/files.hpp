@@ -1,6 +1,7 @@
 // FileView: what the command sees as its file system.
 //
-// Form     Built from inside the new mount namespace in three moves: the host's tree steps aside to /old, the view grows at
+// Form     Built from inside the new mount namespace in three moves: the host's tree steps aside to /old, the view
+// grows at
 //          /new from overlays whose writes are thrown away, and /new becomes the root while /old is unmounted.
 //
 //            /            tmpfs, gone at the end
@@ -11,6 +12,8 @@
 //
 // Errors   What can't be made safe is a Failure; what can't be made writable is a note.
 #pragma once
+
+#include <sys/stat.h>
 
 #include <string>
 #include <string_view>
@@ -24,16 +27,16 @@ namespace sallyport::cell {
 
 // What has to be known before the namespaces are made, with all paths canonical.
 struct FilePlan {
-  std::string working_directory;            // canonical
-  std::string home;                         // canonical; empty: none
-  std::vector<std::string> real;            // directories and files, parents first
+  std::string working_directory;  // canonical
+  std::string home;               // canonical; empty: none
+  std::vector<std::string> real;  // directories and files, parents first
   std::vector<std::string> binds;
   std::vector<std::string> protect;
-  std::vector<std::string> brought_back;    // of private directories: HOME, CMD, PATH entries
-  std::string terminal;                     // /dev/pts/3; empty: none
+  std::vector<std::string> brought_back;  // of private directories: HOME, CMD, PATH entries
+  std::string terminal;                   // /dev/pts/3; empty: none
   bool working_directory_is_real = true;
   UnixSockets sockets;
-  std::vector<std::string> placeholders;    // made in the user's tree so that a name stays taken
+  std::vector<std::string> placeholders;  // made in the user's tree so that a name stays taken
   std::vector<std::string> notes;
 };
 
@@ -42,14 +45,15 @@ CellResult<FilePlan> plan_files(const CellOptions& options);
 
 class FileView {
  public:
-  // mounts_are_locked: as they are in a user namespace below the host's. full_map: uid 0 in the cell is uid 0 on the host.
+  // mounts_are_locked: as they are in a user namespace below the host's. full_map: uid 0 in the cell is uid 0 on the
+  // host.
   FileView(const FilePlan& plan, bool mounts_are_locked, bool full_map);
 
   Failure build();
 
   const std::vector<std::string>& notes() const noexcept { return notes_; }
   // No overlay could be mounted: host sockets are only covered by name, so the command must not have AF_UNIX at all.
-  bool refuse_unix_sockets() const noexcept { return overlays_ == 0; }
+  bool refuse_unix_sockets() const noexcept { return overlaid_.empty(); }
 
  private:
   // files.cpp
@@ -58,6 +62,7 @@ class FileView {
   void cover(const std::string& path);
   void cover_entries(const std::string& path);
   bool cover_by_overlay(const std::string& path);
+  bool cover_by_copy(const std::string& path, const struct stat& status);
   void cover_read_only(const std::string& path);
   void bring_back(const std::string& path);
   Failure own_etc();
@@ -77,10 +82,10 @@ class FileView {
   const bool mounts_are_locked_;
   const bool full_map_;
   MountTable host_mounts_;
+  std::vector<std::string> overlaid_;
   std::vector<std::string> pinned_;
   std::vector<std::string> read_only_;
   std::vector<std::string> notes_;
-  int overlays_ = 0;
   int stores_ = 0;
 };
 

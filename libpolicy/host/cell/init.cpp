@@ -75,7 +75,8 @@ Failure hold_command(const InitPlan& plan, int channel, HeldCommand& held) {
   std::array<int, 2> go;
   std::array<int, 2> report;
   std::array<int, 2> mapped;
-  if (::pipe2(go.data(), O_CLOEXEC) != 0 || ::pipe2(report.data(), O_CLOEXEC) != 0 || ::pipe2(mapped.data(), O_CLOEXEC) != 0)
+  if (::pipe2(go.data(), O_CLOEXEC) != 0 || ::pipe2(report.data(), O_CLOEXEC) != 0 ||
+      ::pipe2(mapped.data(), O_CLOEXEC) != 0)
     return failed("pipe");
   held.pid = fork_into_user_namespace();
   if (held.pid < 0) return failed("make the command's user namespace", user_namespace_remedy());
@@ -107,7 +108,8 @@ Failure hold_command(const InitPlan& plan, int channel, HeldCommand& held) {
     answer.append(block.data(), static_cast<std::size_t>(size));
   }
   if (answer == "\n") return {};
-  while ((size = ::read(held.report_fd, block.data(), block.size())) > 0) answer.append(block.data(), static_cast<std::size_t>(size));
+  while ((size = ::read(held.report_fd, block.data(), block.size())) > 0)
+    answer.append(block.data(), static_cast<std::size_t>(size));
   const std::size_t end = answer.find('\n');
   return CellError{answer.substr(0, end), answer.substr(end + 1)};
 }
@@ -195,8 +197,11 @@ void run_init(InitPlan plan, int channel) {
   const mode_t callers_umask = ::umask(0);
   CellSockets sockets;
   if (Failure failure = build_network(plan.ula, sockets)) give_up(channel, *failure);
-  // No port is special in here: the switch is the namespace's own, and read-only later. Without it, only high ports.
+  // The namespace's own switches, read-only later: no port is special, and echo requests need no privilege (they reach
+  // loopback and are refused elsewhere). Where they can't be set, servers take high ports and ping says why not.
   write_kernel_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+  const std::string group = std::to_string(plan.gid);
+  write_kernel_file("/proc/sys/net/ipv4/ping_group_range", group + " " + group);
   FileView view(plan.files, plan.mounts_are_locked, plan.workload.full_map);
   if (Failure failure = view.build()) give_up(channel, *failure);
   ::umask(callers_umask);

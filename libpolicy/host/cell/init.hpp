@@ -16,8 +16,8 @@ struct InitPlan {
   unsigned gid = 0;
 };
 
-// Runs as process 1 of the new namespaces. Ends with the command, with the warden (parent death, end of the channel), or
-// after a kFailed message; the kernel then kills the rest of the cell.
+// Runs as process 1 of the new namespaces. Ends with the command, with the warden (parent death, end of the channel),
+// or after a kFailed message; the kernel then kills the rest of the cell.
 [[noreturn]] void run_init(InitPlan plan, int channel);
 
 }  // namespace sallyport::cell

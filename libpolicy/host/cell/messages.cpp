@@ -12,13 +12,16 @@
 namespace sallyport::cell {
 namespace {
 
-constexpr std::array<int CellSockets::*, 6> kMembers = {&CellSockets::dns_udp4, &CellSockets::dns_udp6, &CellSockets::dns_tcp4,
-                                                        &CellSockets::dns_tcp6, &CellSockets::tcp4,     &CellSockets::tcp6};
+constexpr std::array<int CellSockets::*, 6> kMembers = {&CellSockets::dns_udp4, &CellSockets::dns_udp6,
+                                                        &CellSockets::dns_tcp4, &CellSockets::dns_tcp6,
+                                                        &CellSockets::tcp4,     &CellSockets::tcp6};
 constexpr std::size_t kLargest = 64 * 1024;  // notes; one a directory that could not be overlaid
 
 }  // namespace
 
-int CellMessage::number(std::size_t index) const { return index < fields.size() ? std::atoi(fields[index].c_str()) : 0; }
+int CellMessage::number(std::size_t index) const {
+  return index < fields.size() ? std::atoi(fields[index].c_str()) : 0;
+}
 
 bool send_message(int channel, MessageKind kind, const std::vector<std::string>& fields, const CellSockets* sockets) {
   std::string text(1, static_cast<char>(kind));

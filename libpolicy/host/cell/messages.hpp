@@ -13,13 +13,13 @@
 namespace sallyport::cell {
 
 enum class MessageKind : char {
-  kFailed = 'E',     // reason, remedy
-  kReady = 'R',      // notes; the sockets
-  kGo = 'G',         // to the cell: let the command run
-  kSignal = 'S',     // to the cell: number
-  kStopped = 'T',    // number
+  kFailed = 'E',   // reason, remedy
+  kReady = 'R',    // notes; the sockets
+  kGo = 'G',       // to the cell: let the command run
+  kSignal = 'S',   // to the cell: number
+  kStopped = 'T',  // number
   kContinued = 'C',
-  kExited = 'X',     // code, signal, errno of a failed exec
+  kExited = 'X',  // code, signal, errno of a failed exec
 };
 
 struct CellMessage {
@@ -30,7 +30,8 @@ struct CellMessage {
   int number(std::size_t index) const;  // 0 if it is not there
 };
 
-bool send_message(int channel, MessageKind kind, const std::vector<std::string>& fields = {}, const CellSockets* sockets = nullptr);
+bool send_message(int channel, MessageKind kind, const std::vector<std::string>& fields = {},
+                  const CellSockets* sockets = nullptr);
 
 // Nothing: no message now (wait false), or the other side is gone (closed is set).
 std::optional<CellMessage> receive_message(int channel, bool wait, bool& closed);

@@ -1,6 +1,8 @@
 #include "host/cell/mount_table.hpp"
 
 #include <algorithm>
+#include <array>
+#include <optional>
 
 #include "host/cell/kernel_files.hpp"
 
@@ -30,6 +32,23 @@ std::string_view mount_point(std::string_view line) {
     line.remove_prefix(space + 1);
   }
   return line.substr(0, line.find(' '));
+}
+
+// After " - ": the file system's type.
+std::string_view type_of(std::string_view line) {
+  const std::size_t dash = line.find(" - ");
+  if (dash == line.npos) return {};
+  line.remove_prefix(dash + 3);
+  return line.substr(0, line.find(' '));
+}
+
+constexpr std::array<std::string_view, 18> kKernelTypes = {
+    "proc", "sysfs",  "cgroup",      "cgroup2",  "devtmpfs", "devpts", "debugfs", "tracefs", "securityfs",
+    "bpf",  "mqueue", "binfmt_misc", "configfs", "efivarfs", "pstore", "fusectl", "nsfs",    "rpc_pipefs"};
+
+void sort_unique(std::vector<std::string>& paths) {
+  std::sort(paths.begin(), paths.end());
+  paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
 }
 
 }  // namespace
@@ -71,21 +90,35 @@ MountTable MountTable::parse(std::string_view mountinfo) {
   MountTable table;
   while (!mountinfo.empty()) {
     const std::size_t end = std::min(mountinfo.find('\n'), mountinfo.size());
-    if (const std::string_view point = mount_point(mountinfo.substr(0, end)); point.starts_with('/'))
+    const std::string_view line = mountinfo.substr(0, end);
+    if (const std::string_view point = mount_point(line); point.starts_with('/')) {
       table.points_.push_back(unescape(point));
+      if (std::find(kKernelTypes.begin(), kKernelTypes.end(), type_of(line)) != kKernelTypes.end())
+        table.kernels_.push_back(table.points_.back());
+    }
     mountinfo.remove_prefix(std::min(end + 1, mountinfo.size()));
   }
-  std::sort(table.points_.begin(), table.points_.end());
-  table.points_.erase(std::unique(table.points_.begin(), table.points_.end()), table.points_.end());
+  sort_unique(table.points_);
+  sort_unique(table.kernels_);
   return table;
+}
+
+bool MountTable::is_kernels(std::string_view path) const {
+  return std::binary_search(kernels_.begin(), kernels_.end(), path);
+}
+
+std::vector<std::string> MountTable::kernels_beneath(std::string_view directory) const {
+  std::vector<std::string> beneath;
+  for (const std::string& point : kernels_)
+    if (point != directory && is_within(point, directory)) beneath.push_back(point);
+  return beneath;
 }
 
 bool MountTable::has(std::string_view path) const { return std::binary_search(points_.begin(), points_.end(), path); }
 
 bool MountTable::has_beneath(std::string_view directory) const {
-  return std::any_of(points_.begin(), points_.end(), [&](const std::string& point) {
-    return point != directory && is_within(point, directory);
-  });
+  return std::any_of(points_.begin(), points_.end(),
+                     [&](const std::string& point) { return point != directory && is_within(point, directory); });
 }
 
 std::vector<std::string> MountTable::topmost_beneath(std::string_view directory) const {

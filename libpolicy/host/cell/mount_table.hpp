@@ -27,11 +27,16 @@ class MountTable {
   bool empty() const noexcept { return points_.empty(); }
   bool has(std::string_view path) const;
   bool has_beneath(std::string_view directory) const;
+  // The kernel's own (proc, sysfs, cgroup ...), mounted anywhere, such as in a chroot: not to be seen in a cell, which
+  // has those of its own namespaces. A name may be mounted over; any mount there counts.
+  bool is_kernels(std::string_view path) const;
+  std::vector<std::string> kernels_beneath(std::string_view directory) const;
   // The mount points below a directory that are not below one another.
   std::vector<std::string> topmost_beneath(std::string_view directory) const;
 
  private:
-  std::vector<std::string> points_;  // sorted, each once
+  std::vector<std::string> points_;   // sorted, each once
+  std::vector<std::string> kernels_;  // likewise, a part of points_
 };
 
 }  // namespace sallyport::cell

@@ -45,8 +45,8 @@ bool bind(const std::string& source, const std::string& target) {
 
 bool add_mount_attributes(const std::string& target, std::uint64_t attributes) {
   mount_attr wanted{.attr_set = attributes};
-  return ::syscall(SYS_mount_setattr, AT_FDCWD, target.c_str(), AT_RECURSIVE | AT_SYMLINK_NOFOLLOW, &wanted, sizeof(wanted)) ==
-         0;
+  return ::syscall(SYS_mount_setattr, AT_FDCWD, target.c_str(), AT_RECURSIVE | AT_SYMLINK_NOFOLLOW, &wanted,
+                   sizeof(wanted)) == 0;
 }
 
 bool bind_with(const std::string& source, const std::string& target, std::uint64_t attributes) {
@@ -63,8 +63,10 @@ bool mount_overlay(const std::string& lower, const std::string& store, const std
   if (::chdir(lower.c_str()) != 0 || ::stat(".", &status) != 0) return false;
   const std::string upper = store + "/u";
   const std::string work = store + "/w";
-  if (::mkdir(store.c_str(), 0700) != 0 || ::mkdir(upper.c_str(), 0700) != 0 || ::mkdir(work.c_str(), 0700) != 0) return false;
-  // The overlay's own root has the attributes of the upper directory. An owner our user namespace does not map stays ours.
+  if (::mkdir(store.c_str(), 0700) != 0 || ::mkdir(upper.c_str(), 0700) != 0 || ::mkdir(work.c_str(), 0700) != 0)
+    return false;
+  // The overlay's own root has the attributes of the upper directory. An owner our user namespace does not map stays
+  // ours.
   if (::chown(upper.c_str(), status.st_uid, status.st_gid) != 0 && !userxattr) return false;
   if (::chmod(upper.c_str(), status.st_mode & 07777) != 0) return false;
   // "." spares the escaping of ':' and ',' in paths.

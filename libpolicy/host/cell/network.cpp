@@ -1,5 +1,5 @@
-// One rtnetlink conversation, then the listeners, then the rules. Every message asks for an acknowledgement and all go out
-// in one send: the kernel handles them in order.
+// One rtnetlink conversation, then the listeners, then the rules. Every message asks for an acknowledgement and all go
+// out in one send: the kernel handles them in order.
 //
 //   lo up · 198.18.0.1/32 · ULA::1/128 · local default dev lo (IPv4, IPv6)
 //
@@ -117,8 +117,8 @@ struct Socket {
   std::uint16_t port = 0;
 };
 
-// A bound (and for TCP, listening) socket of one family. No SO_REUSEADDR and no SO_REUSEPORT: nobody in the cell can bind
-// beside it.
+// A bound (and for TCP, listening) socket of one family. No SO_REUSEADDR and no SO_REUSEPORT: nobody in the cell can
+// bind beside it.
 Socket listener(int family, int type, bool any_address, std::uint16_t port) {
   Socket result;
   result.fd = ::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -207,6 +207,10 @@ Failure build_network(const std::string& ula, CellSockets& sockets) {
   for (const Wanted& wanted : kWanted) {
     if (wanted.family == AF_INET6 && !ipv6) continue;
     const Socket socket = listener(wanted.family, wanted.type, wanted.any_address, wanted.port);
+    if (wanted.family == AF_INET6 && socket.error == EAFNOSUPPORT) {  // the kernel has none at all
+      ipv6 = false;
+      continue;
+    }
     if (socket.fd < 0) return network_failure(wanted.what, socket.error);
     sockets.*wanted.member = socket.fd;
     if (wanted.member == &CellSockets::tcp4) tcp4_port = socket.port;

@@ -19,11 +19,14 @@ namespace {
 constexpr std::uint64_t bit(int capability) { return std::uint64_t{1} << capability; }
 
 // Docker's default set without CAP_NET_RAW; CAP_NET_ADMIN is not in it.
-constexpr std::uint64_t kContainerSet = bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FSETID) | bit(CAP_FOWNER) | bit(CAP_MKNOD) |
-                                        bit(CAP_SETGID) | bit(CAP_SETUID) | bit(CAP_SETFCAP) | bit(CAP_SETPCAP) |
-                                        bit(CAP_NET_BIND_SERVICE) | bit(CAP_SYS_CHROOT) | bit(CAP_KILL) | bit(CAP_AUDIT_WRITE);
-constexpr unsigned long kLockedBits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |
-                                      SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+constexpr std::uint64_t kContainerSet = bit(CAP_CHOWN) | bit(CAP_DAC_OVERRIDE) | bit(CAP_FSETID) | bit(CAP_FOWNER) |
+                                        bit(CAP_MKNOD) | bit(CAP_SETGID) | bit(CAP_SETUID) | bit(CAP_SETFCAP) |
+                                        bit(CAP_SETPCAP) | bit(CAP_NET_BIND_SERVICE) | bit(CAP_SYS_CHROOT) |
+                                        bit(CAP_KILL) | bit(CAP_AUDIT_WRITE);
+// SECBIT_KEEP_CAPS stays free: programs (ping) set it without looking, and there is nothing to keep.
+constexpr unsigned long kLockedBits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+                                      SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
+                                      SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 
 bool set_capabilities(std::uint64_t wanted) {
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
@@ -77,7 +80,8 @@ Failure map_child(int child, bool full_map, unsigned uid, unsigned gid) {
   const std::string directory = "/proc/" + std::to_string(child);
   const std::string gids = full_map ? identity_map("/proc/self/gid_map") : one_id(gid);
   const std::string uids = full_map ? identity_map("/proc/self/uid_map") : one_id(uid);
-  constexpr const char* kRemedy = "root without CAP_SETUID, CAP_SETGID and CAP_SETFCAP: give them, or run sallyport as a user";
+  constexpr const char* kRemedy =
+      "root without CAP_SETUID, CAP_SETGID and CAP_SETFCAP: give them, or run sallyport as a user";
   if (!write_kernel_file((directory + "/gid_map").c_str(), gids)) return failed("write the command's gid_map", kRemedy);
   if (!write_kernel_file((directory + "/uid_map").c_str(), uids)) return failed("write the command's uid_map", kRemedy);
   return {};

@@ -9,7 +9,8 @@
 
 namespace sallyport::cell {
 
-// True if this process may make namespaces and mounts without a user namespace of its own: it has CAP_SYS_ADMIN and uid 0.
+// True if this process may make namespaces and mounts without a user namespace of its own: it has CAP_SYS_ADMIN and uid
+// 0.
 bool is_privileged();
 
 bool is_initial_user_namespace();

@@ -1,10 +1,11 @@
-// What is real in the view: the working directory, --write and --bind. In the first two, the host's sockets are covered,
-// and what runs code outside the cell later (git hooks and settings, editor tasks) or governs the cell is read-only.
+// What is real in the view: the working directory, --write and --bind. In the first two, the host's sockets are
+// covered, and what runs code outside the cell later (git hooks and settings, editor tasks) or governs the cell is
+// read-only.
 //
-// A mount point can be neither renamed nor removed, so a file is kept in place by binding each directory above it, up to the
-// real one, onto itself. A name that does not exist can't be kept that way: for .git/hooks an empty directory is made in the
-// user's tree (it is what `git init` makes) and removed at the end if it is still empty. Editor files that do not exist can
-// be created by the command: an editor asks before it trusts them, git does not.
+// A mount point can be neither renamed nor removed, so a file is kept in place by binding each directory above it, up
+// to the real one, onto itself. A name that does not exist can't be kept that way: for .git/hooks an empty directory is
+// made in the user's tree (it is what `git init` makes) and removed at the end if it is still empty. Editor files that
+// do not exist can be created by the command: an editor asks before it trusts them, git does not.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mount.h>
@@ -24,7 +25,7 @@ namespace sallyport::cell {
 namespace {
 
 constexpr std::uint64_t kRealAttributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-constexpr std::array<const char*, 9> kEditorFiles = {".vscode", ".idea",  ".zed",       ".envrc",   ".husky",
+constexpr std::array<const char*, 9> kEditorFiles = {".vscode", ".idea",     ".zed",      ".envrc",       ".husky",
                                                      ".exrc",   ".nvim.lua", ".githooks", ".devcontainer"};
 constexpr int kDeepestModule = 8;  // a submodule's submodule's ...
 
@@ -73,7 +74,8 @@ void add_git_directory(const std::string& git, int depth, std::vector<std::strin
 void add_git(const std::string& root, std::vector<std::string>& found) {
   std::string git = join(root, ".git");
   std::array<char, PATH_MAX> target{};
-  if (::readlink(git.c_str(), target.data(), target.size() - 1) > 0 && target[0] != '/') git = join(root, target.data());
+  if (::readlink(git.c_str(), target.data(), target.size() - 1) > 0 && target[0] != '/')
+    git = join(root, target.data());
   if (is_directory(git)) {
     add_git_directory(git, 0, found);
   } else if (exists(git)) {
@@ -86,8 +88,14 @@ void add_git(const std::string& root, std::vector<std::string>& found) {
 Failure FileView::make_real(const std::string& path) {
   struct stat status;
   if (::lstat(in_old(path).c_str(), &status) != 0) return failed("open " + path);
-  if (!make_mount_point(in_new(path), S_ISDIR(status.st_mode)) || !bind_with(in_old(path), in_new(path), kRealAttributes))
+  if (!make_mount_point(in_new(path), S_ISDIR(status.st_mode)) ||
+      !bind_with(in_old(path), in_new(path), kRealAttributes))
     return failed("open " + path + " for writing", kKernelRemedy);
+  for (const std::string& kernels : host_mounts_.kernels_beneath(path)) {
+    if (::lstat(in_new(kernels).c_str(), &status) != 0) continue;  // hidden by another mount
+    if (!bind_with(S_ISDIR(status.st_mode) ? kMaskDirectory : kMaskFile, in_new(kernels), MOUNT_ATTR_RDONLY))
+      return failed("cover " + kernels, kKernelRemedy);
+  }
   if (Failure failure = mask_sockets(path)) return failure;
   return protect_within(path);
 }
@@ -95,7 +103,8 @@ Failure FileView::make_real(const std::string& path) {
 Failure FileView::open_bind(const std::string& path) {
   struct stat status;
   if (::lstat(in_old(path).c_str(), &status) != 0) return failed("--bind " + path);
-  if (!make_mount_point(in_new(path), S_ISDIR(status.st_mode)) || !bind_with(in_old(path), in_new(path), kRealAttributes))
+  if (!make_mount_point(in_new(path), S_ISDIR(status.st_mode)) ||
+      !bind_with(in_old(path), in_new(path), kRealAttributes))
     return failed("--bind " + path, kKernelRemedy);
   notes_.push_back("--bind " + path + " is open: its files and every socket in it lead out of the cell");
   return protect_within(path);
@@ -126,7 +135,8 @@ Failure FileView::protect_within(const std::string& root) {
 // `path` read-only, and every directory between `root` and it a mount point.
 Failure FileView::pin(const std::string& root, const std::string& path) {
   for (const std::string& step : steps_below(root, path)) {
-    if (std::any_of(read_only_.begin(), read_only_.end(), [&](const std::string& held) { return is_within(step, held); }))
+    if (std::any_of(read_only_.begin(), read_only_.end(),
+                    [&](const std::string& held) { return is_within(step, held); }))
       return {};
     struct stat status;
     if (::lstat(step.c_str(), &status) != 0) return failed("protect " + path.substr(4));

@@ -17,10 +17,12 @@
 //     }
 //   }
 //
-// UDP 53 needs no capture: all addresses are local and the socket is bound to all of them. `related` lets the rejections
-// themselves out. Nothing here can open a way out, because there is none: the rules only say what is answered and how.
-#include <netinet/in.h>  // before the kernel's headers, which define what it has not
-
+// UDP 53 needs no capture: all addresses are local and the socket is bound to all of them. `related` lets the
+// rejections themselves out. Nothing here can open a way out, because there is none: the rules only say what is
+// answered and how.
+// clang-format off
+#include <netinet/in.h>  // before the kernel's headers: they leave out what it has defined, not the other way round
+// clang-format on
 #include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
 #include <libnftnl/common.h>
@@ -49,7 +51,8 @@ constexpr const char* kCapture = "capture";
 constexpr const char* kRefuse = "refuse";
 constexpr int kNatPriority = -100;  // NF_IP_PRI_NAT_DST: before kRefuse, so that it sees the captured destination
 constexpr std::string_view kRulesRemedy =
-    "the kernel lacks a netfilter part: sudo modprobe -a nf_tables nft_chain_nat nft_redir nft_reject_inet nft_ct nf_conntrack";
+    "the kernel lacks a netfilter part: sudo modprobe -a nf_tables nft_chain_nat nft_redir nft_reject_inet nft_ct "
+    "nf_conntrack";
 
 // One rule, expression by expression. Register 1 carries every value.
 class Rule {
@@ -193,7 +196,9 @@ class Transaction {
     advance();
     const int netlink = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
     if (netlink < 0 && errno == EPROTONOSUPPORT)
-      return failed("nf_tables socket", "sallyport runs inside a cell already, or another sandbox refuses netfilter: it has to be started outside");
+      return failed(
+          "nf_tables socket",
+          "sallyport runs inside a cell already, or another sandbox refuses netfilter: it has to be started outside");
     if (netlink < 0) return failed("nf_tables socket", kRulesRemedy);
     Failure failure = converse(netlink);
     ::close(netlink);

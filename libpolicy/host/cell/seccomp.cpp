@@ -13,19 +13,41 @@
 namespace sallyport::cell {
 namespace {
 
-constexpr int kTypeMask = 0xf;          // SOCK_NONBLOCK and SOCK_CLOEXEC lie above
+constexpr int kTypeMask = 0xf;           // SOCK_NONBLOCK and SOCK_CLOEXEC lie above
 constexpr int kObsoletePacketType = 10;  // SOCK_PACKET: socket(AF_INET, SOCK_PACKET) is AF_PACKET
 
-constexpr std::array<int, 3> kNoRing = {SCMP_SYS(io_uring_setup), SCMP_SYS(io_uring_enter), SCMP_SYS(io_uring_register)};
-constexpr std::array<int, 30> kRefused = {
-    SCMP_SYS(keyctl),          SCMP_SYS(add_key),        SCMP_SYS(request_key),     SCMP_SYS(bpf),
-    SCMP_SYS(perf_event_open), SCMP_SYS(userfaultfd),    SCMP_SYS(kexec_load),      SCMP_SYS(kexec_file_load),
-    SCMP_SYS(init_module),     SCMP_SYS(finit_module),   SCMP_SYS(delete_module),   SCMP_SYS(reboot),
-    SCMP_SYS(swapon),          SCMP_SYS(swapoff),        SCMP_SYS(acct),            SCMP_SYS(quotactl),
-    SCMP_SYS(quotactl_fd),     SCMP_SYS(settimeofday),   SCMP_SYS(clock_settime),   SCMP_SYS(iopl),
-    SCMP_SYS(ioperm),          SCMP_SYS(syslog),         SCMP_SYS(open_by_handle_at), SCMP_SYS(fanotify_init),
-    SCMP_SYS(lookup_dcookie),  SCMP_SYS(uselib),         SCMP_SYS(_sysctl),         SCMP_SYS(vhangup),
-    SCMP_SYS(nfsservctl),      SCMP_SYS(ustat)};
+constexpr std::array<int, 3> kNoRing = {SCMP_SYS(io_uring_setup), SCMP_SYS(io_uring_enter),
+                                        SCMP_SYS(io_uring_register)};
+constexpr std::array<int, 30> kRefused = {SCMP_SYS(keyctl),
+                                          SCMP_SYS(add_key),
+                                          SCMP_SYS(request_key),
+                                          SCMP_SYS(bpf),
+                                          SCMP_SYS(perf_event_open),
+                                          SCMP_SYS(userfaultfd),
+                                          SCMP_SYS(kexec_load),
+                                          SCMP_SYS(kexec_file_load),
+                                          SCMP_SYS(init_module),
+                                          SCMP_SYS(finit_module),
+                                          SCMP_SYS(delete_module),
+                                          SCMP_SYS(reboot),
+                                          SCMP_SYS(swapon),
+                                          SCMP_SYS(swapoff),
+                                          SCMP_SYS(acct),
+                                          SCMP_SYS(quotactl),
+                                          SCMP_SYS(quotactl_fd),
+                                          SCMP_SYS(settimeofday),
+                                          SCMP_SYS(clock_settime),
+                                          SCMP_SYS(iopl),
+                                          SCMP_SYS(ioperm),
+                                          SCMP_SYS(syslog),
+                                          SCMP_SYS(open_by_handle_at),
+                                          SCMP_SYS(fanotify_init),
+                                          SCMP_SYS(lookup_dcookie),
+                                          SCMP_SYS(uselib),
+                                          SCMP_SYS(_sysctl),
+                                          SCMP_SYS(vhangup),
+                                          SCMP_SYS(nfsservctl),
+                                          SCMP_SYS(ustat)};
 
 class Filter {
  public:
@@ -36,7 +58,8 @@ class Filter {
 
   template <typename... Conditions>
   void refuse(int call, int error, Conditions... conditions) {
-    const int result = seccomp_rule_add(context_.get(), SCMP_ACT_ERRNO(error), call, sizeof...(conditions), conditions...);
+    const int result =
+        seccomp_rule_add(context_.get(), SCMP_ACT_ERRNO(error), call, sizeof...(conditions), conditions...);
     if (result != 0 && error_ == 0) error_ = -result;
   }
 
@@ -62,7 +85,8 @@ void refuse_families(Filter& filter, bool refuse_unix_sockets) {
       filter.refuse(SCMP_SYS(socket), EAFNOSUPPORT, SCMP_A0_64(SCMP_CMP_EQ, static_cast<scmp_datum_t>(family)));
   }
   filter.refuse(SCMP_SYS(socket), EAFNOSUPPORT, SCMP_A0_64(SCMP_CMP_GT, AF_NETLINK));
-  filter.refuse(SCMP_SYS(socket), EPROTONOSUPPORT, SCMP_A0_64(SCMP_CMP_EQ, AF_NETLINK), SCMP_A2_64(SCMP_CMP_NE, NETLINK_ROUTE));
+  filter.refuse(SCMP_SYS(socket), EPROTONOSUPPORT, SCMP_A0_64(SCMP_CMP_EQ, AF_NETLINK),
+                SCMP_A2_64(SCMP_CMP_NE, NETLINK_ROUTE));
   filter.refuse(SCMP_SYS(socket), EAFNOSUPPORT, SCMP_A0_64(SCMP_CMP_EQ, AF_INET),
                 SCMP_A1_64(SCMP_CMP_MASKED_EQ, kTypeMask, kObsoletePacketType));
   filter.refuse(SCMP_SYS(socketpair), EAFNOSUPPORT, SCMP_A0_64(SCMP_CMP_NE, AF_UNIX));

@@ -44,7 +44,8 @@ bool write_all(int fd, const char* data, std::size_t size) {
   if (high - low > 1) ::close_range(static_cast<unsigned>(low) + 1, static_cast<unsigned>(high) - 1, 0);
   ::close_range(static_cast<unsigned>(high) + 1, ~0u, 0);
   ::signal(SIGPIPE, SIG_IGN);
-  for (int number : {SIGINT, SIGQUIT, SIGTSTP, SIGHUP}) ::signal(number, SIG_IGN);  // the terminal's are for the command
+  for (int number : {SIGINT, SIGQUIT, SIGTSTP, SIGHUP})
+    ::signal(number, SIG_IGN);  // the terminal's are for the command
   std::array<char, 65536> block;
   for (;;) {
     const ssize_t size = ::read(from, block.data(), block.size());

@@ -98,6 +98,7 @@ void run_workload(const Workload& workload, int go_fd, int report_fd) {
   if (::chdir(workload.working_directory.c_str()) != 0)
     give_up(report_fd, failed("enter the working directory " + workload.working_directory));
   default_signals(workload.ignored_signals);
+  if (workload.own_session) ::setsid();
   if (Failure failure = workload.full_map ? keep_container_capabilities() : drop_all_capabilities())
     give_up(report_fd, *failure);
   if (Failure failure = install_filter(workload.refuse_unix_sockets)) give_up(report_fd, *failure);

@@ -81,9 +81,8 @@ void AuditTrail::collect() {
 }
 
 void AuditTrail::writer_died() {
-  collect();
-  ring_.skip_unfinished();
-  collect();
+  do collect();
+  while (ring_.skip_unfinished() > 0);
 }
 
 void AuditTrail::finish() {

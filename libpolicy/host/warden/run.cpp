@@ -188,6 +188,7 @@ class Signals {
     ::sigemptyset(&set_);
     for (int signal : {SIGTERM, SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2}) ::sigaddset(&set_, signal);
     ::sigprocmask(SIG_BLOCK, &set_, nullptr);
+    ::signal(SIGPIPE, SIG_IGN);  // an audit pipe without a reader is an error of write(), not the end
     fd_ = Descriptor(::signalfd(-1, &set_, SFD_CLOEXEC | SFD_NONBLOCK));
   }
   int fd() const noexcept { return fd_.get(); }

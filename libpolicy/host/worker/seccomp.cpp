@@ -95,6 +95,7 @@ Filter make() {
   Filter filter(seccomp_init(SCMP_ACT_ERRNO(EPERM)));
   if (filter) {
     seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1);  // a constructor may have started a thread
     seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_NNP, 0);  // is set already, and the first filter refuses that prctl
     seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);  // a binary tree: 70 rules are walked for every packet else
   }

@@ -20,8 +20,11 @@ def mount(source, target, flags):
 if _libc.unshare(_CLONE_NEWNS) != 0:
     raise OSError(ctypes.get_errno(), "unshare")
 mount("none", "/", _MS_REC | _MS_PRIVATE)
-for path, text in (("/etc/resolv.conf", f"nameserver {sys.argv[1]}\noptions timeout:2 attempts:1\n"), ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-                   ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")):
+for path, text in (
+    ("/etc/resolv.conf", f"nameserver {sys.argv[1]}\noptions timeout:2 attempts:1\n"),
+    ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+    ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
+):
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(text)
         file.flush()

@@ -16,7 +16,20 @@ import time
 from . import world
 
 Question = collections.namedtuple("Question", "name type transport server raw")
-TYPES = {1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 10: "NULL", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV", 65: "HTTPS", 255: "ANY"}
+TYPES = {
+    1: "A",
+    2: "NS",
+    5: "CNAME",
+    6: "SOA",
+    10: "NULL",
+    12: "PTR",
+    15: "MX",
+    16: "TXT",
+    28: "AAAA",
+    33: "SRV",
+    65: "HTTPS",
+    255: "ANY",
+}
 NUMBERS = {text: number for number, text in TYPES.items()}
 _NSD = ("127.0.0.1", 5300)
 _IPV6_PKTINFO = 50
@@ -24,7 +37,10 @@ _IP_PKTINFO = 8
 
 
 def encode_name(name):
-    return b"".join(bytes([len(label)]) + label.encode("latin-1") for label in name.rstrip(".").split(".") if label) + b"\0"
+    return (
+        b"".join(bytes([len(label)]) + label.encode("latin-1") for label in name.rstrip(".").split(".") if label)
+        + b"\0"
+    )
 
 
 def read_question(message):
@@ -33,7 +49,7 @@ def read_question(message):
     while (length := message[offset]) != 0:
         if length > 63:
             raise ValueError("a pointer in a question")
-        labels.append(message[offset + 1:offset + 1 + length].decode("latin-1"))
+        labels.append(message[offset + 1 : offset + 1 + length].decode("latin-1"))
         offset += 1 + length
     qtype = struct.unpack_from("!H", message, offset + 1)[0]
     return ".".join(labels), qtype, offset + 5
@@ -49,7 +65,11 @@ def record(owner, rtype, data, ttl=60):
     elif rtype in ("CNAME", "NS"):
         rdata = encode_name(data)
     elif rtype == "SOA":
-        rdata = encode_name("ns.scripted.test") + encode_name("root.scripted.test") + struct.pack("!5I", 1, 600, 600, 600, 5)
+        rdata = (
+            encode_name("ns.scripted.test")
+            + encode_name("root.scripted.test")
+            + struct.pack("!5I", 1, 600, 600, 600, 5)
+        )
     else:
         raise ValueError(rtype)
     return wire + struct.pack("!HHIH", NUMBERS[rtype], 1, ttl, len(rdata)) + rdata
@@ -59,7 +79,13 @@ def reply(query, answers=(), authority=(), additional=(), rcode=0, flags=0x8180,
     _, _, end = read_question(query)
     ident = struct.unpack_from("!H", query)[0] if ident is None else ident
     header = struct.pack("!6H", ident, flags | rcode, 1, len(answers), len(authority), len(additional))
-    return header + (query[12:end] if question is None else question) + b"".join(answers) + b"".join(authority) + b"".join(additional)
+    return (
+        header
+        + (query[12:end] if question is None else question)
+        + b"".join(answers)
+        + b"".join(authority)
+        + b"".join(additional)
+    )
 
 
 class Script:
@@ -85,14 +111,26 @@ class Script:
         if first == "wrongid":
             return [(0, reply(query, evil, ident=ident ^ 0x5555)), (0.1, plain)]
         if first == "wrongname":
-            return [(0, reply(query, evil, question=encode_name("evil.test") + struct.pack("!HH", qtype, 1))), (0.1, plain)]
+            return [
+                (0, reply(query, evil, question=encode_name("evil.test") + struct.pack("!HH", qtype, 1))),
+                (0.1, plain),
+            ]
         if first == "wrongtype":
             return [(0, reply(query, evil, question=encode_name(name) + struct.pack("!HH", 16, 1))), (0.1, plain)]
         if first == "notreply":
             return [(0, reply(query, evil, flags=0x0100)), (0.1, plain)]
         if first == "extra":
-            return [(0, reply(query, good + [record("pkg.test", "A", world.EVIL4)] if good else [], [record("pkg.test", "NS", "ns.evil.test")],
-                              [record("ns.evil.test", "A", world.EVIL4), record("pkg.test", "A", world.EVIL4)]))]
+            return [
+                (
+                    0,
+                    reply(
+                        query,
+                        good + [record("pkg.test", "A", world.EVIL4)] if good else [],
+                        [record("pkg.test", "NS", "ns.evil.test")],
+                        [record("ns.evil.test", "A", world.EVIL4), record("pkg.test", "A", world.EVIL4)],
+                    ),
+                )
+            ]
         if first == "foreign":  # an answer for another owner alone: not an answer to this question
             return [(0, reply(query, [record("pkg.test", "A", world.EVIL4)]))]
         if first in ("servfail", "nxdomain", "refused"):
@@ -101,13 +139,30 @@ class Script:
         if first == "short":
             return [(0, query[:7])]
         if first == "pointerloop":
-            return [(0, reply(query, [b"\xc0" + bytes([len(query[:read_question(query)[2]])]) + record(b"", "A", world.EVIL4)]))]
+            return [
+                (
+                    0,
+                    reply(
+                        query,
+                        [b"\xc0" + bytes([len(query[: read_question(query)[2]])]) + record(b"", "A", world.EVIL4)],
+                    ),
+                )
+            ]
         if first == "counts":  # promises records that are not there
             return [(0, plain[:6] + struct.pack("!H", 900) + plain[8:])]
         if first == "ttl0":
             return [(0, reply(query, [record(owner, "A", world.GOOD4, 0)] if good else [], () if good else soa))]
         if first == "rebind":
-            return [(0, reply(query, [record(owner, "A", world.GOOD4 if nth == 1 else "10.0.0.5", 0)] if good else [], () if good else soa))]
+            return [
+                (
+                    0,
+                    reply(
+                        query,
+                        [record(owner, "A", world.GOOD4 if nth == 1 else "10.0.0.5", 0)] if good else [],
+                        () if good else soa,
+                    ),
+                )
+            ]
         if first == "slow":
             return [(1.0, plain)]
         return [(0, plain)]
@@ -134,10 +189,23 @@ class NameServers:
     def _start_nsd(self):
         directory = f"{self._namespaces.state}/nsd"
         os.makedirs(directory)
-        config = ["server:", f'  ip-address: {_NSD[0]}@{_NSD[1]}', '  username: ""', '  pidfile: ""', '  database: ""', f'  zonesdir: "{directory}"',
-                  f'  zonelistfile: "{directory}/zone.list"', f'  xfrdfile: "{directory}/xfrd.state"', f'  xfrdir: "{directory}"',
-                  f'  logfile: "{directory}/log"', "  rrl-ratelimit: 0", "  server-count: 1", "  hide-version: yes",
-                  "remote-control:", "  control-enable: no"]
+        config = [
+            "server:",
+            f"  ip-address: {_NSD[0]}@{_NSD[1]}",
+            '  username: ""',
+            '  pidfile: ""',
+            '  database: ""',
+            f'  zonesdir: "{directory}"',
+            f'  zonelistfile: "{directory}/zone.list"',
+            f'  xfrdfile: "{directory}/xfrd.state"',
+            f'  xfrdir: "{directory}"',
+            f'  logfile: "{directory}/log"',
+            "  rrl-ratelimit: 0",
+            "  server-count: 1",
+            "  hide-version: yes",
+            "remote-control:",
+            "  control-enable: no",
+        ]
         for zone in world.ZONES:
             config += ["zone:", f"  name: {zone}", f"  zonefile: {zone}"]
             with open(f"{directory}/{zone}", "w") as file:
@@ -178,7 +246,9 @@ class NameServers:
         except (IndexError, ValueError, struct.error):
             name, qtype = "<malformed>", 0
         with self._lock:
-            self._questions.append(Question(name.lower(), TYPES.get(qtype, str(qtype)), transport, server, bytes(message)))
+            self._questions.append(
+                Question(name.lower(), TYPES.get(qtype, str(qtype)), transport, server, bytes(message))
+            )
         return name, qtype
 
     def _answers(self, message, transport, server):
@@ -207,7 +277,7 @@ class NameServers:
                 raise RuntimeError("nsd does not answer")
         flags = struct.unpack_from("!H", answer, 2)[0]
         rcode = 3 if flags & 15 == 5 else flags & 15  # a zone that is not there: NXDOMAIN, as the root would say
-        flags = (flags & ~0x040f) | 0x0080 | rcode
+        flags = (flags & ~0x040F) | 0x0080 | rcode
         return answer[:2] + struct.pack("!H", flags) + answer[4:]
 
     def _namespaces_socket(self):
@@ -226,7 +296,9 @@ class NameServers:
                 message, ancillary, _, client = key.fileobj.recvmsg(65535, 256)
                 server, source = _destination(key.data, ancillary)
                 for delay, answer in self._answers(message, "udp", server):
-                    send = lambda a=answer, s=key.fileobj, src=source, c=client: s.sendmsg([a], [src], 0, c)  # noqa: E731
+                    send = lambda a=answer, s=key.fileobj, src=source, c=client: s.sendmsg(
+                        [a], [src], 0, c
+                    )  # noqa: E731
                     if delay:
                         threading.Timer(delay, send).start()
                     else:
@@ -265,6 +337,7 @@ def _read_framed(connection):
                 return b""
             data += piece
         return data
+
     head = exactly(2)
     return exactly(struct.unpack("!H", head)[0]) if head else b""
 

@@ -9,7 +9,9 @@ from .dns import NUMBERS, encode_name
 def query(name, qtype="A", ident=0x1234, flags=0x0100, qclass=1, edns=None, counts=None, tail=b"", wire=None):
     """A DNS query as hex. edns: (version, size, options bytes), or a list of them; wire: the QNAME's bytes instead of name."""
     options = [] if edns is None else (edns if isinstance(edns, list) else [edns])
-    additional = b"".join(b"\0" + struct.pack("!HHBBHH", 41, size, 0, version, 0, len(data)) + data for version, size, data in options)
+    additional = b"".join(
+        b"\0" + struct.pack("!HHBBHH", 41, size, 0, version, 0, len(data)) + data for version, size, data in options
+    )
     number = NUMBERS[qtype] if isinstance(qtype, str) else qtype
     qdcount, ancount, nscount, arcount = counts or (1, 0, 0, len(options))
     question = (encode_name(name) if wire is None else wire) + struct.pack("!HH", number, qclass)
@@ -23,7 +25,12 @@ class Answer:
         message = bytes.fromhex(data) if isinstance(data, str) else data
         self.message = message
         self.ident, self.flags, questions, *counts = struct.unpack_from("!6H", message)
-        self.rcode, self.tc, self.aa, self.ra = self.flags & 15, bool(self.flags & 0x200), bool(self.flags & 0x400), bool(self.flags & 0x80)
+        self.rcode, self.tc, self.aa, self.ra = (
+            self.flags & 15,
+            bool(self.flags & 0x200),
+            bool(self.flags & 0x400),
+            bool(self.flags & 0x80),
+        )
         offset, self.sections, self.ede, self.opt = 12, [], [], None
         for _ in range(questions):
             offset = self._skip(message, offset) + 4
@@ -33,7 +40,7 @@ class Answer:
             for _ in range(count):
                 offset = self._skip(message, offset)
                 kind, klass, ttl, length = struct.unpack_from("!HHIH", message, offset)
-                data = message[offset + 10:offset + 10 + length]
+                data = message[offset + 10 : offset + 10 + length]
                 offset += 10 + length
                 if kind == 41:
                     self.opt = (klass, ttl, data)
@@ -58,7 +65,7 @@ class Answer:
             code, length = struct.unpack_from("!HH", data)
             if code == 15:
                 self.ede.append(struct.unpack_from("!H", data, 4)[0])
-            data = data[4 + length:]
+            data = data[4 + length :]
 
 
 GREASE = 0x5A5A
@@ -90,11 +97,28 @@ X25519 = (29, 32)
 X25519MLKEM768 = (0x11EC, 1216)
 
 
-def hello(name=b"raw.example.test", extensions=None, before=(), after=(), version=0x0303, ciphers=(0x1301, 0x1302, 0xC02B, 0xC02F, 0xC013)):
+def hello(
+    name=b"raw.example.test",
+    extensions=None,
+    before=(),
+    after=(),
+    version=0x0303,
+    ciphers=(0x1301, 0x1302, 0xC02B, 0xC02F, 0xC013),
+):
     """A ClientHello handshake message. extensions replaces the default list; None as name leaves the SNI out."""
     if extensions is None:
         first = [sni(name)] if name is not None else []
-        extensions = [*before, *first, GROUPS, SIGNATURES, POINTS, ALPN, versions(0x0304, 0x0303), key_share(X25519), *after]
+        extensions = [
+            *before,
+            *first,
+            GROUPS,
+            SIGNATURES,
+            POINTS,
+            ALPN,
+            versions(0x0304, 0x0303),
+            key_share(X25519),
+            *after,
+        ]
     body = struct.pack("!H", version) + os.urandom(32) + bytes([32]) + os.urandom(32)
     suites = b"".join(struct.pack("!H", c) for c in ciphers)
     body += struct.pack("!H", len(suites)) + suites + b"\x01\x00"

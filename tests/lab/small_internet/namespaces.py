@@ -91,13 +91,36 @@ class Namespaces:
             sh("ip", "-n", name, "link", "set", "lo", "up")
         sh("ip", "link", "add", "uplink", "netns", host, "type", "veth", "peer", "name", "world0", "netns", net)
         # Duplicate address detection would hold IPv6 back for a second.
-        sh("ip", "netns", "exec", host, "sysctl", "-qw", "net.ipv6.conf.uplink.accept_dad=0", "net.ipv6.conf.uplink.accept_ra=0",
-           "net.ipv4.ping_group_range=0 65535")
-        sh("ip", "netns", "exec", net, "sysctl", "-qw", "net.ipv6.conf.world0.accept_dad=0",
-           "net.ipv6.ip_nonlocal_bind=1", "net.ipv4.ip_nonlocal_bind=1", "net.ipv4.icmp_ratelimit=0",
-           "net.ipv4.conf.world0.rp_filter=0", "net.ipv4.conf.all.rp_filter=0", "net.core.somaxconn=4096")
-        for name, device, address4, address6 in ((host, "uplink", world.HOST4, world.HOST6),
-                                                 (net, "world0", world.HOST4_GATEWAY, world.HOST6_GATEWAY)):
+        sh(
+            "ip",
+            "netns",
+            "exec",
+            host,
+            "sysctl",
+            "-qw",
+            "net.ipv6.conf.uplink.accept_dad=0",
+            "net.ipv6.conf.uplink.accept_ra=0",
+            "net.ipv4.ping_group_range=0 65535",
+        )
+        sh(
+            "ip",
+            "netns",
+            "exec",
+            net,
+            "sysctl",
+            "-qw",
+            "net.ipv6.conf.world0.accept_dad=0",
+            "net.ipv6.ip_nonlocal_bind=1",
+            "net.ipv4.ip_nonlocal_bind=1",
+            "net.ipv4.icmp_ratelimit=0",
+            "net.ipv4.conf.world0.rp_filter=0",
+            "net.ipv4.conf.all.rp_filter=0",
+            "net.core.somaxconn=4096",
+        )
+        for name, device, address4, address6 in (
+            (host, "uplink", world.HOST4, world.HOST6),
+            (net, "world0", world.HOST4_GATEWAY, world.HOST6_GATEWAY),
+        ):
             sh("ip", "-n", name, "addr", "add", f"{address4}/24", "dev", device)
             sh("ip", "-n", name, "addr", "add", f"{address6}/64", "dev", device, "nodad")
             sh("ip", "-n", name, "link", "set", device, "up")
@@ -122,10 +145,14 @@ class Namespaces:
 
     def spawn(self, fd, command, **options):
         """Starts a server in a namespace; it dies with this process, however that ends. Call on the main thread."""
+
         def enter():
             die_with_parent()
             setns(fd)
-        process = subprocess.Popen(command, preexec_fn=enter, stdin=subprocess.DEVNULL, start_new_session=True, **options)
+
+        process = subprocess.Popen(
+            command, preexec_fn=enter, stdin=subprocess.DEVNULL, start_new_session=True, **options
+        )
         self._processes.append(process)
         return process
 

@@ -47,7 +47,13 @@ class Run:
 
     def denials(self, **fields):
         """The audit's decisions to deny that have these fields."""
-        return [r for r in self.audit if r.get("verdict") == "deny" and r.get("kind") == "decision" and all(r.get(k) == v for k, v in fields.items())]
+        return [
+            r
+            for r in self.audit
+            if r.get("verdict") == "deny"
+            and r.get("kind") == "decision"
+            and all(r.get(k) == v for k, v in fields.items())
+        ]
 
     def __repr__(self):
         return f"Run(status={self.status}, seconds={self.seconds:.2f}, out={self.text[-2000:]!r}, err={self.errors[-3000:]!r}, audit={self.audit[-6:]})"
@@ -55,6 +61,7 @@ class Run:
 
 def drop_to(namespace_fd, uid, gid):
     """A function for a child before exec: into the namespace, then a user without any capability."""
+
     def enter():
         setns(namespace_fd)
         if uid:
@@ -63,6 +70,7 @@ def drop_to(namespace_fd, uid, gid):
             os.setgroups([])
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
+
     return enter
 
 
@@ -92,11 +100,26 @@ class Runner:
     def environment(self, base, extra=None):
         """What a user's shell would have; the lab's authority is trusted by each client's own variable."""
         ca = self._servers.ca
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": f"{base}/home", "USER": "games", "LOGNAME": "games", "LANG": "C.UTF-8",
-                       "TERM": "dumb", "CURL_CA_BUNDLE": ca, "SSL_CERT_FILE": ca, "GIT_SSL_CAINFO": ca, "NODE_EXTRA_CA_CERTS": ca,
-                       "npm_config_cafile": ca, "PIP_CERT": ca, "REQUESTS_CA_BUNDLE": ca, "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1",
-                       "GIT_SSH_COMMAND": f"ssh -i {base}/home/.ssh/key -o UserKnownHostsFile={self.share}/known_hosts -o GlobalKnownHostsFile=/dev/null"
-                                          " -o BatchMode=yes -o ConnectTimeout=5 -F /dev/null"}
+        environment = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "HOME": f"{base}/home",
+            "SHELL": "/bin/sh",
+            "USER": "games",
+            "LOGNAME": "games",
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "CURL_CA_BUNDLE": ca,
+            "SSL_CERT_FILE": ca,
+            "GIT_SSL_CAINFO": ca,
+            "NODE_EXTRA_CA_CERTS": ca,
+            "npm_config_cafile": ca,
+            "PIP_CERT": ca,
+            "REQUESTS_CA_BUNDLE": ca,
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_SSH_COMMAND": f"ssh -i {base}/home/.ssh/key -o UserKnownHostsFile={self.share}/known_hosts -o GlobalKnownHostsFile=/dev/null"
+            " -o BatchMode=yes -o ConnectTimeout=5 -F /dev/null",
+        }
         environment.update(extra or {})
         return environment
 
@@ -108,9 +131,29 @@ class Runner:
         """`sallyport run … -- command`; see start() for the options."""
         return self._finish(*self.start(*command, **options), timeout=timeout)
 
-    def start(self, *command, confined=True, allow=(), policy=None, options=(), uid=None, env=None, input=None, base=None, cwd=None,
-              resolver=True, audit=True, quiet=False, sallyport=None, stdin=None, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=(),
-              namespace_fd=None, preexec=None):
+    def start(
+        self,
+        *command,
+        confined=True,
+        allow=(),
+        policy=None,
+        options=(),
+        uid=None,
+        env=None,
+        input=None,
+        base=None,
+        cwd=None,
+        resolver=True,
+        audit=True,
+        quiet=False,
+        sallyport=None,
+        stdin=None,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=(),
+        namespace_fd=None,
+        preexec=None,
+    ):
         """Starts it and returns (process, base directory, input, start time). uid=0 is root; policy is YAML text or a path."""
         uid = USER.pw_uid if uid is None else uid
         gid = USER.pw_gid if uid == USER.pw_uid else uid
@@ -118,7 +161,7 @@ class Runner:
         line = list(command)
         if confined:
             line = [sallyport or SALLYPORT, "run"]
-            for entry in ([allow] if isinstance(allow, str) else allow):
+            for entry in [allow] if isinstance(allow, str) else allow:
                 line += ["--allow", entry]
             if policy is not None:
                 path = policy
@@ -135,16 +178,26 @@ class Runner:
         else:
             line = [PYTHON, f"{TREE}/tests/lab/small_internet/bare.py", self._resolver, *command]
         enter = drop_to(self._namespaces.host_fd if namespace_fd is None else namespace_fd, uid if confined else 0, gid)
+
         def prepare():
             enter()
             if preexec:
                 preexec()
+
         environment = self.environment(base, env)
         if not confined:
             environment["LAB_UID"], environment["LAB_GID"] = str(uid), str(gid)
-        process = subprocess.Popen(line, cwd=cwd or f"{base}/project", env=environment, preexec_fn=prepare,
-                                   stdin=stdin if stdin is not None else (subprocess.PIPE if input is not None else subprocess.DEVNULL),
-                                   stdout=stdout, stderr=stderr, start_new_session=True, pass_fds=pass_fds)
+        process = subprocess.Popen(
+            line,
+            cwd=cwd or f"{base}/project",
+            env=environment,
+            preexec_fn=prepare,
+            stdin=stdin if stdin is not None else (subprocess.PIPE if input is not None else subprocess.DEVNULL),
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            pass_fds=pass_fds,
+        )
         return process, base, input, time.monotonic()
 
     def finish(self, started, timeout=30):
@@ -157,7 +210,9 @@ class Runner:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
-            raise AssertionError(f"still running after {timeout} s: {process.args}\nout {out[-2000:]!r}\nerr {err[-3000:]!r}") from None
+            raise AssertionError(
+                f"still running after {timeout} s: {process.args}\nout {out[-2000:]!r}\nerr {err[-3000:]!r}"
+            ) from None
         seconds = time.monotonic() - began
         return Run(process.returncode, out or b"", err or b"", seconds, self.audit(base))
 
@@ -178,14 +233,24 @@ class Runner:
             with open(f"{cwd}/policy.yaml", "w" if isinstance(policy, str) else "wb") as file:
                 file.write(policy)
         began = time.monotonic()
-        result = subprocess.run([POLICYCTL, *arguments], cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, timeout=30,
-                                preexec_fn=drop_to(self._namespaces.host_fd, USER.pw_uid, USER.pw_gid), env={"PATH": "/usr/bin:/bin", "HOME": cwd, "LANG": "C.UTF-8"})
+        result = subprocess.run(
+            [POLICYCTL, *arguments],
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=30,
+            preexec_fn=drop_to(self._namespaces.host_fd, USER.pw_uid, USER.pw_gid),
+            env={"PATH": "/usr/bin:/bin", "HOME": cwd, "LANG": "C.UTF-8"},
+        )
         return Run(result.returncode, result.stdout, result.stderr, time.monotonic() - began, [])
 
     def probe(self, steps, threads=1, confined=True, timeout=60, python=PYTHON, **options):
         """Runs the steps of probe.py in one cell; (results, run)."""
         start = {"confined": confined, **options}
-        run = self._finish(*self.start(python, f"{self.share}/probe.py", str(threads), input=json.dumps(steps), **start), timeout=timeout)
+        run = self._finish(
+            *self.start(python, f"{self.share}/probe.py", str(threads), input=json.dumps(steps), **start),
+            timeout=timeout,
+        )
         assert run.out, run
         results = run.json()
         assert len(results) == len(steps), run

@@ -27,14 +27,63 @@ class Certificates:
         self.ca, self._directory = f"{directory}/ca.pem", directory
         self.certificate, self.key = f"{directory}/server.pem", f"{directory}/server.key"
         ca_key = f"{directory}/ca.key"
-        sh("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=small internet CA",
-           "-addext", "keyUsage=critical,keyCertSign", "-keyout", ca_key, "-out", self.ca)
-        sh("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=small internet",
-           "-keyout", self.key, "-out", f"{directory}/server.csr")
+        sh(
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=small internet CA",
+            "-addext",
+            "keyUsage=critical,keyCertSign",
+            "-keyout",
+            ca_key,
+            "-out",
+            self.ca,
+        )
+        sh(
+            "openssl",
+            "req",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            "/CN=small internet",
+            "-keyout",
+            self.key,
+            "-out",
+            f"{directory}/server.csr",
+        )
         with open(f"{directory}/ext", "w") as file:
-            file.write("subjectAltName=" + ",".join(f"DNS:{n}" for n in world.WEB_NAMES) + "\nextendedKeyUsage=serverAuth\n")
-        sh("openssl", "x509", "-req", "-in", f"{directory}/server.csr", "-CA", self.ca, "-CAkey", ca_key, "-CAcreateserial", "-days", "2",
-           "-extfile", f"{directory}/ext", "-out", self.certificate)
+            file.write(
+                "subjectAltName=" + ",".join(f"DNS:{n}" for n in world.WEB_NAMES) + "\nextendedKeyUsage=serverAuth\n"
+            )
+        sh(
+            "openssl",
+            "x509",
+            "-req",
+            "-in",
+            f"{directory}/server.csr",
+            "-CA",
+            self.ca,
+            "-CAkey",
+            ca_key,
+            "-CAcreateserial",
+            "-days",
+            "2",
+            "-extfile",
+            f"{directory}/ext",
+            "-out",
+            self.certificate,
+        )
         os.chmod(self.ca, 0o644)
 
 
@@ -74,15 +123,25 @@ class Servers:
         os.makedirs(f"{www}/upload")
         with open(f"{www}/big", "wb") as file:
             file.truncate(BIG_SIZE)
-        environment = {"PATH": os.environ["PATH"], "HOME": self._namespaces.state, "GIT_CONFIG_NOSYSTEM": "1",
-                       "GIT_AUTHOR_NAME": "Lab", "GIT_AUTHOR_EMAIL": "lab@example.test",
-                       "GIT_COMMITTER_NAME": "Lab", "GIT_COMMITTER_EMAIL": "lab@example.test"}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": self._namespaces.state,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_AUTHOR_NAME": "Lab",
+            "GIT_AUTHOR_EMAIL": "lab@example.test",
+            "GIT_COMMITTER_NAME": "Lab",
+            "GIT_COMMITTER_EMAIL": "lab@example.test",
+        }
         work, self.repository = f"{self._namespaces.state}/seed", f"{www}/git/repo.git"
         os.makedirs(work)
         with open(f"{work}/README", "w") as file:
             file.write("a repository of the small internet\n")
-        for command in (("init", "-q", "-b", "main", work), ("-C", work, "add", "README"), ("-C", work, "commit", "-qm", "first"),
-                        ("clone", "-q", "--bare", work, self.repository)):
+        for command in (
+            ("init", "-q", "-b", "main", work),
+            ("-C", work, "add", "README"),
+            ("-C", work, "commit", "-qm", "first"),
+            ("clone", "-q", "--bare", work, self.repository),
+        ):
             sh("git", *command, env=environment)
         self._make_npm(f"{www}/npm")
         self._make_pypi(f"{www}/pypi")
@@ -93,14 +152,20 @@ class Servers:
         manifest = {"name": "lab-pad", "version": "1.0.0", "description": "of the small internet", "main": "index.js"}
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-            for name, text in (("package.json", json.dumps(manifest)), ("index.js", "module.exports = 'lab-pad works';\n")):
+            for name, text in (
+                ("package.json", json.dumps(manifest)),
+                ("index.js", "module.exports = 'lab-pad works';\n"),
+            ):
                 entry = tarfile.TarInfo(f"package/{name}")
                 entry.size = len(text)
                 archive.addfile(entry, io.BytesIO(text.encode()))
         with open(f"{directory}/tarballs/lab-pad-1.0.0.tgz", "wb") as file:
             file.write(packed.getvalue())
-        manifest["dist"] = {"tarball": "https://npm.pkg.test/tarballs/lab-pad-1.0.0.tgz", "shasum": hashlib.sha1(packed.getvalue()).hexdigest(),
-                            "integrity": "sha512-" + base64.b64encode(hashlib.sha512(packed.getvalue()).digest()).decode()}
+        manifest["dist"] = {
+            "tarball": "https://npm.pkg.test/tarballs/lab-pad-1.0.0.tgz",
+            "shasum": hashlib.sha1(packed.getvalue()).hexdigest(),
+            "integrity": "sha512-" + base64.b64encode(hashlib.sha512(packed.getvalue()).digest()).decode(),
+        }
         with open(f"{directory}/lab-pad", "w") as file:
             json.dump({"name": "lab-pad", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": manifest}}, file)
 
@@ -111,17 +176,27 @@ class Servers:
         with zipfile.ZipFile(f"{directory}/{name}", "w") as wheel:
             wheel.writestr("lab_wheel.py", "print('lab-wheel works')\n")
             wheel.writestr("lab_wheel-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: lab-wheel\nVersion: 1.0\n")
-            wheel.writestr("lab_wheel-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: lab\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-            wheel.writestr("lab_wheel-1.0.dist-info/RECORD", "lab_wheel.py,,\nlab_wheel-1.0.dist-info/METADATA,,\n"
-                           "lab_wheel-1.0.dist-info/WHEEL,,\nlab_wheel-1.0.dist-info/RECORD,,\n")
+            wheel.writestr(
+                "lab_wheel-1.0.dist-info/WHEEL",
+                "Wheel-Version: 1.0\nGenerator: lab\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            )
+            wheel.writestr(
+                "lab_wheel-1.0.dist-info/RECORD",
+                "lab_wheel.py,,\nlab_wheel-1.0.dist-info/METADATA,,\n"
+                "lab_wheel-1.0.dist-info/WHEEL,,\nlab_wheel-1.0.dist-info/RECORD,,\n",
+            )
         with open(f"{directory}/simple/lab-wheel/index.html", "w") as file:
             file.write(f'<!DOCTYPE html><html><body><a href="/{name}">{name}</a></body></html>')
 
     def _start_nginx(self, state):
-        listen = "listen 80 {0} reuseport; listen [::]:80 {0} reuseport ipv6only=on; listen 443 ssl http2 {0} reuseport; " \
-                 "listen [::]:443 ssl http2 {0} reuseport ipv6only=on;".format("default_server")
+        listen = (
+            "listen 80 {0} reuseport; listen [::]:80 {0} reuseport ipv6only=on; listen 443 ssl http2 {0} reuseport; "
+            "listen [::]:443 ssl http2 {0} reuseport ipv6only=on;".format("default_server")
+        )
         again = "listen 80; listen [::]:80; listen 443 ssl http2; listen [::]:443 ssl http2;"
-        temporary = "".join(f"{k}_temp_path {state}/tmp-{k};" for k in ("client_body", "fastcgi", "proxy", "uwsgi", "scgi"))
+        temporary = "".join(
+            f"{k}_temp_path {state}/tmp-{k};" for k in ("client_body", "fastcgi", "proxy", "uwsgi", "scgi")
+        )
         config = f"""
 daemon off; master_process off; user root; pid {state}/nginx.pid; error_log {state}/nginx.log;
 events {{ worker_connections 8192; }}
@@ -158,7 +233,9 @@ http {{
         with open(f"{state}/nginx.conf", "w") as file:
             file.write(config)
         environment = {"PATH": os.environ["PATH"], "HOME": state, "GIT_CONFIG_NOSYSTEM": "1"}
-        self._namespaces.spawn(self._namespaces.net_fd, ["/usr/sbin/fcgiwrap", "-c", "2", "-s", f"unix:{state}/fcgi.sock"], env=environment)
+        self._namespaces.spawn(
+            self._namespaces.net_fd, ["/usr/sbin/fcgiwrap", "-c", "2", "-s", f"unix:{state}/fcgi.sock"], env=environment
+        )
         self._namespaces.spawn(self._namespaces.net_fd, ["/usr/sbin/nginx", "-p", state, "-c", f"{state}/nginx.conf"])
 
     def _start_ssh(self, state):
@@ -170,14 +247,26 @@ http {{
             known.write("* " + public.read())
         os.makedirs("/run/sshd", exist_ok=True)
         with open(f"{directory}/config", "w") as file:
-            file.write(f"Port 22\nHostKey {directory}/host\nAuthorizedKeysFile {directory}/client.pub\nStrictModes no\nUsePAM no\n"
-                       "PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\n"
-                       f"PidFile none\nUseDNS no\nMaxStartups 1000\nSetEnv GIT_CONFIG_NOSYSTEM=1 HOME={state}\n")
-        self._namespaces.spawn(self._namespaces.net_fd, ["/usr/sbin/sshd", "-D", "-E", f"{directory}/log", "-f", f"{directory}/config"])
+            file.write(
+                f"Port 22\nHostKey {directory}/host\nAuthorizedKeysFile {directory}/client.pub\nStrictModes no\nUsePAM no\n"
+                "PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPrintMotd no\n"
+                f"PidFile none\nUseDNS no\nMaxStartups 1000\nSetEnv GIT_CONFIG_NOSYSTEM=1 HOME={state}\n"
+            )
+        self._namespaces.spawn(
+            self._namespaces.net_fd, ["/usr/sbin/sshd", "-D", "-E", f"{directory}/log", "-f", f"{directory}/config"]
+        )
 
     def _start_echo(self):
-        raw = [(family, address, port) for family, address in ((socket.AF_INET, world.RAW4), (socket.AF_INET6, world.RAW6)) for port in (80, 443)]
-        anywhere = [(family, address, port) for family, address in ((socket.AF_INET, ""), (socket.AF_INET6, "::")) for port in world.ECHO_PORTS]
+        raw = [
+            (family, address, port)
+            for family, address in ((socket.AF_INET, world.RAW4), (socket.AF_INET6, world.RAW6))
+            for port in (80, 443)
+        ]
+        anywhere = [
+            (family, address, port)
+            for family, address in ((socket.AF_INET, ""), (socket.AF_INET6, "::"))
+            for port in world.ECHO_PORTS
+        ]
         for family, address, port in raw + anywhere:
             listener = socket.socket(family, socket.SOCK_STREAM)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -233,7 +322,9 @@ http {{
     def _wait(self):
         """Until each real server accepts a connection over both families."""
         deadline = time.monotonic() + 10
-        for family, address, port in ((f, a, p) for f, a in ((socket.AF_INET, world.GOOD4), (socket.AF_INET6, world.GOOD6)) for p in (22, 80, 443)):
+        for family, address, port in (
+            (f, a, p) for f, a in ((socket.AF_INET, world.GOOD4), (socket.AF_INET6, world.GOOD6)) for p in (22, 80, 443)
+        ):
             while True:
                 with self._namespaces.inside(self._namespaces.host_fd), socket.socket(family) as client:
                     client.settimeout(0.2)

@@ -52,7 +52,9 @@ class Witness:
     def read(self):
         """{("tcp", "93.184.216.34", 443): packets, ("other", address, "icmp"): packets, ...}; TCP counts its SYNs."""
         found = {}
-        for entry in json.loads(sh("ip", "netns", "exec", self._net, "nft", "-j", "list", "table", "inet", "witness"))["nftables"]:
+        for entry in json.loads(sh("ip", "netns", "exec", self._net, "nft", "-j", "list", "table", "inet", "witness"))[
+            "nftables"
+        ]:
             if "set" not in entry:
                 continue
             for element in entry["set"].get("elem", []):

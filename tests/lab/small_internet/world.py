@@ -84,10 +84,29 @@ SCRIPTED = "scripted.test"
 
 # Names that web servers have certificates for; curl refuses a certificate for `*.test`, so all are listed.
 WEB_NAMES = [
-    "api.example.test", "www.example.test", "other.example.test", "v4only.example.test", "v6only.example.test",
-    "git.example.test", "alias.example.test", "cdn.test", "www.cdn.test", "a.b.cdn.test", "pkg.test", "npm.pkg.test",
-    "pypi.pkg.test", "one.shared.test", "two.shared.test", "evil.test", "www.evil.test", "x.evil.test",
-    "xapi.example.test", "api.example.test.evil.test", "tc.scripted.test", "mixed.guard.test", "chain5.loop.test",
+    "api.example.test",
+    "www.example.test",
+    "other.example.test",
+    "v4only.example.test",
+    "v6only.example.test",
+    "git.example.test",
+    "alias.example.test",
+    "cdn.test",
+    "www.cdn.test",
+    "a.b.cdn.test",
+    "pkg.test",
+    "npm.pkg.test",
+    "pypi.pkg.test",
+    "one.shared.test",
+    "two.shared.test",
+    "evil.test",
+    "www.evil.test",
+    "x.evil.test",
+    "xapi.example.test",
+    "api.example.test.evil.test",
+    "tc.scripted.test",
+    "mixed.guard.test",
+    "chain5.loop.test",
 ]
 
 # TCP ports with an echo server on every address, besides 22 (ssh), 53 (DNS), 80 and 443 (web). On BANNER_PORT the server

@@ -34,7 +34,8 @@ inline int loopback_socket(int type, std::uint16_t connect_to = 0) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(connect_to);
   const auto* raw = reinterpret_cast<const sockaddr*>(&address);
-  EXPECT_EQ(connect_to ? ::connect(fd, raw, sizeof address) : ::bind(fd, raw, sizeof address), 0) << std::strerror(errno);
+  EXPECT_EQ(connect_to ? ::connect(fd, raw, sizeof address) : ::bind(fd, raw, sizeof address), 0)
+      << std::strerror(errno);
   const timeval patience{10, 0};
   ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   return fd;
@@ -168,7 +169,8 @@ struct Reply {
   }
 };
 
-inline Octets query_octets(std::string_view name, std::uint16_t type = wire::kTypeA, bool edns = true, std::uint16_t id = 0x1234) {
+inline Octets query_octets(std::string_view name, std::uint16_t type = wire::kTypeA, bool edns = true,
+                           std::uint16_t id = 0x1234) {
   MessageBuilder message;
   message.header(id, 0x0100, 1, 0, 0, edns ? 1 : 0).question(name, type);
   if (edns) message.opt();
@@ -193,8 +195,9 @@ class DnsBench : public testing::Test {
     start("127.0.0.1:" + std::to_string(witness->port()), extra);
   }
   void start(const std::string& upstream, const std::string& extra) {
-    for (const char* name : {"api.example.test", "both.example.test", "mixed.example.test", "alias.example.test", "gone.example.test",
-                             "single", "fixed.example.test", "_dns.example.test", "a_b.example.test"}) {
+    for (const char* name :
+         {"api.example.test", "both.example.test", "mixed.example.test", "alias.example.test", "gone.example.test",
+          "single", "fixed.example.test", "_dns.example.test", "a_b.example.test"}) {
       policy.allow[name] = {443};
     }
     host.decide = [this](const policy_query& q) { return policy(q); };
@@ -220,7 +223,8 @@ class DnsBench : public testing::Test {
         break;
       }
       buffer.resize(static_cast<std::size_t>(n));
-      if (n >= 2 && buffer[0] == 0x7e && buffer[1] == 0x57) break;  // queries are answered in order unless they are resolved
+      if (n >= 2 && buffer[0] == 0x7e && buffer[1] == 0x57)
+        break;  // queries are answered in order unless they are resolved
       out = Reply::parse(std::move(buffer));
     }
     ::close(fd);

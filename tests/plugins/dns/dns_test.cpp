@@ -4,7 +4,8 @@
 namespace sallyport::dns {
 namespace {
 
-constexpr std::uint16_t kNoError = 0, kFormErr = 1, kServFail = 2, kNxDomain = 3, kNotImp = 4, kRefused = 5, kBadVers = 16;
+constexpr std::uint16_t kNoError = 0, kFormErr = 1, kServFail = 2, kNxDomain = 3, kNotImp = 4, kRefused = 5,
+                        kBadVers = 16;
 
 TEST_F(DnsBench, AllowedNameGetsOneSyntheticAddress) {  // DNS-01
   run();
@@ -111,19 +112,21 @@ TEST_P(OtherTypes, GetNothing) {  // DNS-07, DNS-09, DNS-10
   EXPECT_EQ(audit[0].verdict, POLICY_DENY);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, OtherTypes, testing::ValuesIn<TypeCase>({
-    {"Https", wire::kTypeHttps, kNoError},
-    {"Svcb", wire::kTypeSvcb, kNoError},
-    {"Txt", wire::kTypeTxt, kNoError},
-    {"Null", 10, kNoError},
-    {"Cname", wire::kTypeCname, kNoError},
-    {"Mx", wire::kTypeMx, kNoError},
-    {"Srv", wire::kTypeSrv, kNoError},
-    {"Any", wire::kTypeAny, kNoError},
-    {"Unknown", 65280, kNoError},
-    {"Axfr", wire::kTypeAxfr, kRefused},
-    {"Ixfr", wire::kTypeIxfr, kRefused},
-}), [](const auto& row) { return row.param.why; });
+INSTANTIATE_TEST_SUITE_P(Types, OtherTypes,
+                         testing::ValuesIn<TypeCase>({
+                             {"Https", wire::kTypeHttps, kNoError},
+                             {"Svcb", wire::kTypeSvcb, kNoError},
+                             {"Txt", wire::kTypeTxt, kNoError},
+                             {"Null", 10, kNoError},
+                             {"Cname", wire::kTypeCname, kNoError},
+                             {"Mx", wire::kTypeMx, kNoError},
+                             {"Srv", wire::kTypeSrv, kNoError},
+                             {"Any", wire::kTypeAny, kNoError},
+                             {"Unknown", 65280, kNoError},
+                             {"Axfr", wire::kTypeAxfr, kRefused},
+                             {"Ixfr", wire::kTypeIxfr, kRefused},
+                         }),
+                         [](const auto& row) { return row.param.why; });
 
 struct AddressCase {
   const char* why;
@@ -146,21 +149,23 @@ TEST_P(ForbiddenAnswers, AreNoAnswer) {  // DNS-11, DNS-12
   EXPECT_EQ(audit[0].address, GetParam().address);
 }
 
-INSTANTIATE_TEST_SUITE_P(Addresses, ForbiddenAnswers, testing::ValuesIn<AddressCase>({
-    {"Private", "10.0.0.5"},
-    {"Loopback", "127.0.0.1"},
-    {"Metadata", "169.254.169.254"},
-    {"Cgnat", "100.64.0.1"},
-    {"Unspecified", "0.0.0.0"},
-    {"Multicast", "224.0.0.1"},
-    {"Loopback6", "::1"},
-    {"LinkLocal6", "fe80::1"},
-    {"UniqueLocal", "fc00::1"},
-    {"Mapped", "::ffff:10.0.0.1"},
-    {"Nat64", "64:ff9b::a9fe:a9fe"},
-    {"SixToFour", "2002:a00:1::1"},
-    {"Teredo", "2001::1"},
-}), [](const auto& row) { return row.param.why; });
+INSTANTIATE_TEST_SUITE_P(Addresses, ForbiddenAnswers,
+                         testing::ValuesIn<AddressCase>({
+                             {"Private", "10.0.0.5"},
+                             {"Loopback", "127.0.0.1"},
+                             {"Metadata", "169.254.169.254"},
+                             {"Cgnat", "100.64.0.1"},
+                             {"Unspecified", "0.0.0.0"},
+                             {"Multicast", "224.0.0.1"},
+                             {"Loopback6", "::1"},
+                             {"LinkLocal6", "fe80::1"},
+                             {"UniqueLocal", "fc00::1"},
+                             {"Mapped", "::ffff:10.0.0.1"},
+                             {"Nat64", "64:ff9b::a9fe:a9fe"},
+                             {"SixToFour", "2002:a00:1::1"},
+                             {"Teredo", "2001::1"},
+                         }),
+                         [](const auto& row) { return row.param.why; });
 
 TEST_F(DnsBench, OneGoodAddressAmongBadOnesIsEnough) {
   run();
@@ -211,12 +216,17 @@ TEST_P(MalformedNames, NeverMatch) {  // DNS-17
   EXPECT_NE(audit[0].detail.find(std::string(R"("raw":")") + GetParam().raw), std::string::npos) << audit[0].detail;
 }
 
-INSTANTIATE_TEST_SUITE_P(Names, MalformedNames, testing::ValuesIn<NameCase>({
-    {"Nul", MessageBuilder().label(std::string_view("api\0", 4)).label("example").label("test").u8(0).octets, R"(api\\000.example)"},
-    {"DotInLabel", MessageBuilder().label("api.example").label("test").u8(0).octets, R"(api\\.example.test)"},
-    {"HighOctet", MessageBuilder().label("\xe4pi").label("example").label("test").u8(0).octets, R"(\\228pi.example)"},
-    {"CrLf", MessageBuilder().label("a\r\nb").label("test").u8(0).octets, R"(a\\013\\010b.test)"},
-}), [](const auto& row) { return row.param.why; });
+INSTANTIATE_TEST_SUITE_P(
+    Names, MalformedNames,
+    testing::ValuesIn<NameCase>({
+        {"Nul", MessageBuilder().label(std::string_view("api\0", 4)).label("example").label("test").u8(0).octets,
+         R"(api\\000.example)"},
+        {"DotInLabel", MessageBuilder().label("api.example").label("test").u8(0).octets, R"(api\\.example.test)"},
+        {"HighOctet", MessageBuilder().label("\xe4pi").label("example").label("test").u8(0).octets,
+         R"(\\228pi.example)"},
+        {"CrLf", MessageBuilder().label("a\r\nb").label("test").u8(0).octets, R"(a\\013\\010b.test)"},
+    }),
+    [](const auto& row) { return row.param.why; });
 
 TEST_F(DnsBench, RootIsRefusedNotDeniedExistence) {
   run();
@@ -248,7 +258,8 @@ TEST_P(RawQueries, GetTheirRcodeAndReachNobody) {
     EXPECT_EQ(reply->answers, 0u);
   }
   EXPECT_EQ(witness->queries(), 0u);
-  for (const AuditRecord& record : host.audit()) EXPECT_EQ(record.name, "after.invalid") << "noise must not fill the audit";
+  for (const AuditRecord& record : host.audit())
+    EXPECT_EQ(record.name, "after.invalid") << "noise must not fill the audit";
 }
 
 std::string labels(int count) {
@@ -257,26 +268,38 @@ std::string labels(int count) {
   return out;
 }
 
-INSTANTIATE_TEST_SUITE_P(Queries, RawQueries, testing::ValuesIn<RawCase>({
-    {"Short", {1, 2, 3}, -1},
-    {"Response", MessageBuilder().header(1, 0x8180, 1).question("api.example.test").octets, -1},
-    {"PointerLoop", MessageBuilder().header(1, 0x0100, 1).pointer(12).u16(1).u16(1).octets, kFormErr},       // DNS-15
-    {"PointerForward", MessageBuilder().header(1, 0x0100, 1).pointer(40).u16(1).u16(1).octets, kFormErr},    // DNS-15
-    {"PointerPastEnd", MessageBuilder().header(1, 0x0100, 1).pointer(4000).u16(1).u16(1).octets, kFormErr},  // DNS-15
-    {"Label64", MessageBuilder().header(1, 0x0100, 1).u8(64).raw(std::string(64, 'a')).u8(0).u16(1).u16(1).octets, kFormErr},  // DNS-16
-    {"Labels128", MessageBuilder().header(1, 0x0100, 1).question(labels(128)).octets, kFormErr},  // DNS-16: 257 octets
-    {"NoQuestion", MessageBuilder().header(1, 0x0100, 0).octets, kFormErr},                       // DNS-19
-    {"TwoQuestions", MessageBuilder().header(1, 0x0100, 2).question("api.example.test").question("api.example.test").octets, kFormErr},
-    {"TrailingOctets", MessageBuilder().header(1, 0x0100, 1).question("api.example.test").u8(0).octets, kFormErr},
-    {"Update", MessageBuilder().header(1, 0x2900, 1).question("api.example.test").octets, kNotImp},  // DNS-20
-    {"Notify", MessageBuilder().header(1, 0x2100, 1).question("api.example.test").octets, kNotImp},
-    {"Status", MessageBuilder().header(1, 0x1100, 1).question("api.example.test").octets, kNotImp},
-    {"Opcode15", MessageBuilder().header(1, 0x7900, 1).question("api.example.test").octets, kNotImp},
-    {"ChaosVersion", MessageBuilder().header(1, 0x0100, 1).question("version.bind", 16, 3).octets, kRefused},  // DNS-21
-    {"ClassAny", MessageBuilder().header(1, 0x0100, 1).question("api.example.test", 1, 255).octets, kRefused},
-    {"EdnsVersion1", MessageBuilder().header(1, 0x0100, 1, 0, 0, 1).question("api.example.test").opt(1232, 1).octets, kBadVers},  // DNS-22
-    {"TwoOpt", MessageBuilder().header(1, 0x0100, 1, 0, 0, 2).question("api.example.test").opt().opt().octets, kFormErr},
-}), [](const auto& row) { return row.param.why; });
+INSTANTIATE_TEST_SUITE_P(
+    Queries, RawQueries,
+    testing::ValuesIn<RawCase>({
+        {"Short", {1, 2, 3}, -1},
+        {"Response", MessageBuilder().header(1, 0x8180, 1).question("api.example.test").octets, -1},
+        {"PointerLoop", MessageBuilder().header(1, 0x0100, 1).pointer(12).u16(1).u16(1).octets, kFormErr},     // DNS-15
+        {"PointerForward", MessageBuilder().header(1, 0x0100, 1).pointer(40).u16(1).u16(1).octets, kFormErr},  // DNS-15
+        {"PointerPastEnd", MessageBuilder().header(1, 0x0100, 1).pointer(4000).u16(1).u16(1).octets,
+         kFormErr},  // DNS-15
+        {"Label64", MessageBuilder().header(1, 0x0100, 1).u8(64).raw(std::string(64, 'a')).u8(0).u16(1).u16(1).octets,
+         kFormErr},  // DNS-16
+        {"Labels128", MessageBuilder().header(1, 0x0100, 1).question(labels(128)).octets,
+         kFormErr},                                                              // DNS-16: 257 octets
+        {"NoQuestion", MessageBuilder().header(1, 0x0100, 0).octets, kFormErr},  // DNS-19
+        {"TwoQuestions",
+         MessageBuilder().header(1, 0x0100, 2).question("api.example.test").question("api.example.test").octets,
+         kFormErr},
+        {"TrailingOctets", MessageBuilder().header(1, 0x0100, 1).question("api.example.test").u8(0).octets, kFormErr},
+        {"Update", MessageBuilder().header(1, 0x2900, 1).question("api.example.test").octets, kNotImp},  // DNS-20
+        {"Notify", MessageBuilder().header(1, 0x2100, 1).question("api.example.test").octets, kNotImp},
+        {"Status", MessageBuilder().header(1, 0x1100, 1).question("api.example.test").octets, kNotImp},
+        {"Opcode15", MessageBuilder().header(1, 0x7900, 1).question("api.example.test").octets, kNotImp},
+        {"ChaosVersion", MessageBuilder().header(1, 0x0100, 1).question("version.bind", 16, 3).octets,
+         kRefused},  // DNS-21
+        {"ClassAny", MessageBuilder().header(1, 0x0100, 1).question("api.example.test", 1, 255).octets, kRefused},
+        {"EdnsVersion1",
+         MessageBuilder().header(1, 0x0100, 1, 0, 0, 1).question("api.example.test").opt(1232, 1).octets,
+         kBadVers},  // DNS-22
+        {"TwoOpt", MessageBuilder().header(1, 0x0100, 1, 0, 0, 2).question("api.example.test").opt().opt().octets,
+         kFormErr},
+    }),
+    [](const auto& row) { return row.param.why; });
 
 TEST_F(DnsBench, SilentUpstreamIsServFailInTime) {  // DNS-35
   Witness::Zone silent;
@@ -328,17 +351,20 @@ TEST_P(DnsConfig, IsRefusedInWords) {
   EXPECT_NE(std::string(plugin.error.text).find(GetParam().text), std::string::npos) << plugin.error.text;
 }
 
-INSTANTIATE_TEST_SUITE_P(Configs, DnsConfig, testing::ValuesIn<ConfigCase>({
-    {"NotJson", "{", "", "not valid JSON"},
-    {"NotAnObject", "[]", "", "not a JSON object"},
-    {"OtherMode", R"({"answers":"real"})", "/answers", "not built yet"},
-    {"UnknownMode", R"({"answers":"magic"})", "/answers", "expected one of: synthetic"},
-    {"NearMiss", R"({"upstream":["9.9.9.9"]})", "/upstream", "did you mean `upstreams`?"},
-    {"NameAsUpstream", R"({"upstreams":["dns.example"]})", "/upstreams/0", "is not an address"},
-    {"PortZero", R"({"upstreams":["9.9.9.9","[::1]:0"]})", "/upstreams/1", "is not an address"},
-    {"ListenNumber", R"({"listen":[7]})", "/listen/0", "expected text"},
-    {"Ipv6Word", R"({"ipv6":true})", "/ipv6", "expected one of: auto, on, off"},
-}), [](const auto& row) { return row.param.why; });
+INSTANTIATE_TEST_SUITE_P(
+    Configs, DnsConfig,
+    testing::ValuesIn<ConfigCase>({
+        {"NotJson", "{", "", "not valid JSON"},
+        {"NotAnObject", "[]", "", "not a JSON object"},
+        {"OtherMode", R"({"answers":"real"})", "/answers", "not built yet"},
+        {"UnknownMode", R"({"answers":"magic"})", "/answers", "expected one of: synthetic"},
+        {"NearMiss", R"({"upstream":["9.9.9.9"]})", "/upstream", "did you mean `upstreams`?"},
+        {"NameAsUpstream", R"({"upstreams":["dns.example"]})", "/upstreams/0", "is not an address"},
+        {"PortZero", R"({"upstreams":["9.9.9.9","[::1]:0"]})", "/upstreams/1", "is not an address"},
+        {"ListenNumber", R"({"listen":[7]})", "/listen/0", "expected text"},
+        {"Ipv6Word", R"({"ipv6":true})", "/ipv6", "expected one of: auto, on, off"},
+    }),
+    [](const auto& row) { return row.param.why; });
 
 TEST(DnsPlugin, UnknownListenerIsAnError) {
   FakeHost host;

@@ -36,7 +36,8 @@ TEST_F(DnsBench, TcpInOneOctetWritesAndPipelined) {  // DNS-24
   const int fd = loopback_socket(SOCK_STREAM, tcp_port);
   const int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, sizeof on);
-  for (const std::uint8_t octet : framed(query_octets("api.example.test", wire::kTypeA, true, 1))) ::send(fd, &octet, 1, 0);
+  for (const std::uint8_t octet : framed(query_octets("api.example.test", wire::kTypeA, true, 1)))
+    ::send(fd, &octet, 1, 0);
   EXPECT_EQ(Reply::parse(read_framed(fd)).header.id, 1);
   Octets both = framed(query_octets("api.example.test", wire::kTypeA, true, 2));
   const Octets second = framed(query_octets("evil.test", wire::kTypeA, true, 3));
@@ -75,7 +76,10 @@ TEST_F(DnsBench, TcpSilenceClosesAtTheLimit) {  // DNS-24
   const int fd = loopback_socket(SOCK_STREAM, tcp_port);
   const timeval patience{15, 0};
   ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  ::send(fd, "\xff\xff" "abc", 5, 0);
+  ::send(fd,
+         "\xff\xff"
+         "abc",
+         5, 0);
   const auto began = std::chrono::steady_clock::now();
   char octet;
   EXPECT_LE(::recv(fd, &octet, 1, 0), 0);
@@ -108,7 +112,8 @@ TEST_F(DnsBench, BothTypesOfOneClientAreResolvedAtOnce) {
   run(silent);
   const auto began = std::chrono::steady_clock::now();
   const int fd = loopback_socket(SOCK_DGRAM, udp_port);
-  const Octets a = query_octets("both.example.test", wire::kTypeA, true, 1), aaaa = query_octets("both.example.test", wire::kTypeAaaa, true, 2);
+  const Octets a = query_octets("both.example.test", wire::kTypeA, true, 1),
+               aaaa = query_octets("both.example.test", wire::kTypeAaaa, true, 2);
   ::send(fd, a.data(), a.size(), 0);
   ::send(fd, aaaa.data(), aaaa.size(), 0);
   const Octets denied = query_octets("evil.test", wire::kTypeA, true, 3);
@@ -122,7 +127,8 @@ TEST_F(DnsBench, BothTypesOfOneClientAreResolvedAtOnce) {
     order.push_back(Reply::parse(buffer).header.id);
   }
   EXPECT_EQ(order[0], 3) << "a refusal does not wait for others' lookups";
-  EXPECT_LE(std::chrono::steady_clock::now() - began, std::chrono::seconds(6)) << "one after the other would take twice as long";
+  EXPECT_LE(std::chrono::steady_clock::now() - began, std::chrono::seconds(6))
+      << "one after the other would take twice as long";
   ::close(fd);
 }
 

@@ -13,11 +13,15 @@ using namespace std::chrono_literals;
 
 TEST(RefusalResponse, IsProblemJsonWithProxyStatus) {
   const std::string text = refusal_response(403, "host_mismatch", false);
-  EXPECT_TRUE(text.starts_with("HTTP/1.1 403 Forbidden\r\nProxy-Status: sallyport; error=http_request_denied; details=\"host_mismatch\"\r\n"));
-  EXPECT_TRUE(text.ends_with("\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Forbidden\",\"status\":403,\"detail\":\"host_mismatch\"}\n"));
+  EXPECT_TRUE(text.starts_with(
+      "HTTP/1.1 403 Forbidden\r\nProxy-Status: sallyport; error=http_request_denied; details=\"host_mismatch\"\r\n"));
+  EXPECT_TRUE(text.ends_with(
+      "\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Forbidden\",\"status\":403,\"detail\":\"host_mismatch\"}\n"));
 }
 
-TEST(RefusalResponse, HeadHasNoBody) { EXPECT_TRUE(refusal_response(403, "host_mismatch", true).ends_with("\r\n\r\n")); }
+TEST(RefusalResponse, HeadHasNoBody) {
+  EXPECT_TRUE(refusal_response(403, "host_mismatch", true).ends_with("\r\n\r\n"));
+}
 
 TEST(TlsAlert, IsOneFatalRecord) {
   EXPECT_EQ(tls_alert(POLICY_REASON_ECH_DENIED), std::string("\x15\x03\x03\x00\x02\x02\x31", 7));
@@ -60,14 +64,16 @@ TEST_P(BadSniConfig, NamesTheKey) {
   EXPECT_EQ(status.pointer, GetParam().pointer) << status.text;
 }
 
-INSTANTIATE_TEST_SUITE_P(Configs, BadSniConfig, testing::ValuesIn<ConfigCase>({
-    {"NoUnit", R"({"hello_timeout":"5"})", "/hello_timeout"},
-    {"NumberAsDuration", R"({"hello_timeout":5})", "/hello_timeout"},
-    {"TooLong", R"({"hello_timeout":"2h"})", "/hello_timeout"},
-    {"ZeroFlows", R"({"max_flows":0})", "/max_flows"},
-    {"TextAsBool", R"({"allow_grease_ech":"yes"})", "/allow_grease_ech"},
-    {"Unknown", R"({"timeout":"5s"})", "/timeout"},
-}), [](const auto& row) { return row.param.why; });
+INSTANTIATE_TEST_SUITE_P(Configs, BadSniConfig,
+                         testing::ValuesIn<ConfigCase>({
+                             {"NoUnit", R"({"hello_timeout":"5"})", "/hello_timeout"},
+                             {"NumberAsDuration", R"({"hello_timeout":5})", "/hello_timeout"},
+                             {"TooLong", R"({"hello_timeout":"2h"})", "/hello_timeout"},
+                             {"ZeroFlows", R"({"max_flows":0})", "/max_flows"},
+                             {"TextAsBool", R"({"allow_grease_ech":"yes"})", "/allow_grease_ech"},
+                             {"Unknown", R"({"timeout":"5s"})", "/timeout"},
+                         }),
+                         [](const auto& row) { return row.param.why; });
 
 }  // namespace
 }  // namespace sallyport::sni

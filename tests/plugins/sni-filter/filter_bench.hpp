@@ -1,5 +1,5 @@
-// The filter between a client and origins, all on this namespace's loopback. What would come from connection tracking comes from
-// the test; origins count connections and octets (the witness).
+// The filter between a client and origins, all on this namespace's loopback. What would come from connection tracking
+// comes from the test; origins count connections and octets (the witness).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -149,7 +149,8 @@ class Recorder {
   // Once that many connections have ended.
   std::vector<std::string> wait(std::size_t connections) {
     std::unique_lock lock(mutex_);
-    EXPECT_TRUE(ended_.wait_for(lock, std::chrono::seconds(10), [&] { return got_.size() >= connections; })) << got_.size();
+    EXPECT_TRUE(ended_.wait_for(lock, std::chrono::seconds(10), [&] { return got_.size() >= connections; }))
+        << got_.size();
     return got_;
   }
 
@@ -176,10 +177,14 @@ class FilterBench : public testing::Test {
         [this](policy::Reader& reader) {
           Services services;
           services.edge = FakeHost::edge();
-          services.decision = static_cast<const policy_decision_v1*>(FakeHost::api()->get(host.raw(), POLICY_DECISION_ID));
-          services.synthetic = static_cast<const policy_synthetic_draft1*>(FakeHost::api()->get(host.raw(), POLICY_SYNTHETIC_ID));
+          services.decision =
+              static_cast<const policy_decision_v1*>(FakeHost::api()->get(host.raw(), POLICY_DECISION_ID));
+          services.synthetic =
+              static_cast<const policy_synthetic_draft1*>(FakeHost::api()->get(host.raw(), POLICY_SYNTHETIC_ID));
           services.reader = &reader;
-          services.resolve = [this](DomainName name, std::uint16_t type, net::Clock::time_point) { return resolve(name, type); };
+          services.resolve = [this](DomainName name, std::uint16_t type, net::Clock::time_point) {
+            return resolve(name, type);
+          };
           services.has_ipv6 = [this] { return has_ipv6; };
           services.original_destination = [this](int) { return destination_; };
           filter_ = std::make_unique<Filter>(loop_, config, services);
@@ -187,8 +192,11 @@ class FilterBench : public testing::Test {
         [this] { filter_->close_listeners(); });
     ASSERT_TRUE(started.ok()) << started.text;
     listeners_ = std::make_unique<net::Listeners>(loop_);
-    ASSERT_TRUE(listeners_->open(facade, {"tcp"}, [this](net::Listener l) { filter_->add(std::move(l)); },
-                                 [this](const std::string& n, std::uint64_t c) { filter_->remove(n, c); }).ok());
+    ASSERT_TRUE(listeners_
+                    ->open(
+                        facade, {"tcp"}, [this](net::Listener l) { filter_->add(std::move(l)); },
+                        [this](const std::string& n, std::uint64_t c) { filter_->remove(n, c); })
+                    .ok());
   }
   void TearDown() override { loop_.stop(); }
 
@@ -232,7 +240,9 @@ class FilterBench : public testing::Test {
 
 // A ClientHello in one record; extensions go in front of the SNI.
 inline std::string make_hello(std::string_view sni, std::string_view extensions = {}) {
-  const auto u16 = [](std::size_t n) { return std::string{static_cast<char>(n >> 8 & 0xff), static_cast<char>(n & 0xff)}; };
+  const auto u16 = [](std::size_t n) {
+    return std::string{static_cast<char>(n >> 8 & 0xff), static_cast<char>(n & 0xff)};
+  };
   std::string all(extensions);
   if (!sni.empty()) {
     const std::string entry = std::string("\0", 1) + u16(sni.size()) + std::string(sni);

@@ -1,4 +1,5 @@
-// Clear HTTP: the Host of every request, read strictly in both directions (issue item 9; ACCEPTANCE 5.3 where it applies).
+// Clear HTTP: the Host of every request, read strictly in both directions (issue item 9; ACCEPTANCE 5.3 where it
+// applies).
 #include "filter_bench.hpp"
 
 namespace sallyport::sni {
@@ -10,7 +11,8 @@ std::string get(std::string_view host, std::string_view path = "/", std::string_
   return "GET " + std::string(path) + " HTTP/1.1\r\nHost: " + std::string(host) + "\r\n" + std::string(extra) + "\r\n";
 }
 std::string ok(std::string_view body, std::string_view extra = {}) {
-  return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + std::string(extra) + "\r\n" + std::string(body);
+  return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + std::string(extra) + "\r\n" +
+         std::string(body);
 }
 
 // Answers every request head it gets with its target; remembers all octets.
@@ -71,36 +73,48 @@ TEST_P(RefusedFirst, AnswersAndDialsNobody) {
   EXPECT_EQ(origin.connections(), 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Requests, RefusedFirst, testing::ValuesIn<FirstCase>({
-    {"OtherHost", get("evil.test"), 403, POLICY_REASON_HOST_MISMATCH},
-    {"SuffixOfHost", get("xapi.example.test"), 403, POLICY_REASON_HOST_MISMATCH},  // NAM-03
-    {"OtherPort", get("api.example.test:8080"), 403, POLICY_REASON_HOST_MISMATCH},
-    {"AddressAsHost", get("93.184.216.34"), 403, POLICY_REASON_HOST_MISMATCH},
-    {"NoHost", "GET / HTTP/1.1\r\n\r\n", 400, POLICY_REASON_HOST_MISMATCH},
-    {"NoHost10", "GET / HTTP/1.0\r\n\r\n", 403, POLICY_REASON_HOST_MISMATCH},
-    {"TwoHosts", "GET / HTTP/1.1\r\nHost: api.example.test\r\nHost: evil.test\r\n\r\n", 400, POLICY_REASON_FRAMING_AMBIGUOUS},  // HTP-07
-    {"HostList", get("api.example.test, evil.test"), 400, POLICY_REASON_AUTHORITY_MALFORMED},
-    {"BracketedName", get("[api.example.test]"), 400, POLICY_REASON_AUTHORITY_MALFORMED},  // HTP-10
-    {"AbsoluteElsewhere", get("api.example.test", "http://evil.test/"), 403, POLICY_REASON_HOST_MISMATCH},  // HTP-05
-    {"AbsoluteOtherScheme", get("api.example.test", "ftp://api.example.test/"), 403, POLICY_REASON_HOST_MISMATCH},  // HTP-30
-    {"Connect", "CONNECT api.example.test:443 HTTP/1.1\r\nHost: api.example.test:443\r\n\r\n", 403, POLICY_REASON_HOST_MISMATCH},
-    {"H2c", get("api.example.test", "/", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"), 400,
-     POLICY_REASON_UNPARSED},  // HTP-27
-    {"Http2Preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, POLICY_REASON_UNPARSED},  // HTP-29
-    {"ObsFold", "GET / HTTP/1.1\r\nHost: api.example.test\r\nX: a\r\n b\r\n\r\n", 400, POLICY_REASON_FRAMING_AMBIGUOUS},  // HTP-13
-    {"BareLf", "GET / HTTP/1.1\nHost: api.example.test\n\n", 400, POLICY_REASON_FRAMING_AMBIGUOUS},
-    {"SpaceBeforeColon", "GET / HTTP/1.1\r\nHost : api.example.test\r\n\r\n", 400, POLICY_REASON_FRAMING_AMBIGUOUS},
-    {"LengthAndEncoding", get("api.example.test", "/", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"), 400,
-     POLICY_REASON_FRAMING_AMBIGUOUS},  // HTP-11
-    {"HeadTooLarge", get("api.example.test", "/", "X: " + std::string(66'000, 'x') + "\r\n"), 431, POLICY_REASON_FRAMING_AMBIGUOUS},  // HTP-31
-    {"NotHttp", "SSH-2.0-OpenSSH_9.2\r\n", 0, POLICY_REASON_UNPARSED},
-}), [](const auto& row) { return row.param.why; });
+INSTANTIATE_TEST_SUITE_P(
+    Requests, RefusedFirst,
+    testing::ValuesIn<FirstCase>({
+        {"OtherHost", get("evil.test"), 403, POLICY_REASON_HOST_MISMATCH},
+        {"SuffixOfHost", get("xapi.example.test"), 403, POLICY_REASON_HOST_MISMATCH},  // NAM-03
+        {"OtherPort", get("api.example.test:8080"), 403, POLICY_REASON_HOST_MISMATCH},
+        {"AddressAsHost", get("93.184.216.34"), 403, POLICY_REASON_HOST_MISMATCH},
+        {"NoHost", "GET / HTTP/1.1\r\n\r\n", 400, POLICY_REASON_HOST_MISMATCH},
+        {"NoHost10", "GET / HTTP/1.0\r\n\r\n", 403, POLICY_REASON_HOST_MISMATCH},
+        {"TwoHosts", "GET / HTTP/1.1\r\nHost: api.example.test\r\nHost: evil.test\r\n\r\n", 400,
+         POLICY_REASON_FRAMING_AMBIGUOUS},  // HTP-07
+        {"HostList", get("api.example.test, evil.test"), 400, POLICY_REASON_AUTHORITY_MALFORMED},
+        {"BracketedName", get("[api.example.test]"), 400, POLICY_REASON_AUTHORITY_MALFORMED},  // HTP-10
+        {"AbsoluteElsewhere", get("api.example.test", "http://evil.test/"), 403,
+         POLICY_REASON_HOST_MISMATCH},  // HTP-05
+        {"AbsoluteOtherScheme", get("api.example.test", "ftp://api.example.test/"), 403,
+         POLICY_REASON_HOST_MISMATCH},  // HTP-30
+        {"Connect", "CONNECT api.example.test:443 HTTP/1.1\r\nHost: api.example.test:443\r\n\r\n", 403,
+         POLICY_REASON_HOST_MISMATCH},
+        {"H2c",
+         get("api.example.test", "/",
+             "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n"),
+         400, POLICY_REASON_UNPARSED},                                                      // HTP-27
+        {"Http2Preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, POLICY_REASON_UNPARSED},  // HTP-29
+        {"ObsFold", "GET / HTTP/1.1\r\nHost: api.example.test\r\nX: a\r\n b\r\n\r\n", 400,
+         POLICY_REASON_FRAMING_AMBIGUOUS},  // HTP-13
+        {"BareLf", "GET / HTTP/1.1\nHost: api.example.test\n\n", 400, POLICY_REASON_FRAMING_AMBIGUOUS},
+        {"SpaceBeforeColon", "GET / HTTP/1.1\r\nHost : api.example.test\r\n\r\n", 400, POLICY_REASON_FRAMING_AMBIGUOUS},
+        {"LengthAndEncoding", get("api.example.test", "/", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"), 400,
+         POLICY_REASON_FRAMING_AMBIGUOUS},  // HTP-11
+        {"HeadTooLarge", get("api.example.test", "/", "X: " + std::string(66'000, 'x') + "\r\n"), 431,
+         POLICY_REASON_FRAMING_AMBIGUOUS},  // HTP-31
+        {"NotHttp", "SSH-2.0-OpenSSH_9.2\r\n", 0, POLICY_REASON_UNPARSED},
+    }),
+    [](const auto& row) { return row.param.why; });
 
 TEST_F(FilterBench, GoodRequestsGoThroughUnchanged) {
   HttpOrigin http;
   Origin origin(kGood, 80, http.script());
   start();
-  const std::vector<std::string> requests = {get("api.example.test", "/1"), get("API.example.test.", "/2"), get("api.example.test:80", "/3"),
+  const std::vector<std::string> requests = {get("api.example.test", "/1"), get("API.example.test.", "/2"),
+                                             get("api.example.test:80", "/3"),
                                              get("api.example.test", "http://api.example.test/4")};
   Peer client = connect(80);
   std::string all;
@@ -121,22 +135,26 @@ TEST_F(FilterBench, LaterMismatchComesAfterTheEarlierResponses) {
   Origin origin(kGood, 80, http.script());
   start();
   Peer client = connect(80);
-  client.send(get("api.example.test", "/1") + get("api.example.test", "/2") + get("evil.test", "/3") + get("api.example.test", "/4"));
+  client.send(get("api.example.test", "/1") + get("api.example.test", "/2") + get("evil.test", "/3") +
+              get("api.example.test", "/4"));
   const std::string got = client.receive_all();
   EXPECT_EQ(client.end, "eof");
   EXPECT_TRUE(got.starts_with(ok("/1") + ok("/2") + "HTTP/1.1 403 ")) << got;
-  EXPECT_EQ(http.all(), get("api.example.test", "/1") + get("api.example.test", "/2")) << "nothing of a refused request leaves";
+  EXPECT_EQ(http.all(), get("api.example.test", "/1") + get("api.example.test", "/2"))
+      << "nothing of a refused request leaves";
   EXPECT_EQ(host.wait_for_audit(3)[1].reason, POLICY_REASON_HOST_MISMATCH);
 }
 
 TEST_F(FilterBench, BodyIsNoRequest) {  // a request inside a body is body; what follows the body is a request
   std::promise<std::string> origin_got;
   const std::string hidden = get("evil.test");
-  const std::string by_length = "POST /a HTTP/1.1\r\nHost: api.example.test\r\nContent-Length: " + std::to_string(hidden.size()) + "\r\n\r\n" + hidden;
+  const std::string by_length =
+      "POST /a HTTP/1.1\r\nHost: api.example.test\r\nContent-Length: " + std::to_string(hidden.size()) + "\r\n\r\n" +
+      hidden;
   char size[16];
   std::snprintf(size, sizeof size, "%zx", hidden.size());
-  const std::string by_chunks =
-      "POST /b HTTP/1.1\r\nHost: api.example.test\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(size) + "\r\n" + hidden + "\r\n0\r\n\r\n";
+  const std::string by_chunks = "POST /b HTTP/1.1\r\nHost: api.example.test\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                                std::string(size) + "\r\n" + hidden + "\r\n0\r\n\r\n";
   Origin origin(kGood, 80, [&](Peer& peer) {
     std::string got = peer.receive(by_length.size());
     peer.send(ok("a"));
@@ -157,11 +175,13 @@ TEST_F(FilterBench, BadChunkEndsTheConnection) {  // HTP-14
   Origin origin(kGood, 80, recorder.script());
   start();
   Peer client = connect(80);
-  client.send("POST / HTTP/1.1\r\nHost: api.example.test\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n");
+  client.send(
+      "POST / HTTP/1.1\r\nHost: api.example.test\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n");
   EXPECT_EQ(client.receive_all(), "");
   EXPECT_EQ(client.end, "reset");
   bool seen = false;
-  for (const AuditRecord& record : host.wait_for_audit(3)) seen = seen || record.reason == POLICY_REASON_FRAMING_AMBIGUOUS;
+  for (const AuditRecord& record : host.wait_for_audit(3))
+    seen = seen || record.reason == POLICY_REASON_FRAMING_AMBIGUOUS;
   EXPECT_TRUE(seen);
 }
 
@@ -217,12 +237,15 @@ std::string flood() {
   return out;
 }
 
-INSTANTIATE_TEST_SUITE_P(Responses, BadResponses, testing::ValuesIn<ResponseCase>({
-    {"UnaskedSwitch", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"},
-    {"LengthAndEncoding", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
-    {"NoHttp", "SSH-2.0-Server\r\n\r\n"},
-    {"BareLf", "HTTP/1.1 200 OK\nContent-Length: 0\n\n"},
-}), [](const auto& row) { return row.param.why; });
+INSTANTIATE_TEST_SUITE_P(
+    Responses, BadResponses,
+    testing::ValuesIn<ResponseCase>({
+        {"UnaskedSwitch", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"},
+        {"LengthAndEncoding", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
+        {"NoHttp", "SSH-2.0-Server\r\n\r\n"},
+        {"BareLf", "HTTP/1.1 200 OK\nContent-Length: 0\n\n"},
+    }),
+    [](const auto& row) { return row.param.why; });
 
 TEST_F(FilterBench, InterimFloodIsCapped) {  // HTP-35
   Origin origin(kGood, 80, [](Peer& peer) {
@@ -267,7 +290,8 @@ TEST_F(FilterBench, ResponseShapes) {
 }
 
 TEST_F(FilterBench, ExpectContinue) {
-  const std::string head = "POST / HTTP/1.1\r\nHost: api.example.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+  const std::string head =
+      "POST / HTTP/1.1\r\nHost: api.example.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
   Origin origin(kGood, 80, [&](Peer& peer) {
     peer.receive(head.size());
     peer.send("HTTP/1.1 100 Continue\r\n\r\n");
@@ -332,9 +356,11 @@ TEST_F(FilterBench, LargeUploadAndDownload) {
   Peer client = connect(80);
   const std::string body(kOctets, 'b');
   std::thread writer([&] {
-    client.send("PUT / HTTP/1.1\r\nHost: api.example.test\r\nContent-Length: " + std::to_string(kOctets) + "\r\n\r\n" + body);
+    client.send("PUT / HTTP/1.1\r\nHost: api.example.test\r\nContent-Length: " + std::to_string(kOctets) + "\r\n\r\n" +
+                body);
   });
-  EXPECT_EQ(client.receive_until("\r\n\r\n"), "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(kOctets) + "\r\n\r\n");
+  EXPECT_EQ(client.receive_until("\r\n\r\n"),
+            "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(kOctets) + "\r\n\r\n");
   EXPECT_EQ(client.receive(kOctets), body);
   writer.join();
 }

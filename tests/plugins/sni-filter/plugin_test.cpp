@@ -47,7 +47,9 @@ TEST(SniFilterPlugin, StartStopManyTimes) {
   };
   FakeHost host;
   host.listen_tcp("tcp");
-  { LoadedPlugin warm_up(SNI_FILTER_PLUGIN, host); }
+  {
+    LoadedPlugin warm_up(SNI_FILTER_PLUGIN, host);
+  }
   const int before = descriptors();
   for (int i = 0; i < 50; ++i) {
     FakeHost fresh;

@@ -1,0 +1,140 @@
+#include "policyctl/explain_words.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "language/suggest.hpp"
+#include "language/values.hpp"
+#include "names/guard.hpp"
+
+namespace sallyport::policyctl {
+namespace {
+
+template <typename T, typename Text>
+std::string joined(const std::vector<T>& values, Text text) {
+  constexpr std::size_t kMost = 4;  // a line of a terminal
+  std::string out;
+  for (std::size_t i = 0; i < std::min(values.size(), kMost); ++i) out += (i > 0 ? ", " : "") + text(values[i]);
+  if (values.size() > kMost) out += " and " + std::to_string(values.size() - kMost) + " more";
+  return out;
+}
+
+unsigned common_labels(const DomainName& a, const DomainName& b) {
+  unsigned common = 0;
+  while (common < std::min(a.labels(), b.labels()) && a.suffix(common + 1) == b.suffix(common + 1)) ++common;
+  return common;
+}
+
+// The entry that was most likely meant: the most labels in common beyond the top, then the fewest edits.
+std::string nearest_pattern(const RuleModel& rule, const DomainName& name) {
+  std::string best;
+  std::pair<unsigned, std::size_t> best_score{1, 0};  // more than a top-level name in common, or a typing error
+  for (const Pattern& pattern : rule.domains) {
+    const unsigned common = common_labels(pattern.name, name);
+    const std::size_t distance = edit_distance(pattern.name.text(), name.text());
+    const std::size_t closeness = 1000 - std::min<std::size_t>(distance, 1000);
+    const bool typing_error = distance <= std::max<std::size_t>(2, name.text().size() / 5);
+    if (common < 2 && !typing_error) continue;
+    const std::pair<unsigned, std::size_t> score{std::max(common, 2u), closeness};
+    if (best.empty() || score > best_score) {
+      best = pattern.text();
+      best_score = score;
+    }
+  }
+  return best;
+}
+
+std::string prefix_text(const Prefix& prefix) { return prefix.text(); }
+
+}  // namespace
+
+std::string Explainer::why(const Step& step, const RuleTrace& row) const {
+  const RuleModel& rule = model_.rules[row.rule];
+  if (row.outcome == Outcome::kMatch) {
+    if (step.verdict.rule != row.rule) return "";
+    if (rule.action == Action::kAllow) return "allows";
+    return destination_.address && !rule.domains.empty() ? "denies: an address might be any name" : "denies";
+  }
+  if (row.outcome == Outcome::kMay) return still_open(rule, row);
+  switch (row.mismatch) {
+    case Mismatch::kClient:
+      return "for " + joined(rule.clients, [](const std::string& c) { return c; }) + " only";
+    case Mismatch::kName:
+      return name_differs(rule);
+    case Mismatch::kPort: {
+      const bool only = rule.ports.size() == 1;
+      return "port " + std::to_string(destination_.port) + " is not " + (only ? "" : "among ") +
+             joined(rule.ports, port_text);
+    }
+    case Mismatch::kAddress:
+      if (destination_.name && rule.domains.empty()) return "lists addresses only";
+      if (destination_.name && rule.action == Action::kAllow) return name_differs(rule);
+      return "address differs";
+    case Mismatch::kResolvesTo:
+      return (step.address ? step.address->text() : "the address") + " is not among " +
+             joined(rule.resolves_to, prefix_text);
+    case Mismatch::kGuard:
+      return guard_text(step, rule);
+    case Mismatch::kInvisible:
+      return rule.addresses.empty() ? "lists names only, and an address carries none" : "an address carries no name";
+    case Mismatch::kNothing:
+      break;
+  }
+  return "";
+}
+
+std::string Explainer::where(std::uint32_t rule) const {
+  const SourcePosition position = rule == kNoRuleIndex ? model_.default_where : model_.rules[rule].where;
+  if (position.line == 0) return rule == kNoRuleIndex ? "default" : "command line";
+  return model_.source + ":" + std::to_string(position.line);
+}
+
+std::vector<std::string> Explainer::notes() const {
+  std::vector<std::string> notes;
+  if (!explanation_.steps.empty() && explanation_.address_open) {
+    const Verdict& verdict = explanation_.steps.back().verdict;
+    const RuleModel* rule = verdict.rule == kNoRuleIndex ? nullptr : &model_.rules[verdict.rule];
+    if (rule != nullptr && !rule->resolves_to.empty()) {
+      notes.push_back("only if the name resolves to " + joined(rule->resolves_to, prefix_text) +
+                      "; try --resolved ADDRESS");
+    } else {
+      notes.push_back(
+          "the address is checked when it is dialled: private, loopback and other guarded ones are refused");
+    }
+  }
+  if (explanation_.never_resolves)
+    notes.push_back("a single label is asked of nobody: give its addresses by resolves_to");
+  const bool port_counts = !explanation_.steps.empty() && explanation_.steps.back().layer != Layer::kDns;
+  if (!destination_.port_given && port_counts) notes.push_back("no port was given: 443 is supposed");
+  return notes;
+}
+
+std::string Explainer::name_differs(const RuleModel& rule) const {
+  const std::string near = destination_.name ? nearest_pattern(rule, *destination_.name) : "";
+  return near.empty() ? "name differs" : "name differs (nearest: " + near + ")";
+}
+
+std::string Explainer::still_open(const RuleModel& rule, const RuleTrace& row) const {
+  switch (row.mismatch) {
+    case Mismatch::kPort:
+      return "the port will tell: " + joined(rule.ports, port_text);
+    case Mismatch::kResolvesTo:
+      return "if the name resolves to " + joined(rule.resolves_to, prefix_text);
+    case Mismatch::kAddress:
+      return "if it is dialled at " + joined(rule.addresses, prefix_text);
+    default:
+      return "a later layer will tell";
+  }
+}
+
+std::string Explainer::guard_text(const Step& step, const RuleModel& rule) const {
+  if (!step.address) return "the address guard";
+  const AddressClass kind = classify(*step.address);
+  const std::string text =
+      step.address->text() + " is " + (is_guarded(kind) ? std::string(to_string(kind)) : "the gateway's own");
+  const bool named = !rule.resolves_to.empty() || (!rule.addresses.empty() && destination_.address);
+  if (kind == AddressClass::kMetadata && named) return text + ", which needs allow_metadata: true";
+  return text + ", which a rule must name by " + (destination_.name ? "resolves_to" : "addresses");
+}
+
+}  // namespace sallyport::policyctl
