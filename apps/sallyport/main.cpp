@@ -35,7 +35,8 @@ int help(const std::vector<std::string>& arguments) {
     return 0;
   }
   std::puts("sallyport: an egress policy gateway; nothing leaves that the policy does not allow\n");
-  for (const Command& command : kCommands) std::printf("  sallyport %-8s %-36s %s\n", command.name, command.usage, command.summary);
+  for (const Command& command : kCommands)
+    std::printf("  sallyport %-8s %-36s %s\n", command.name, command.usage, command.summary);
   std::puts("\npolicies are checked and explained offline by policyctl");
   return 0;
 }

@@ -15,24 +15,33 @@ using Texts = std::vector<std::string>;
 
 po::options_description describe(RunOptions& options, std::string& report) {
   po::options_description all("options", 100);
-  all.add_options()
-      ("policy,p", po::value(&options.policy_file)->value_name("FILE"), "policy file (docs/policy-language.md)")
-      ("allow", po::value(&options.allow)->value_name("NAME[:PORT,...]"), "allow a name, .name, *.name, address or block; ports 80 and 443 unless given; may be repeated")
-      ("resolver", po::value(&options.resolver)->value_name("ADDRESS[:PORT]"), "ask this resolver; default: those of /etc/resolv.conf")
-      ("name", po::value(&options.name)->value_name("NAME"), "name of the cell, as the policy's clients and the audit know it")
-      ("bind", po::value(&options.binds)->value_name("PATH"), "open a path to the command, sockets in it included")
-      ("write", po::value(&options.writable)->value_name("PATH"), "let writes to a path be real; the working directory's are")
-      ("report", po::value(&report)->value_name("text|md|json"), "print every denied destination at the end, in this form")
-      ("audit", po::value(&options.audit_file)->value_name("FILE"), "append every decision as a JSON line")
-      ("keep-env", po::bool_switch(&options.keep_environment), "keep proxy variables and socket addresses in the environment")
-      ("plugin-dir", po::value(&options.plugin_directory)->value_name("DIR"), "absolute path of the enforcers; default: those installed with sallyport")
-      ("quiet,q", po::bool_switch(&options.quiet), "no banner, no summary; errors alone")
-      ("help,h", "print this");
+  all.add_options()("policy,p", po::value(&options.policy_file)->value_name("FILE"),
+                    "policy file (docs/policy-language.md)")(
+      "allow", po::value(&options.allow)->value_name("NAME[:PORT,...]"),
+      "allow a name, .name, *.name, address or block; ports 80 and 443 unless given; may be repeated")(
+      "resolver", po::value(&options.resolver)->value_name("ADDRESS[:PORT]"),
+      "ask this resolver; default: those of /etc/resolv.conf")(
+      "name", po::value(&options.name)->value_name("NAME"),
+      "name of the cell, as the policy's clients and the audit know it")(
+      "bind", po::value(&options.binds)->value_name("PATH"), "open a path to the command, sockets in it included")(
+      "write", po::value(&options.writable)->value_name("PATH"),
+      "let writes to a path be real; the working directory's are")(
+      "report", po::value(&report)->value_name("text|md|json"),
+      "print every denied destination at the end, in this form")(
+      "audit", po::value(&options.audit_file)->value_name("FILE"), "append every decision as a JSON line")(
+      "keep-env", po::bool_switch(&options.keep_environment),
+      "keep proxy variables and socket addresses in the environment")(
+      "plugin-dir", po::value(&options.plugin_directory)->value_name("DIR"),
+      "absolute path of the enforcers; default: those installed with sallyport")(
+      "quiet,q", po::bool_switch(&options.quiet), "no banner, no summary; errors alone")("help,h", "print this");
   return all;
 }
 
 int usage(const std::string& text) {
-  std::fprintf(stderr, "sallyport: %s\nusage: sallyport run [options] -- COMMAND [ARGUMENT...]; sallyport help run lists the options\n", text.c_str());
+  std::fprintf(
+      stderr,
+      "sallyport: %s\nusage: sallyport run [options] -- COMMAND [ARGUMENT...]; sallyport help run lists the options\n",
+      text.c_str());
   return kOwnFailure;
 }
 
@@ -44,7 +53,8 @@ std::string run_help() {
   std::ostringstream text;
   text << "usage: sallyport run [options] -- COMMAND [ARGUMENT...]\n\n"
           "Runs COMMAND so that only what the policy allows can be reached, whatever program or protocol it uses.\n"
-          "Exit status: COMMAND's; 128+n if a signal ended it; 125 if it could not be confined (it is not started then);\n"
+          "Exit status: COMMAND's; 128+n if a signal ended it; 125 if it could not be confined (it is not started "
+          "then);\n"
           "126 not executable; 127 not found.\n\n"
        << describe(options, report);
   return text.str();
@@ -72,9 +82,12 @@ int run_command(const Texts& arguments) {
   if (separator == arguments.end() || separator + 1 == arguments.end()) return usage("no command; write it after --");
   options.command.assign(separator + 1, arguments.end());
 
-  constexpr std::pair<const char*, ReportFormat> kFormats[] = {
-      {"", ReportFormat::kSummary}, {"text", ReportFormat::kText}, {"md", ReportFormat::kMarkdown}, {"json", ReportFormat::kJson}};
-  const auto format = std::find_if(std::begin(kFormats), std::end(kFormats), [&](const auto& row) { return report == row.first; });
+  constexpr std::pair<const char*, ReportFormat> kFormats[] = {{"", ReportFormat::kSummary},
+                                                               {"text", ReportFormat::kText},
+                                                               {"md", ReportFormat::kMarkdown},
+                                                               {"json", ReportFormat::kJson}};
+  const auto format =
+      std::find_if(std::begin(kFormats), std::end(kFormats), [&](const auto& row) { return report == row.first; });
   if (format == std::end(kFormats)) return usage("--report " + report + ": expected text, md or json");
   options.report = format->second;
   return run_cell(options);

@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """A large download through a cell against the same download through HAProxy in tcp mode: same client, server, machine, one run.
 
 Needs root (it makes the lab's namespaces). Rounds are interleaved; the ratio is of medians.

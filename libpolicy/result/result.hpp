@@ -13,13 +13,13 @@
 namespace sallyport {
 
 enum class ErrorCode : std::uint8_t {
-  kMalformed = 1,   // breaks the format
-  kTooLong,         // over a limit of the format
-  kIncomplete,      // a longer input may be valid
-  kTooBroad,        // a pattern that covers more than one organisation
-  kUnsupported,     // valid, and refused by choice
-  kCorrupt,         // a snapshot that fails its own checks
-  kExhausted,       // no room
+  kMalformed = 1,  // breaks the format
+  kTooLong,        // over a limit of the format
+  kIncomplete,     // a longer input may be valid
+  kTooBroad,       // a pattern that covers more than one organisation
+  kUnsupported,    // valid, and refused by choice
+  kCorrupt,        // a snapshot that fails its own checks
+  kExhausted,      // no room
 };
 
 struct Error {

@@ -186,7 +186,7 @@ def test_denied_when_only_another_name_is_allowed(lab, witness, allow, command, 
     bare_seconds = 6 if command[0] in ("npm", PY) or "-w" in command else 3
     with witness.expect_zero():
         run = lab.run(*filled(lab, command), allow=["www.example.test:443"])
-    assert run.status != 0, run
+    assert run.status != 0 or command[0] == "hey" and proof not in run.text, run  # hey reports errors and exits 0
     assert run.seconds < bare_seconds, run
     assert run.denials(name=name), run
     assert name in run.errors and "no_rule" in run.errors, run

@@ -6,12 +6,12 @@ back byte for byte: what left the client is what arrives.
 
 import hashlib
 import os
-import re
 import ssl
 import struct
 
 import pytest
 
+from flow_support import POLICY, RAW, arrived, converse, denies, passes, refused, request
 from small_internet import world
 from small_internet.messages import (
     ALPN,
@@ -27,62 +27,6 @@ from small_internet.messages import (
     sni,
     versions,
 )
-
-POLICY = """version: 1
-rules:
-  - name: raw
-    action: allow
-    domains: [raw.example.test]
-    ports: [80, 443, 5432, 8443, 2222]
-  - name: api
-    action: allow
-    domains: [api.example.test, other.example.test]
-    ports: [80, 443, 8080]
-  - name: any
-    action: allow
-    domains: [db.example.test]
-    ports: [443]
-    tunnel: any
-"""
-RAW = [(a, p) for a in (world.RAW4, world.RAW6) for p in (80, 443, 5432, 8443, 2222)]
-
-
-def converse(lab, *flows, policy=POLICY, **options):
-    """Each flow: dict of probe.py's tcp step; `to` defaults to raw.example.test:443. All in one cell, side by side."""
-    steps = [{"do": "tcp", "to": ["raw.example.test", 443], "timeout": 9, **flow} for flow in flows]
-    return lab.probe(steps, threads=32, policy=policy, **options)
-
-
-def passes(lab, data, **flow):
-    results, run = converse(lab, {"send": data.hex(), "read": len(data), **flow})
-    assert bytes.fromhex(results[0].get("data", "")) == data, (
-        results[0].get("error"),
-        results[0].get("end"),
-        len(results[0].get("data", "")),
-        run,
-    )
-    return run
-
-
-def refused(result, seconds=1.5):
-    """Closed at once: by reset, or by a TLS alert and a close; nothing else came back."""
-    if "error" in result:
-        return result["error"] in ("ECONNREFUSED", "ECONNRESET") and result["seconds"] < seconds
-    data = bytes.fromhex(result["data"])
-    return (
-        result["end"] in ("reset", "eof")
-        and result["seconds"] < seconds
-        and (data == b"" or data[0] == 21 or data.startswith((b"HTTP/1.1 4", b"HTTP/1.1 505")))
-    )
-
-
-def denies(lab, witness, data, reason, **flow):
-    with witness.expect_only(flow.get("to", ["raw.example.test"])[0]):
-        results, run = converse(lab, {"send": data.hex(), **flow})
-    assert refused(results[0]), (results, run)
-    reasons = [d["reason"] for d in run.denials()]
-    assert reasons and set(reasons) <= ({reason} if isinstance(reason, str) else set(reason)), run
-    return run
 
 
 def test_splice_keeps_certificate_and_hello(lab, witness):
@@ -382,10 +326,6 @@ def test_tunnel_any_takes_other_protocols(lab):
     ], run
 
 
-def arrived(lab, port=None):
-    return [c.data for c in lab.servers.connections(port=port)]
-
-
 @pytest.mark.parametrize("port", [5432, 8443, 2222])
 def test_first_flight_is_checked_on_other_ports(lab, port):
     """Any port: TLS or HTTP in the client's first flight must carry the name that was dialled; other protocols pass."""
@@ -407,114 +347,6 @@ def test_first_flight_is_checked_on_other_ports(lab, port):
     assert {d["reason"] for d in run.denials()} <= {"sni_mismatch", "sni_not_allowed", "host_mismatch"} and len(
         run.denials()
     ) == 2, run
-
-
-def request(host, path="/", version="1.1", extra=""):
-    return f"GET {path} HTTP/{version}\r\nHost: {host}\r\n{extra}\r\n".encode()
-
-
-@pytest.mark.parametrize("host", ["api.example.test", "API.example.test", "api.example.test:80"])
-def test_clear_http(lab, host):
-    results, run = converse(
-        lab, {"to": ["api.example.test", 80], "send": request(host, "/whoami").hex(), "read": 10, "timeout": 4}
-    )
-    assert results[0].get("data", "").startswith(b"HTTP/1.1 200".hex()), (results, run)
-
-
-REFUSED_HTTP = {
-    "other-host": request("evil.test"),
-    "allowed-other-host": request("api.example.test"),
-    "no-host": b"GET / HTTP/1.1\r\n\r\n",
-    "no-host-1.0": b"GET / HTTP/1.0\r\n\r\n",
-    "two-hosts": request("raw.example.test", extra="Host: evil.test\r\n"),
-    "two-equal-hosts": request("raw.example.test", extra="Host: raw.example.test\r\n"),
-    "empty-host": request(""),
-    "list": request("raw.example.test, evil.test"),
-    "userinfo": request("raw.example.test@evil.test"),
-    "other-port": request("raw.example.test:8080"),
-    "two-ports": request("raw.example.test:80:443"),
-    "literal": request("52.5.5.5"),
-    "nul": request("raw.example.test\0.evil.test"),
-    "percent": request("raw.example.test%00.evil.test"),
-    "absolute-form-elsewhere": request("raw.example.test", path="http://evil.test/"),
-    "connect": b"CONNECT evil.test:443 HTTP/1.1\r\nHost: raw.example.test\r\n\r\n",
-    "space-before-colon": b"GET / HTTP/1.1\r\nHost : raw.example.test\r\n\r\n",
-    "folded": b"GET / HTTP/1.1\r\nHost:\r\n raw.example.test\r\n\r\n",
-    "bare-lf": b"GET / HTTP/1.1\nHost: raw.example.test\n\n",
-    "leading-space": b"GET / HTTP/1.1\r\n Host: raw.example.test\r\n\r\n",
-    "both-lengths": b"POST / HTTP/1.1\r\nHost: raw.example.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "two-lengths": b"POST / HTTP/1.1\r\nHost: raw.example.test\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
-    "h2-preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9),
-    "tls-on-80": records(hello(b"evil.test")),
-}
-
-
-@pytest.mark.parametrize("kind", REFUSED_HTTP)
-def test_refused_http(lab, witness, kind):
-    """Clear HTTP: the Host of the first request must be the name; ambiguous heads are refused before anything is dialled."""
-    run = denies(
-        lab,
-        witness,
-        REFUSED_HTTP[kind],
-        [
-            "host_mismatch",
-            "framing_ambiguous",
-            "authority_malformed",
-            "not_tls",
-            "sni_mismatch",
-            "sni_not_allowed",
-            "tls_malformed",
-            "ip_literal_denied",
-        ],
-        to=["raw.example.test", 80],
-    )
-    assert run.denials()
-
-
-def test_second_request_elsewhere(lab, witness):
-    """Every request of the connection is checked: the second is for another host and never arrives."""
-    first, second = request("api.example.test", "/whoami"), request("evil.test", "/whoami")
-    with witness.expect_only("api.example.test", ports=[(world.GOOD4, 80), (world.GOOD6, 80)]):
-        results, run = converse(
-            lab,
-            {"to": ["api.example.test", 80], "pieces": [first.hex(), second.hex()], "pause": 0.3, "timeout": 4},
-            {"to": ["api.example.test", 80], "send": (first + second).hex(), "timeout": 4},
-        )
-    for result in results:
-        text = bytes.fromhex(result["data"]).decode()
-        assert (
-            text.count("host=api.example.test") == 1
-            and "host=evil.test" not in text
-            and result["end"] in ("eof", "reset")
-        ), (results, run)
-    assert not [r for r in lab.servers.requests() if r["host"] == "evil.test"]
-
-
-def test_h2c_upgrade_does_not_reach_the_server(lab):
-    data = request(
-        "raw.example.test",
-        extra="Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
-    )
-    results, run = converse(lab, {"to": ["raw.example.test", 80], "send": data.hex(), "read": 4, "timeout": 4})
-    assert not re.search(rb"h2c", b"".join(c.data for c in lab.servers.connections(port=80)), re.I), (results, run)
-
-
-def test_body_cannot_hide_a_request(lab, witness):
-    """A body that looks like a request for another host is a body; what follows it is checked."""
-    inner = request("evil.test")
-    posted = b"POST /upload HTTP/1.1\r\nHost: api.example.test\r\nContent-Length: %d\r\n\r\n%s" % (len(inner), inner)
-    with witness.expect_only("api.example.test", ports=[(world.GOOD4, 80), (world.GOOD6, 80)]):
-        results, run = converse(
-            lab,
-            {
-                "to": ["api.example.test", 80],
-                "send": (posted + request("api.example.test", "/whoami")).hex(),
-                "timeout": 3,
-                "half": True,
-            },
-        )
-    assert not run.denials(), run
-    assert not [r for r in lab.servers.requests() if r["host"] == "evil.test"]
 
 
 def test_refused_flows_write_one_record_each(lab):

@@ -1,9 +1,9 @@
 // Channel: messages with descriptors between the warden and one worker, over a SOCK_SEQPACKET pair.
 //
 // Form     One JSON object a message ("type" says which), at most kMaxMessage octets, with at most kMaxFds descriptors.
-// Lifetime Owns its descriptor. The other side's end shows as kClosed: a worker leaves then, a warden restarts the worker.
-// Threads  send() from any thread (one packet is atomic); receive() from one.
-// Trust    The warden treats what a worker says as hostile: a message that does not parse ends that worker.
+// Lifetime Owns its descriptor. The other side's end shows as kClosed: a worker leaves then, a warden restarts the
+// worker. Threads  send() from any thread (one packet is atomic); receive() from one. Trust    The warden treats what a
+// worker says as hostile: a message that does not parse ends that worker.
 #pragma once
 
 #include <nlohmann/json.hpp>

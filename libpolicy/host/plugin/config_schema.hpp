@@ -1,7 +1,9 @@
 // A plugin's config against the schema in its manifest, before any plugin code runs.
 //
-// Form     A closed subset of JSON Schema: type, properties, required, items, enum, minimum, maximum, minItems, maxItems, maxLength,
-//          format (duration, size, cidr, name, path, secret), default, description, and the mandatory additionalProperties: false. Any other keyword makes the manifest invalid.
+// Form     A closed subset of JSON Schema: type, properties, required, items, enum, minimum, maximum, minItems,
+// maxItems, maxLength,
+//          format (duration, size, cidr, name, path, secret), default, description, and the mandatory
+//          additionalProperties: false. Any other keyword makes the manifest invalid.
 // Errors   All at once, each with a JSON Pointer; near misses are suggested.
 // Threads  Pure functions.
 #pragma once

@@ -57,7 +57,8 @@ struct Sections {
 
 Result<Sections> read_sections(const File& file, const Elf64_Ehdr& header) {
   if (header.e_shentsize != sizeof(Elf64_Shdr)) return malformed("section header entries have a foreign size");
-  if (header.e_shnum == 0 || header.e_shnum > kMaxSections) return malformed("no section headers; was the file stripped of them?");
+  if (header.e_shnum == 0 || header.e_shnum > kMaxSections)
+    return malformed("no section headers; was the file stripped of them?");
   Sections sections;
   for (std::size_t i = 0; i < header.e_shnum; ++i) {
     const std::uint64_t step = i * sizeof(Elf64_Shdr);
@@ -82,10 +83,13 @@ std::optional<std::string_view> linked_strings(const File& file, const Sections&
   return file.range(table.sh_offset, table.sh_size);
 }
 
-std::optional<Error> read_symbols(const File& file, const Sections& sections, const Elf64_Shdr& section, ElfImage& image) {
+std::optional<Error> read_symbols(const File& file, const Sections& sections, const Elf64_Shdr& section,
+                                  ElfImage& image) {
   const auto strings = linked_strings(file, sections, section);
-  if (!strings || section.sh_size / sizeof(Elf64_Sym) > kMaxSymbols) return malformed("dynamic symbol table is broken", section.sh_offset);
-  if (!file.range(section.sh_offset, section.sh_size)) return malformed("dynamic symbols lie outside the file", section.sh_offset);
+  if (!strings || section.sh_size / sizeof(Elf64_Sym) > kMaxSymbols)
+    return malformed("dynamic symbol table is broken", section.sh_offset);
+  if (!file.range(section.sh_offset, section.sh_size))
+    return malformed("dynamic symbols lie outside the file", section.sh_offset);
   for (std::uint64_t i = 1; i < section.sh_size / sizeof(Elf64_Sym); ++i) {
     const auto symbol = file.at<Elf64_Sym>(section.sh_offset + i * sizeof(Elf64_Sym));
     const auto name = text_at(*strings, symbol->st_name);
@@ -97,16 +101,20 @@ std::optional<Error> read_symbols(const File& file, const Sections& sections, co
   return std::nullopt;
 }
 
-std::optional<Error> read_dynamic(const File& file, const Sections& sections, const Elf64_Shdr& section, ElfImage& image) {
+std::optional<Error> read_dynamic(const File& file, const Sections& sections, const Elf64_Shdr& section,
+                                  ElfImage& image) {
   const auto strings = linked_strings(file, sections, section);
-  if (!strings || !file.range(section.sh_offset, section.sh_size)) return malformed("dynamic section is broken", section.sh_offset);
+  if (!strings || !file.range(section.sh_offset, section.sh_size))
+    return malformed("dynamic section is broken", section.sh_offset);
   for (std::uint64_t i = 0; i < section.sh_size / sizeof(Elf64_Dyn); ++i) {
     const auto entry = file.at<Elf64_Dyn>(section.sh_offset + i * sizeof(Elf64_Dyn));
     if (entry->d_tag == DT_NULL) break;
-    if (entry->d_tag == DT_RPATH || entry->d_tag == DT_RUNPATH) return malformed("a library search path (RPATH, RUNPATH) is refused");
+    if (entry->d_tag == DT_RPATH || entry->d_tag == DT_RUNPATH)
+      return malformed("a library search path (RPATH, RUNPATH) is refused");
     if (entry->d_tag != DT_NEEDED) continue;
     const auto name = text_at(*strings, entry->d_un.d_val);
-    if (!name || name->empty() || name->find('/') != std::string_view::npos) return malformed("a needed library is named by path");
+    if (!name || name->empty() || name->find('/') != std::string_view::npos)
+      return malformed("a needed library is named by path");
     image.needed.push_back(*name);
   }
   return std::nullopt;
@@ -118,7 +126,8 @@ Result<ElfImage> read_elf(std::span<const std::byte> bytes) {
   const File file(bytes);
   const auto header = file.at<Elf64_Ehdr>(0);
   if (!header || std::memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) return malformed("not an ELF file");
-  if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB || header->e_machine != kMachine) {
+  if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_ident[EI_DATA] != ELFDATA2LSB ||
+      header->e_machine != kMachine) {
     return Error{ErrorCode::kUnsupported, "built for another machine", 0};
   }
   if (header->e_type != ET_DYN) return malformed("not a shared object");
@@ -139,7 +148,8 @@ Result<ElfImage> read_elf(std::span<const std::byte> bytes) {
     if (manifest_seen) return malformed("two .policy.manifest sections");
     manifest_seen = true;
     const auto content = file.range(section.sh_offset, section.sh_size);
-    if (section.sh_type == SHT_NOBITS || !content || content->size() > kMaxManifest) return malformed("section .policy.manifest is broken");
+    if (section.sh_type == SHT_NOBITS || !content || content->size() > kMaxManifest)
+      return malformed("section .policy.manifest is broken");
     image.manifest = content->substr(0, content->find('\0'));
   }
   if (!manifest_seen) return malformed("no section .policy.manifest; not a Sallyport plugin");

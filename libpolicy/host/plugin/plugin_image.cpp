@@ -8,8 +8,8 @@
 
 #include <cerrno>
 #include <cstring>
-#include <span>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "host/plugin/config_schema.hpp"
@@ -33,11 +33,13 @@ absl::Status check_names(const std::string& directory, const std::string& file) 
   while (!rest.empty()) {
     rest.remove_prefix(1);
     const std::string_view part = rest.substr(0, rest.find('/'));
-    if (part == "." || part == "..") return refused(path, absl::StrFormat("`%s` in the plugin directory is refused; write the path out", part));
+    if (part == "." || part == "..")
+      return refused(path, absl::StrFormat("`%s` in the plugin directory is refused; write the path out", part));
     rest.remove_prefix(part.size());
   }
   const bool one_component = file.find('/') == std::string::npos && file != "." && file != "..";
-  if (!one_component || file.size() < 4 || !file.ends_with(".so")) return refused(path, "expected a file name that ends in .so, without a path");
+  if (!one_component || file.size() < 4 || !file.ends_with(".so"))
+    return refused(path, "expected a file name that ends in .so, without a path");
   return absl::OkStatus();
 }
 
@@ -90,8 +92,12 @@ absl::Status read_manifest(PluginImage& image, const std::string& path, std::uin
 }  // namespace
 
 PluginImage::PluginImage(PluginImage&& other) noexcept
-    : name(std::move(other.name)), version(std::move(other.version)), manifest(std::move(other.manifest)),
-      schema(std::move(other.schema)), needed(std::move(other.needed)), fd(std::exchange(other.fd, -1)) {}
+    : name(std::move(other.name)),
+      version(std::move(other.version)),
+      manifest(std::move(other.manifest)),
+      schema(std::move(other.schema)),
+      needed(std::move(other.needed)),
+      fd(std::exchange(other.fd, -1)) {}
 
 PluginImage& PluginImage::operator=(PluginImage&& other) noexcept {
   std::swap(name, other.name);
@@ -127,7 +133,8 @@ absl::StatusOr<std::string> plugin_config(const PluginImage& image, const nlohma
   nlohmann::json filled = config;
   std::string faults;
   for (const ConfigError& error : apply_schema(image.schema, filled)) {
-    faults += absl::StrFormat("%splugin %s: config%s: %s", faults.empty() ? "" : "\n", image.name, error.pointer, error.text);
+    faults +=
+        absl::StrFormat("%splugin %s: config%s: %s", faults.empty() ? "" : "\n", image.name, error.pointer, error.text);
   }
   if (!faults.empty()) return absl::InvalidArgumentError(faults);
   return filled.dump();

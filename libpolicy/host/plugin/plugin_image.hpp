@@ -1,7 +1,8 @@
 // PluginImage: a plugin file that passed every check that can be made without running it, as a sealed copy.
 //
-// What was checked is what runs: the file is opened below the plugin directory without following symlinks, owner and mode are
-// checked, the bytes go to a memfd, the memfd is sealed, and everything after that reads the copy (ABI.md section 4).
+// What was checked is what runs: the file is opened below the plugin directory without following symlinks, owner and
+// mode are checked, the bytes go to a memfd, the memfd is sealed, and everything after that reads the copy (ABI.md
+// section 4).
 //
 // Errors   In words a user can act on: which file, what is wrong, what to do.
 // Threads  [main] of the warden, before any user namespace is entered: inside one, foreign owners look like nobody.
@@ -16,7 +17,7 @@
 namespace sallyport {
 
 struct PluginImage {
-  std::string name;                 // of the instance; from the manifest
+  std::string name;  // of the instance; from the manifest
   std::string version;
   std::string manifest;             // its exact bytes: the loaded entry must carry the same
   nlohmann::json schema;            // of the config

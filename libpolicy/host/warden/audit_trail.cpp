@@ -39,8 +39,8 @@ absl::StatusOr<Descriptor> open_file(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<AuditTrail> AuditTrail::open(const std::string& path, std::shared_ptr<const Snapshot> snapshot, std::uint64_t client_id,
-                                            const std::string& cell) {
+absl::StatusOr<AuditTrail> AuditTrail::open(const std::string& path, std::shared_ptr<const Snapshot> snapshot,
+                                            std::uint64_t client_id, const std::string& cell) {
   absl::StatusOr<Descriptor> file = open_file(path);
   if (!file.ok()) return file.status();
   Descriptor wake(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
@@ -48,7 +48,8 @@ absl::StatusOr<AuditTrail> AuditTrail::open(const std::string& path, std::shared
   if (wake.get() < 0 || !ring.ok()) return absl::ResourceExhaustedError("no memory for the audit ring");
   AuditWriter::Options options;
   options.gateway = cell;
-  if (::getrandom(&options.run_seed, sizeof options.run_seed, 0) != sizeof options.run_seed) return absl::UnavailableError("no random numbers");
+  if (::getrandom(&options.run_seed, sizeof options.run_seed, 0) != sizeof options.run_seed)
+    return absl::UnavailableError("no random numbers");
   AuditTrail trail(*std::move(ring), std::move(wake), *std::move(file), options);
   trail.writer_->publish(std::move(snapshot));
   trail.writer_->name_client(client_id, cell);
@@ -57,8 +58,11 @@ absl::StatusOr<AuditTrail> AuditTrail::open(const std::string& path, std::shared
 }
 
 AuditTrail::AuditTrail(AuditRing ring, Descriptor wake, Descriptor file, AuditWriter::Options options)
-    : ring_(std::move(ring)), wake_(std::move(wake)), file_(std::move(file)),
-      writer_(std::make_unique<AuditWriter>(std::move(options), file_.get())), batch_(kBatch) {}
+    : ring_(std::move(ring)),
+      wake_(std::move(wake)),
+      file_(std::move(file)),
+      writer_(std::make_unique<AuditWriter>(std::move(options), file_.get())),
+      batch_(kBatch) {}
 
 bool AuditTrail::take() {
   const std::size_t count = ring_.read(batch_);
@@ -75,7 +79,8 @@ void AuditTrail::collect() {
   [[maybe_unused]] const ssize_t drained = ::read(wake_.get(), &unused, sizeof unused);
   bool any = false;
   // Bounded: a worker that writes without end must not keep the warden from its signals.
-  for (std::size_t taken = 0; taken < 4 * AuditRing::kDefaultSlots && (take() || !ring_.arm()); taken += kBatch) any = true;
+  for (std::size_t taken = 0; taken < 4 * AuditRing::kDefaultSlots && (take() || !ring_.arm()); taken += kBatch)
+    any = true;
   writer_->flush(realtime_ns());
   unfolded_ = any;
 }

@@ -20,10 +20,10 @@ namespace sallyport {
 
 class AuditTrail {
  public:
-  // file: appended to, made with mode 0600; a symbolic link or anything but a regular file is refused. Empty: no file, refs and
-  // summary all the same.
-  static absl::StatusOr<AuditTrail> open(const std::string& file, std::shared_ptr<const Snapshot> snapshot, std::uint64_t client_id,
-                                         const std::string& cell);
+  // file: appended to, made with mode 0600; a symbolic link or anything but a regular file is refused. Empty: no file,
+  // refs and summary all the same.
+  static absl::StatusOr<AuditTrail> open(const std::string& file, std::shared_ptr<const Snapshot> snapshot,
+                                         std::uint64_t client_id, const std::string& cell);
 
   int ring_fd() const noexcept { return ring_.fd(); }
   int wake_fd() const noexcept { return wake_.get(); }

@@ -20,14 +20,17 @@ std::string allow_flag(const DenialSummary::Row& row) {
   return absl::StrFormat("--allow %s%s", host, port);
 }
 
-std::string header(const DenialSummary& denied) { return absl::StrFormat("sallyport: %s denied\n", counted(denied.destinations(), "destination")); }
+std::string header(const DenialSummary& denied) {
+  return absl::StrFormat("sallyport: %s denied\n", counted(denied.destinations(), "destination"));
+}
 
 // getaddrinfo() asks for A and AAAA: one row for the two, as a person thinks of it.
 std::vector<DenialSummary::Row> rows_of(const DenialSummary& denied) {
   std::vector<DenialSummary::Row> rows;
   for (const auto& row : denied.rows()) {
     const auto twin = std::find_if(rows.begin(), rows.end(), [&](const auto& seen) {
-      const bool pair = (seen.asked == "dns A" && row.asked == "dns AAAA") || (seen.asked == "dns AAAA" && row.asked == "dns A");
+      const bool pair =
+          (seen.asked == "dns A" && row.asked == "dns AAAA") || (seen.asked == "dns AAAA" && row.asked == "dns A");
       return pair && seen.destination == row.destination && seen.reason == row.reason;
     });
     if (twin == rows.end()) {
@@ -50,7 +53,8 @@ std::string as_text(const DenialSummary& denied) {
     const std::string ref = row.ref.empty() ? "" : "  ref " + row.ref;
     const std::string flag = allow_flag(row);
     const std::string hint = flag.empty() ? "" : absl::StrFormat("    allow: sallyport run %s -- ...", flag);
-    absl::StrAppendFormat(&text, "  %-*s  %s  %s%s%s%s\n", static_cast<int>(widest), row.destination, row.asked, row.reason, ref, times, hint);
+    absl::StrAppendFormat(&text, "  %-*s  %s  %s%s%s%s\n", static_cast<int>(widest), row.destination, row.asked,
+                          row.reason, ref, times, hint);
   }
   return text;
 }
@@ -68,8 +72,8 @@ std::string as_markdown(const DenialSummary& denied) {
   text += "\n| destination | asked | reason | count | ref | allow |\n|---|---|---|---:|---|---|\n";
   for (const auto& row : rows_of(denied)) {
     const std::string flag = allow_flag(row);
-    absl::StrAppendFormat(&text, "| `%s` | %s | `%s` | %d | %s | %s |\n", cell(row.destination), cell(row.asked), row.reason, row.count, row.ref,
-                          flag.empty() ? "" : "`" + cell(flag) + "`");
+    absl::StrAppendFormat(&text, "| `%s` | %s | `%s` | %d | %s | %s |\n", cell(row.destination), cell(row.asked),
+                          row.reason, row.count, row.ref, flag.empty() ? "" : "`" + cell(flag) + "`");
   }
   return text;
 }
@@ -77,9 +81,17 @@ std::string as_markdown(const DenialSummary& denied) {
 std::string as_json(const DenialSummary& denied) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const auto& row : denied.rows()) {
-    rows.push_back({{"destination", row.destination}, {"asked", row.asked}, {"reason", row.reason}, {"count", row.count}, {"ref", row.ref}, {"allow", allow_flag(row)}});
+    rows.push_back({{"destination", row.destination},
+                    {"asked", row.asked},
+                    {"reason", row.reason},
+                    {"count", row.count},
+                    {"ref", row.ref},
+                    {"allow", allow_flag(row)}});
   }
-  const nlohmann::ordered_json whole = {{"schema", "sallyport.report/1"}, {"destinations", denied.destinations()}, {"records", denied.total()}, {"denied", rows}};
+  const nlohmann::ordered_json whole = {{"schema", "sallyport.report/1"},
+                                        {"destinations", denied.destinations()},
+                                        {"records", denied.total()},
+                                        {"denied", rows}};
   return whole.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) + "\n";
 }
 

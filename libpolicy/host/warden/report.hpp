@@ -1,4 +1,5 @@
-// What the user sees of a run besides the command's own output: banner, summary, report. Words are those of UX.md, section 2.
+// What the user sees of a run besides the command's own output: banner, summary, report. Words are those of UX.md,
+// section 2.
 #pragma once
 
 #include <string>

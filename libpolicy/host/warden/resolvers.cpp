@@ -12,12 +12,14 @@ namespace sallyport {
 namespace {
 
 std::string canonical(const Address& address, unsigned port) {
-  return address.is_v4() ? absl::StrFormat("%s:%u", address.text(), port) : absl::StrFormat("[%s]:%u", address.text(), port);
+  return address.is_v4() ? absl::StrFormat("%s:%u", address.text(), port)
+                         : absl::StrFormat("[%s]:%u", address.text(), port);
 }
 
 absl::Status not_a_resolver(std::string_view text) {
   return absl::InvalidArgumentError(
-      absl::StrFormat("\"%s\" is not a resolver; expected an address such as 9.9.9.9, 9.9.9.9:5353, ::1 or [::1]:5353", std::string(text)));
+      absl::StrFormat("\"%s\" is not a resolver; expected an address such as 9.9.9.9, 9.9.9.9:5353, ::1 or [::1]:5353",
+                      std::string(text)));
 }
 
 }  // namespace

@@ -38,11 +38,12 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::uint64_t kClient = 1;       // the one client of a run
-constexpr std::uint64_t kGeneration = 1;   // a run's policy does not change
-// The synthetic IPv6 addresses: "Sally" in a unique local prefix, the same in every cell, since nothing routes between them.
+constexpr std::uint64_t kClient = 1;      // the one client of a run
+constexpr std::uint64_t kGeneration = 1;  // a run's policy does not change
+// The synthetic IPv6 addresses: "Sally" in a unique local prefix, the same in every cell, since nothing routes between
+// them.
 constexpr const char* kUla = "fd53:616c:6c79::";
-constexpr unsigned kNobody = 65534;        // what root's worker becomes
+constexpr unsigned kNobody = 65534;  // what root's worker becomes
 constexpr std::uint64_t kMaxProgram = 256u << 20;
 
 void say(std::string_view text) { absl::FPrintF(stderr, "sallyport: %s\n", text); }
@@ -71,12 +72,16 @@ absl::StatusOr<LoadedPolicy> load(const RunOptions& options) {
   LoadOutcome outcome;
   if (!options.policy_file.empty()) {
     outcome = load_policy_file(options.policy_file, load_options);
-    if (!outcome.ok()) return absl::InvalidArgumentError(render(outcome.diagnostics, ::isatty(2) == 1 && ::getenv("NO_COLOR") == nullptr));
+    if (!outcome.ok())
+      return absl::InvalidArgumentError(
+          render(outcome.diagnostics, ::isatty(2) == 1 && ::getenv("NO_COLOR") == nullptr));
   }
   if (!options.allow.empty() || !outcome.ok()) {
     const std::optional<PolicyModel> base = std::move(outcome.model);
     outcome = model_from_allow(options.allow, base ? &*base : nullptr, load_options);
-    if (!outcome.ok()) return absl::InvalidArgumentError(render(outcome.diagnostics, ::isatty(2) == 1 && ::getenv("NO_COLOR") == nullptr));
+    if (!outcome.ok())
+      return absl::InvalidArgumentError(
+          render(outcome.diagnostics, ::isatty(2) == 1 && ::getenv("NO_COLOR") == nullptr));
   }
 
   const PolicyModel& model = *outcome.model;
@@ -85,13 +90,17 @@ absl::StatusOr<LoadedPolicy> load(const RunOptions& options) {
   absl::StatusOr<Descriptor> memory = sealed_memory("sallyport-policy", *bytes);
   if (!memory.ok()) return memory.status();
   Result<std::shared_ptr<const Snapshot>> snapshot = Snapshot::map(memory->get());
-  if (!snapshot.ok()) return absl::InternalError(absl::StrFormat("policy cannot be mapped: %s", snapshot.error().message));
+  if (!snapshot.ok())
+    return absl::InternalError(absl::StrFormat("policy cannot be mapped: %s", snapshot.error().message));
 
   LoadedPolicy policy{*snapshot, *std::move(memory), model.default_action == Action::kAllow, ""};
-  for (const RuleModel& rule : model.rules) policy.names_need_a_resolver |= rule.action == Action::kAllow && rule.addresses.empty();
+  for (const RuleModel& rule : model.rules)
+    policy.names_need_a_resolver |= rule.action == Action::kAllow && rule.addresses.empty();
   const bool nothing = model.rules.empty() && model.default_action == Action::kDeny;
-  if (nothing) policy.description = "none, everything is denied";
-  else if (!options.policy_file.empty()) policy.description = absl::StrFormat("%s, %d rules", options.policy_file, model.rules.size());
+  if (nothing)
+    policy.description = "none, everything is denied";
+  else if (!options.policy_file.empty())
+    policy.description = absl::StrFormat("%s, %d rules", options.policy_file, model.rules.size());
   return policy;
 }
 
@@ -122,7 +131,8 @@ absl::StatusOr<json> configs(const std::vector<PluginImage>& images, const std::
     if (image.name == "dns") config["answers"] = "synthetic";
     const absl::StatusOr<std::string> filled = plugin_config(image, config);
     if (!filled.ok()) return filled.status();
-    plugins.push_back({{"name", image.name}, {"manifest", image.manifest}, {"config", *filled}, {"needed", image.needed}});
+    plugins.push_back(
+        {{"name", image.name}, {"manifest", image.manifest}, {"config", *filled}, {"needed", image.needed}});
   }
   return plugins;
 }
@@ -131,7 +141,8 @@ Result<SyntheticTable> make_synthetic_table() {
   SyntheticTable::Options options;
   const Result<Address> ula = Address::parse(kUla);
   std::copy_n(ula->octets().begin(), options.v6_prefix.size(), options.v6_prefix.begin());
-  if (::getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed) return Error{ErrorCode::kExhausted, "no random numbers", 0};
+  if (::getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed)
+    return Error{ErrorCode::kExhausted, "no random numbers", 0};
   return SyntheticTable::create(options);
 }
 
@@ -152,7 +163,8 @@ std::vector<ListenerSetup> listeners_of(const CellSockets& sockets) {
 absl::StatusOr<std::string> working_directory() {
   std::error_code error;
   const fs::path path = fs::current_path(error);
-  if (error) return absl::FailedPreconditionError(absl::StrFormat("the working directory cannot be found: %s", error.message()));
+  if (error)
+    return absl::FailedPreconditionError(absl::StrFormat("the working directory cannot be found: %s", error.message()));
   return path.string();
 }
 
@@ -164,7 +176,8 @@ CellOptions cell_options(const RunOptions& options, const std::string& directory
   for (char** entry = environ; *entry != nullptr; ++entry) cell.environment.emplace_back(*entry);
   if (!options.keep_environment) cell.environment = workload_environment(cell.environment);
   cell.working_directory = directory;
-  if (const char* home = ::getenv("HOME"); home != nullptr && home[0] == '/') cell.home = fs::path(home).lexically_normal().string();
+  if (const char* home = ::getenv("HOME"); home != nullptr && home[0] == '/')
+    cell.home = fs::path(home).lexically_normal().string();
   for (const std::string& path : options.writable) cell.writable.push_back(absolute(path));
   for (const std::string& path : options.binds) cell.binds.push_back(absolute(path));
   for (const std::string& path : {options.policy_file, options.audit_file}) {
@@ -174,14 +187,15 @@ CellOptions cell_options(const RunOptions& options, const std::string& directory
   std::error_code error;
   cell.protect.push_back(fs::read_symlink("/proc/self/exe", error).parent_path().string());
   for (int signal : {SIGHUP, SIGINT, SIGQUIT}) {
-    struct sigaction current {};
-    if (::sigaction(signal, nullptr, &current) == 0 && current.sa_handler == SIG_IGN) cell.ignored_signals.push_back(signal);
+    struct sigaction current{};
+    if (::sigaction(signal, nullptr, &current) == 0 && current.sa_handler == SIG_IGN)
+      cell.ignored_signals.push_back(signal);
   }
   return cell;
 }
 
-// Signals that this process passes on; read from a descriptor, so that everything happens in one loop. Blocked only after the cell has
-// been made, which must not inherit the mask.
+// Signals that this process passes on; read from a descriptor, so that everything happens in one loop. Blocked only
+// after the cell has been made, which must not inherit the mask.
 class Signals {
  public:
   Signals() {
@@ -252,11 +266,13 @@ int run_cell(const RunOptions& options) {
   }
 
   // Owners are checked before any namespace is entered: inside one, every foreign owner looks like nobody.
-  const std::string plugin_directory =
-      options.plugin_directory.empty() ? beside_program("../plugins", "../lib/sallyport/plugins") : options.plugin_directory;
+  const std::string plugin_directory = options.plugin_directory.empty()
+                                           ? beside_program("../plugins", "../lib/sallyport/plugins")
+                                           : options.plugin_directory;
   absl::StatusOr<std::vector<PluginImage>> images = open_plugins(plugin_directory);
   if (!images.ok()) return fail(text(images.status()));
-  TrustedFile::Opened program = TrustedFile::open(beside_program("sallyport-worker", "../lib/sallyport/sallyport-worker"), kMaxProgram);
+  TrustedFile::Opened program =
+      TrustedFile::open(beside_program("sallyport-worker", "../lib/sallyport/sallyport-worker"), kMaxProgram);
   if (program.failure) return fail(absl::StrFormat("the worker program: %s", program.failure->message));
   absl::StatusOr<json> plugins = configs(*images, resolvers);
   if (!plugins.ok()) return fail(text(plugins.status()));
@@ -267,9 +283,7 @@ int run_cell(const RunOptions& options) {
   if (!table.ok()) return fail(absl::StrFormat("the table of synthetic addresses: %s", table.error().message));
 
   WorkerSetup setup;
-  setup.body = {{"type", "setup"},
-                {"plugins", *plugins},
-                {"clients", {{{"id", kClient}, {"cell", options.name}}}}};
+  setup.body = {{"type", "setup"}, {"plugins", *plugins}, {"clients", {{{"id", kClient}, {"cell", options.name}}}}};
   if (::geteuid() == 0) setup.body["uid"] = kNobody;
   setup.fds = {policy->memory.get(), audit->ring_fd(), audit->wake_fd(), table->fd()};
   for (const PluginImage& image : *images) setup.fds.push_back(image.fd);
@@ -293,7 +307,8 @@ int run_cell(const RunOptions& options) {
   const int status = attend(*cell, sockets, supervisor, *audit, signals);
   sockets.close();
   audit->finish();
-  const std::string closing = options.quiet && options.report == ReportFormat::kSummary ? "" : report(audit->denied(), options.report);
+  const std::string closing =
+      options.quiet && options.report == ReportFormat::kSummary ? "" : report(audit->denied(), options.report);
   absl::FPrintF(stderr, "%s", closing);
   return status;
 }

@@ -1,7 +1,8 @@
 // run_cell(): confine one command, from policy to exit status. The whole of `sallyport run` but its command line.
 //
 // Threads  [main], with no other thread in the process: it clones.
-// Errors   Everything that keeps the command from being confined as described: a text on stderr, status 125, the command not started.
+// Errors   Everything that keeps the command from being confined as described: a text on stderr, status 125, the
+// command not started.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +15,17 @@ enum class ReportFormat : std::uint8_t { kSummary = 0, kText, kMarkdown, kJson }
 
 struct RunOptions {
   std::vector<std::string> command;
-  std::string policy_file;             // -p; empty: none
-  std::vector<std::string> allow;      // --allow
-  std::string name = "run";            // --name: of the cell, for the policy's clients and the audit
-  std::string resolver;                // --resolver; empty: the host's
-  std::vector<std::string> binds;      // --bind
-  std::vector<std::string> writable;   // --write
-  std::string audit_file;              // --audit; empty: none
-  std::string plugin_directory;        // --plugin-dir; empty: the one beside this program
+  std::string policy_file;            // -p; empty: none
+  std::vector<std::string> allow;     // --allow
+  std::string name = "run";           // --name: of the cell, for the policy's clients and the audit
+  std::string resolver;               // --resolver; empty: the host's
+  std::vector<std::string> binds;     // --bind
+  std::vector<std::string> writable;  // --write
+  std::string audit_file;             // --audit; empty: none
+  std::string plugin_directory;       // --plugin-dir; empty: the one beside this program
   ReportFormat report = ReportFormat::kSummary;
-  bool keep_environment = false;       // --keep-env
-  bool quiet = false;                  // -q
+  bool keep_environment = false;  // --keep-env
+  bool quiet = false;             // -q
 };
 
 constexpr int kOwnFailure = 125;

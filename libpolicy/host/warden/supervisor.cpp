@@ -1,8 +1,8 @@
 #include "host/warden/supervisor.hpp"
 
-#include <csignal>
-
 #include <absl/strings/str_format.h>
+
+#include <csignal>
 
 namespace sallyport {
 namespace {
@@ -32,7 +32,8 @@ absl::Status Supervisor::start() {
   absl::StatusOr<WorkerProcess> worker = WorkerProcess::start(program_);
   if (!worker.ok()) return worker.status();
   worker_.emplace(*std::move(worker));
-  if (!worker_->channel().send(setup_.body, setup_.fds)) return absl::UnavailableError("the worker ended before it was set up");
+  if (!worker_->channel().send(setup_.body, setup_.fds))
+    return absl::UnavailableError("the worker ended before it was set up");
   return absl::OkStatus();
 }
 
@@ -58,14 +59,16 @@ absl::Status Supervisor::await_serving() {
       case Channel::Outcome::kMessage:
         message.close_fds();
         if (message.body["type"] == "serving") return absl::OkStatus();
-        if (message.body["type"] == "failed") return absl::FailedPreconditionError(printable(text_of(message.body, "text")));
+        if (message.body["type"] == "failed")
+          return absl::FailedPreconditionError(printable(text_of(message.body, "text")));
         note(message.body);
         break;
       case Channel::Outcome::kBroken:
       case Channel::Outcome::kClosed: {
         const std::string how = worker_->end();
         worker_.reset();
-        return absl::UnavailableError(absl::StrFormat("the worker %s before it served%s", how, last_crash_.empty() ? "" : ": " + last_crash_));
+        return absl::UnavailableError(
+            absl::StrFormat("the worker %s before it served%s", how, last_crash_.empty() ? "" : ": " + last_crash_));
       }
     }
   }
@@ -80,7 +83,8 @@ void Supervisor::on_channel() {
   Message message;
   for (int i = 0; i < 64 && worker_; ++i) {  // bounded: a flood of messages must not keep the warden from its signals
     const Channel::Outcome outcome = worker_->channel().receive(message, 0);
-    if (outcome == Channel::Outcome::kNothing || outcome == Channel::Outcome::kClosed) return;  // exit_fd() tells the end
+    if (outcome == Channel::Outcome::kNothing || outcome == Channel::Outcome::kClosed)
+      return;  // exit_fd() tells the end
     if (outcome == Channel::Outcome::kBroken) {
       log_("worker: sent what is not a message; it is ended");
       ::kill(worker_->pid(), SIGKILL);

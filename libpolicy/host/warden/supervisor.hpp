@@ -1,8 +1,9 @@
-// Supervisor: keeps one worker alive. Everything it needs again (sockets, snapshot, plugin copies, tables) stays with the warden, so a
-// crash costs that worker's open flows and nothing else.
+// Supervisor: keeps one worker alive. Everything it needs again (sockets, snapshot, plugin copies, tables) stays with
+// the warden, so a crash costs that worker's open flows and nothing else.
 //
 // Threads  [main].
-// Errors   start() and serve() say in words why a plugin or the jail refused. Three deaths in 60 s and it stays down: on_exit() says so.
+// Errors   start() and serve() say in words why a plugin or the jail refused. Three deaths in 60 s and it stays down:
+// on_exit() says so.
 #pragma once
 
 #include <absl/status/status.h>
@@ -20,8 +21,8 @@
 namespace sallyport {
 
 struct WorkerSetup {
-  nlohmann::json body;    // message "setup", docs in host/worker/worker.hpp
-  std::vector<int> fds;   // borrowed; in the order the body promises
+  nlohmann::json body;   // message "setup", docs in host/worker/worker.hpp
+  std::vector<int> fds;  // borrowed; in the order the body promises
 };
 
 struct ListenerSetup {
@@ -35,10 +36,11 @@ class Supervisor {
   using Clock = std::chrono::steady_clock;
   using Log = std::function<void(std::string_view)>;
 
-  Supervisor(int program, WorkerSetup setup, Log log) : program_(program), setup_(std::move(setup)), log_(std::move(log)) {}
+  Supervisor(int program, WorkerSetup setup, Log log)
+      : program_(program), setup_(std::move(setup)), log_(std::move(log)) {}
 
-  absl::Status start();                                        // returns when the worker has been told what to load
-  absl::Status serve(std::vector<ListenerSetup> listeners);    // returns when it serves, or says why it cannot
+  absl::Status start();                                      // returns when the worker has been told what to load
+  absl::Status serve(std::vector<ListenerSetup> listeners);  // returns when it serves, or says why it cannot
 
   // Descriptors to wait on; -1 while there is no worker.
   int channel_fd() const noexcept { return worker_ ? worker_->channel().fd() : -1; }
@@ -46,7 +48,8 @@ class Supervisor {
   pid_t pid() const noexcept { return worker_ ? worker_->pid() : -1; }
 
   void on_channel();
-  // The worker has ended: before_restart runs (what shared memory holds is taken over there), then a new one serves. False: it stays down.
+  // The worker has ended: before_restart runs (what shared memory holds is taken over there), then a new one serves.
+  // False: it stays down.
   bool on_exit(Clock::time_point now, const std::function<void()>& before_restart);
 
  private:

@@ -31,8 +31,9 @@ bool write_file(const char* path, const char* text) {
 
 [[noreturn]] void become_worker(int program, int channel, const char* uid_map, const char* gid_map) {
   // uid 0 of its own namespace, or the exec would take the capabilities it needs to build its jail.
-  const bool mapped = uid_map == nullptr || (write_file("/proc/self/setgroups", "deny") && write_file("/proc/self/uid_map", uid_map) &&
-                                             write_file("/proc/self/gid_map", gid_map));
+  const bool mapped =
+      uid_map == nullptr || (write_file("/proc/self/setgroups", "deny") && write_file("/proc/self/uid_map", uid_map) &&
+                             write_file("/proc/self/gid_map", gid_map));
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
   if (!mapped || null < 0 || program < 0) ::_exit(3);
   ::setsid();  // no terminal: neither its signals nor its input
@@ -75,7 +76,8 @@ absl::StatusOr<WorkerProcess> WorkerProcess::start(int program) {
   if (pid == 0) become_worker(program, ends->second.fd(), as_root ? nullptr : uid_map.c_str(), gid_map.c_str());
   if (pid < 0) {
     const int error = errno;
-    return absl::FailedPreconditionError(absl::StrFormat("the worker's namespaces cannot be made: %s", std::strerror(error)));
+    return absl::FailedPreconditionError(
+        absl::StrFormat("the worker's namespaces cannot be made: %s", std::strerror(error)));
   }
   return WorkerProcess(static_cast<pid_t>(pid), pidfd, std::move(ends->first));
 }

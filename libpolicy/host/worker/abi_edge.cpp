@@ -1,7 +1,7 @@
 // policy.edge/1: canonical objects for plugins, sealed so that decide() can tell them from hand-made ones.
+#include <netinet/in.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <netinet/in.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -24,7 +24,8 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
 }
 
 std::uint64_t seal_of(const policy_name& name) {
-  return mix(name.suffix_hash[std::min<unsigned>(name.labels, 16) - 1], 0x9e3779b97f4a7c15u + name.len) | 1;  // never 0: zero means unset
+  return mix(name.suffix_hash[std::min<unsigned>(name.labels, 16) - 1], 0x9e3779b97f4a7c15u + name.len) |
+         1;  // never 0: zero means unset
 }
 
 std::uint64_t seal_of(const policy_addr& addr) {
@@ -45,8 +46,10 @@ policy_code refuse(policy_error* error, const char* text) {
 policy_code edge_name(policy_str raw, uint32_t form, policy_name* out, policy_error* error) noexcept {
   const auto parse = [&]() -> Result<DomainName> {
     const std::string_view text(raw.ptr, raw.len);
-    if (form == POLICY_FORM_WIRE) return DomainName::from_wire(std::span(reinterpret_cast<const std::uint8_t*>(raw.ptr), raw.len));
-    if (form == POLICY_FORM_SNI && text.ends_with('.')) return Error{ErrorCode::kMalformed, "a trailing dot is not allowed in SNI (RFC 6066)", raw.len};
+    if (form == POLICY_FORM_WIRE)
+      return DomainName::from_wire(std::span(reinterpret_cast<const std::uint8_t*>(raw.ptr), raw.len));
+    if (form == POLICY_FORM_SNI && text.ends_with('.'))
+      return Error{ErrorCode::kMalformed, "a trailing dot is not allowed in SNI (RFC 6066)", raw.len};
     if (form == POLICY_FORM_SNI || form == POLICY_FORM_HOST) return DomainName::parse(text);
     return Error{ErrorCode::kUnsupported, "unknown form of name", 0};
   };
@@ -60,8 +63,9 @@ policy_code edge_addr(const void* sockaddr, uint32_t length, policy_addr* out, p
   const auto* generic = static_cast<const struct ::sockaddr*>(sockaddr);
   const Result<Address> address = Address::from_sockaddr(generic, length);
   if (!address.ok()) return refuse(error, address.error().message);
-  const std::uint16_t port = generic->sa_family == AF_INET ? ntohs(reinterpret_cast<const sockaddr_in*>(generic)->sin_port)
-                                                           : ntohs(reinterpret_cast<const sockaddr_in6*>(generic)->sin6_port);
+  const std::uint16_t port = generic->sa_family == AF_INET
+                                 ? ntohs(reinterpret_cast<const sockaddr_in*>(generic)->sin_port)
+                                 : ntohs(reinterpret_cast<const sockaddr_in6*>(generic)->sin6_port);
   address_out(*address, port, *out);
   return POLICY_OK;
 }

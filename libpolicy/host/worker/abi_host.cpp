@@ -1,18 +1,17 @@
 #include "host/worker/abi_host.hpp"
 
 #include <fcntl.h>
+#include <policy/ext/audit.h>
+#include <policy/ext/decision.h>
+#include <policy/ext/draft/synthetic.h>
+#include <policy/ext/log.h>
+#include <policy/ext/sockets.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <thread>
-
-#include <policy/ext/audit.h>
-#include <policy/ext/decision.h>
-#include <policy/ext/draft/synthetic.h>
-#include <policy/ext/log.h>
-#include <policy/ext/sockets.h>
 
 using sallyport::Address;
 using sallyport::DomainName;
@@ -28,11 +27,15 @@ struct policy_thread {
 namespace sallyport {
 namespace {
 
-static_assert(static_cast<int>(Reason::kLast) == POLICY_REASON_UPSTREAM_FAILED && static_cast<int>(Reason::kEchPresent) == POLICY_REASON_ECH_PRESENT &&
-              static_cast<int>(Reason::kDstNotBound) == POLICY_REASON_DST_NOT_BOUND && static_cast<int>(Reason::kHostMismatch) == POLICY_REASON_HOST_MISMATCH);
-static_assert(int{kKnowName} == int{POLICY_KNOW_NAME} && int{kKnowAddress} == int{POLICY_KNOW_ADDRESS} && int{kKnowPort} == int{POLICY_KNOW_PORT} &&
-              int{kKnowMethod} == int{POLICY_KNOW_METHOD} && int{kKnowPath} == int{POLICY_KNOW_PATH} && int{kFlagTunnelAny} == int{POLICY_FLAG_TUNNEL_ANY});
-static_assert(static_cast<int>(Effect::kAllow) == POLICY_ALLOW && static_cast<int>(Effect::kContinue) == POLICY_CONTINUE);
+static_assert(static_cast<int>(Reason::kLast) == POLICY_REASON_UPSTREAM_FAILED &&
+              static_cast<int>(Reason::kEchPresent) == POLICY_REASON_ECH_PRESENT &&
+              static_cast<int>(Reason::kDstNotBound) == POLICY_REASON_DST_NOT_BOUND &&
+              static_cast<int>(Reason::kHostMismatch) == POLICY_REASON_HOST_MISMATCH);
+static_assert(int{kKnowName} == int{POLICY_KNOW_NAME} && int{kKnowAddress} == int{POLICY_KNOW_ADDRESS} &&
+              int{kKnowPort} == int{POLICY_KNOW_PORT} && int{kKnowMethod} == int{POLICY_KNOW_METHOD} &&
+              int{kKnowPath} == int{POLICY_KNOW_PATH} && int{kFlagTunnelAny} == int{POLICY_FLAG_TUNNEL_ANY});
+static_assert(static_cast<int>(Effect::kAllow) == POLICY_ALLOW &&
+              static_cast<int>(Effect::kContinue) == POLICY_CONTINUE);
 static_assert(static_cast<int>(Layer::kDial) == POLICY_LAYER_DIAL && kNoRuleIndex == POLICY_NO_RULE);
 
 std::string_view view(policy_str text) { return {text.ptr, text.len}; }
@@ -43,7 +46,9 @@ std::uint64_t now_ms(clockid_t clock) {
   return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1'000'000;
 }
 
-bool on_own_thread(const policy_thread* thread) { return thread != nullptr && thread->owner == std::this_thread::get_id(); }
+bool on_own_thread(const policy_thread* thread) {
+  return thread != nullptr && thread->owner == std::this_thread::get_id();
+}
 
 // ---- policy.decision/1
 
@@ -107,7 +112,8 @@ policy_code decide(policy_thread* thread, const policy_query* in, policy_verdict
   return POLICY_OK;
 }
 
-policy_code decide_n(policy_thread* thread, const policy_query* in, size_t in_stride, policy_verdict* out, size_t out_stride, size_t n) noexcept {
+policy_code decide_n(policy_thread* thread, const policy_query* in, size_t in_stride, policy_verdict* out,
+                     size_t out_stride, size_t n) noexcept {
   if (in_stride < sizeof(policy_query) || out_stride < sizeof(policy_verdict)) return POLICY_INVALID;
   policy_code worst = POLICY_OK;
   for (size_t i = 0; i < n; ++i) {
@@ -129,7 +135,8 @@ size_t rule_name(policy_thread* thread, const policy_verdict* verdict, char* out
   return name.size();
 }
 
-size_t host_addresses(policy_thread* thread, uint64_t client_id, const policy_name* in, policy_addr* out, size_t cap) noexcept {
+size_t host_addresses(policy_thread* thread, uint64_t client_id, const policy_name* in, policy_addr* out,
+                      size_t cap) noexcept {
   constexpr std::size_t kMost = 32;  // more addresses than that for one service are a mistake
   if (!on_own_thread(thread)) return 0;
   const DomainName* name = name_in(in);
@@ -141,11 +148,13 @@ size_t host_addresses(policy_thread* thread, uint64_t client_id, const policy_na
   return count;
 }
 
-constexpr policy_decision_v1 kDecision = {sizeof(policy_decision_v1), open_thread, close_thread, decide, decide_n, rule_name, host_addresses};
+constexpr policy_decision_v1 kDecision = {
+    sizeof(policy_decision_v1), open_thread, close_thread, decide, decide_n, rule_name, host_addresses};
 
 // ---- policy.synthetic/draft1
 
-policy_code assign(policy_thread* thread, uint64_t client_id, const policy_name* in, uint32_t ttl_ms, policy_addr* v4, policy_addr* v6) noexcept {
+policy_code assign(policy_thread* thread, uint64_t client_id, const policy_name* in, uint32_t ttl_ms, policy_addr* v4,
+                   policy_addr* v6) noexcept {
   if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
   WorkerShared& shared = *thread->host->shared;
   const DomainName* name = name_in(in);
@@ -175,9 +184,11 @@ constexpr policy_synthetic_draft1 kSynthetic = {sizeof(policy_synthetic_draft1),
 
 // ---- policy.audit/1
 
-policy_code write_record(policy_thread* thread, const policy_query* query, const policy_verdict* verdict, policy_str detail, AuditKind kind) noexcept {
+policy_code write_record(policy_thread* thread, const policy_query* query, const policy_verdict* verdict,
+                         policy_str detail, AuditKind kind) noexcept {
   if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
-  if (query == nullptr || verdict == nullptr || !POLICY_HAS(query, path) || !POLICY_HAS(verdict, generation)) return POLICY_INVALID;
+  if (query == nullptr || verdict == nullptr || !POLICY_HAS(query, path) || !POLICY_HAS(verdict, generation))
+    return POLICY_INVALID;
   AuditRecord record;
   timespec now;
   ::clock_gettime(CLOCK_REALTIME, &now);
@@ -185,7 +196,8 @@ policy_code write_record(policy_thread* thread, const policy_query* query, const
   record.kind = kind;
   record.set_plugin(thread->host->plugin);
   record.verdict = record.effective = verdict->verdict == POLICY_DENY ? Effect::kDeny : Effect::kAllow;
-  record.reason = verdict->reason <= static_cast<std::uint16_t>(Reason::kLast) ? static_cast<Reason>(verdict->reason) : Reason::kNoRule;
+  record.reason = verdict->reason <= static_cast<std::uint16_t>(Reason::kLast) ? static_cast<Reason>(verdict->reason)
+                                                                               : Reason::kNoRule;
   record.rule = verdict->rule;
   record.generation = verdict->generation;
   record.layer = static_cast<Layer>(query->layer);
@@ -201,11 +213,13 @@ policy_code write_record(policy_thread* thread, const policy_query* query, const
   return POLICY_OK;
 }
 
-policy_code write_decision(policy_thread* thread, const policy_query* query, const policy_verdict* verdict, policy_str detail) noexcept {
+policy_code write_decision(policy_thread* thread, const policy_query* query, const policy_verdict* verdict,
+                           policy_str detail) noexcept {
   return write_record(thread, query, verdict, detail, AuditKind::kDecision);
 }
 
-policy_code write_closed(policy_thread* thread, const policy_query* query, const policy_verdict* verdict, policy_str detail) noexcept {
+policy_code write_closed(policy_thread* thread, const policy_query* query, const policy_verdict* verdict,
+                         policy_str detail) noexcept {
   return write_record(thread, query, verdict, detail, AuditKind::kClose);
 }
 

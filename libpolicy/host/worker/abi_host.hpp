@@ -1,6 +1,7 @@
 // The host side of the plugin ABI: the extensions of policy/ext/*.h over engine, ledger and audit.
 //
-// Invariant Only names and addresses that edge issued (by their seal) reach decide(); any other is POLICY_INVALID, which an SDK
+// Invariant Only names and addresses that edge issued (by their seal) reach decide(); any other is POLICY_INVALID,
+// which an SDK
 //           reads as deny.
 // Lifetime  One WorkerShared per process; it outlives every policy_host, which outlives its plugin.
 // Threads   Each function carries its tag in policy/ext/*.h. WorkerShared is filled on [main] before a plugin starts.
@@ -44,7 +45,8 @@ struct WorkerShared {
   std::vector<WorkerClient> clients;
   std::vector<WorkerListener> listeners;
   bool flow_layer = false;  // a plugin that decides flows is loaded, so a dns decision may leave the port to it
-  std::function<void(std::string_view plugin, std::int32_t level, std::string_view text, std::string_view fields)> log;  // [any]
+  std::function<void(std::string_view plugin, std::int32_t level, std::string_view text, std::string_view fields)>
+      log;  // [any]
 
   const WorkerClient* client(std::uint64_t id) const noexcept;
 };

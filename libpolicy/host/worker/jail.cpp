@@ -39,7 +39,8 @@ bool copy_plugin(int from, const std::string& path) {
 JailError build_root(const std::vector<int>& plugin_fds) {
   constexpr const char* kMountPoint = "/tmp";  // any directory does; it is covered only in this mount namespace
   if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return failed("worker: make mounts private");
-  if (::mount("sallyport", kMountPoint, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0555,size=64m") != 0) return failed("worker: mount an empty root");
+  if (::mount("sallyport", kMountPoint, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0555,size=64m") != 0)
+    return failed("worker: mount an empty root");
   if (::chdir(kMountPoint) != 0) return failed("worker: enter the empty root");
   for (std::size_t i = 0; i < plugin_fds.size(); ++i) {
     if (!copy_plugin(plugin_fds[i], std::to_string(i) + ".so")) return failed("worker: copy a plugin");
@@ -48,7 +49,8 @@ JailError build_root(const std::vector<int>& plugin_fds) {
   if (::syscall(SYS_pivot_root, ".", ".") != 0) return failed("worker: pivot_root");
   if (::umount2(".", MNT_DETACH) != 0) return failed("worker: leave the old root");
   if (::chdir("/") != 0) return failed("worker: enter /");
-  if (::mount("none", "/", nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, nullptr) != 0) return failed("worker: make the root read-only");
+  if (::mount("none", "/", nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, nullptr) != 0)
+    return failed("worker: make the root read-only");
   return std::nullopt;
 }
 
@@ -62,7 +64,8 @@ JailError drop_privileges(std::optional<unsigned> uid) {
   if (capng_apply(CAPNG_SELECT_BOTH) != 0) return failed("worker: drop capabilities");
   if (uid) {
     const gid_t gid = *uid;
-    if (::setgroups(0, nullptr) != 0 || ::setresgid(gid, gid, gid) != 0 || ::setresuid(*uid, *uid, *uid) != 0) return failed("worker: change uid");
+    if (::setgroups(0, nullptr) != 0 || ::setresgid(gid, gid, gid) != 0 || ::setresuid(*uid, *uid, *uid) != 0)
+      return failed("worker: change uid");
     capng_clear(CAPNG_SELECT_BOTH);
     if (capng_apply(CAPNG_SELECT_CAPS) != 0) return failed("worker: drop capabilities");
   }

@@ -13,8 +13,8 @@ namespace {
 constexpr std::uint16_t kHostMinor = POLICY_ABI_LEVEL;
 
 const char* code_name(policy_code code) {
-  constexpr const char* kNames[] = {"OK",          "INVALID",   "DENIED",      "NOT_FOUND",    "UNAVAILABLE", "TIMEOUT",
-                                    "EXHAUSTED",   "UNSUPPORTED", "WRONG_THREAD", "WRONG_STATE", "INTERNAL"};
+  constexpr const char* kNames[] = {"OK",        "INVALID",     "DENIED",       "NOT_FOUND",   "UNAVAILABLE", "TIMEOUT",
+                                    "EXHAUSTED", "UNSUPPORTED", "WRONG_THREAD", "WRONG_STATE", "INTERNAL"};
   return code < std::size(kNames) ? kNames[code] : "INTERNAL";
 }
 
@@ -31,12 +31,15 @@ PluginError LoadedPlugin::load(const std::string& path, const std::string& manif
   if (handle == nullptr) return "plugin " + name_ + ": " + ::dlerror();
   const auto* entry = static_cast<const policy_plugin*>(::dlsym(handle, "policy_plugin_entry"));
   if (entry == nullptr) return "plugin " + name_ + ": symbol policy_plugin_entry is missing";
-  if (entry->magic != POLICY_ABI_MAGIC) return "plugin " + name_ + ": policy_plugin_entry is not a Sallyport entry (wrong magic)";
+  if (entry->magic != POLICY_ABI_MAGIC)
+    return "plugin " + name_ + ": policy_plugin_entry is not a Sallyport entry (wrong magic)";
   if (entry->major != POLICY_ABI_MAJOR || entry->minor > kHostMinor) {
-    return "plugin " + name_ + ": built for ABI " + std::to_string(entry->major) + "." + std::to_string(entry->minor) + ", this host has " +
-           std::to_string(POLICY_ABI_MAJOR) + "." + std::to_string(kHostMinor) + "; rebuild it against this release";
+    return "plugin " + name_ + ": built for ABI " + std::to_string(entry->major) + "." + std::to_string(entry->minor) +
+           ", this host has " + std::to_string(POLICY_ABI_MAJOR) + "." + std::to_string(kHostMinor) +
+           "; rebuild it against this release";
   }
-  if (!POLICY_HAS(entry, instance) || entry->instance == nullptr) return "plugin " + name_ + ": its entry has no instance table";
+  if (!POLICY_HAS(entry, instance) || entry->instance == nullptr)
+    return "plugin " + name_ + ": its entry has no instance table";
   if (std::string_view(entry->manifest.ptr, entry->manifest.len) != manifest) {
     return "plugin " + name_ + ": its entry and its .policy.manifest section differ";
   }
@@ -54,7 +57,8 @@ PluginError LoadedPlugin::create(const std::string& config) {
   policy_error error{};
   error.struct_size = sizeof error;
   const policy_code code = instance_->create(host_, api_, {config.data(), config.size()}, &self_, &error);
-  if (code != POLICY_OK || self_ == nullptr) return failed("create", code == POLICY_OK ? static_cast<policy_code>(POLICY_INTERNAL) : code, error);
+  if (code != POLICY_OK || self_ == nullptr)
+    return failed("create", code == POLICY_OK ? static_cast<policy_code>(POLICY_INTERNAL) : code, error);
   state_ = State::kCreated;
   return std::nullopt;
 }
@@ -82,7 +86,8 @@ PluginError LoadedPlugin::stop() {
 
 PluginError LoadedPlugin::failed(const char* call, policy_code code, const policy_error& error) const {
   std::string text = "plugin " + name_ + ": " + call + "() answered " + code_name(code);
-  if (error.pointer[0] != '\0') text += std::string(" at config") + std::string(error.pointer, ::strnlen(error.pointer, sizeof error.pointer));
+  if (error.pointer[0] != '\0')
+    text += std::string(" at config") + std::string(error.pointer, ::strnlen(error.pointer, sizeof error.pointer));
   if (error.text[0] != '\0') text += ": " + std::string(error.text, ::strnlen(error.text, sizeof error.text));
   return text;
 }

@@ -18,7 +18,8 @@ using PluginError = std::optional<std::string>;  // nothing: success
 class LoadedPlugin {
  public:
   // path: of the checked copy. manifest: the exact bytes that were checked. host must outlive this.
-  LoadedPlugin(std::string name, policy_host* host, const policy_host_api* api) : name_(std::move(name)), host_(host), api_(api) {}
+  LoadedPlugin(std::string name, policy_host* host, const policy_host_api* api)
+      : name_(std::move(name)), host_(host), api_(api) {}
   ~LoadedPlugin();
   LoadedPlugin(const LoadedPlugin&) = delete;
   LoadedPlugin& operator=(const LoadedPlugin&) = delete;

@@ -45,7 +45,8 @@ class Worker {
       }
       const std::string type = message.body["type"];
       if (type == "listener" && message.fds.size() == 1) {
-        shared_.listeners.push_back({message.body.value("name", ""), std::exchange(message.fds[0], -1), message.body.value("client", std::uint64_t{0})});
+        shared_.listeners.push_back({message.body.value("name", ""), std::exchange(message.fds[0], -1),
+                                     message.body.value("client", std::uint64_t{0})});
         message.fds.clear();
       } else if (type == "start") {
         if (!attempt([&] { return serve(); })) return 7;
@@ -94,7 +95,8 @@ class Worker {
       for (const json& layer : layers) shared_.flow_layer |= layer == "tcp";
       // System libraries, by name through the loader's own trusted path, while there still is a file system.
       for (const json& library : plugin.at("needed")) {
-        if (::dlopen(library.get<std::string>().c_str(), RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE) == nullptr) return std::string("plugin library: ") + ::dlerror();
+        if (::dlopen(library.get<std::string>().c_str(), RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE) == nullptr)
+          return std::string("plugin library: ") + ::dlerror();
       }
     }
     if (JailError error = build_root(plugin_fds)) return error;

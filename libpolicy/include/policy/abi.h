@@ -5,8 +5,8 @@
  *       3 Nothing allocated on one side is freed on the other. Views live for the call unless stated.
  *       4 A plugin throws nothing across; no fork, atexit, setuid, setlocale, signal handler, detached thread.
  *       5 0 = deny = unset = strictest, in every field: a zeroed or half-filled struct can never permit anything.
- * THREADS [main] the host's control thread, one call at a time, may block until its deadline; [worker] the OS thread that
- *       owns the policy_thread, never blocks; [any] concurrent; [leaf] must not call the host, only wake its own loop */
+ * THREADS [main] the host's control thread, one call at a time, may block until its deadline; [worker] the OS thread
+ * that owns the policy_thread, never blocks; [any] concurrent; [leaf] must not call the host, only wake its own loop */
 #ifndef POLICY_ABI_H
 #define POLICY_ABI_H
 
@@ -41,7 +41,7 @@ enum {
 };
 
 typedef struct {
-  const char *ptr;
+  const char* ptr;
   size_t len;
 } policy_str; /* UTF-8, no NUL promised */
 
@@ -74,8 +74,8 @@ typedef struct {
 /* Layers: which plugin asks. */
 enum { POLICY_LAYER_NONE, POLICY_LAYER_DNS, POLICY_LAYER_TCP, POLICY_LAYER_TLS, POLICY_LAYER_HTTP, POLICY_LAYER_DIAL };
 
-/* Attribute bits of policy_query.known and .deferred; a bit in neither is invisible: allow rules that need it do not match,
- * deny rules do. The host refuses `deferred` where no later enforcing layer runs. */
+/* Attribute bits of policy_query.known and .deferred; a bit in neither is invisible: allow rules that need it do not
+ * match, deny rules do. The host refuses `deferred` where no later enforcing layer runs. */
 enum {
   POLICY_KNOW_NAME = 1 << 0,
   POLICY_KNOW_ADDRESS = 1 << 1, /* dest: the final destination */
@@ -92,12 +92,16 @@ typedef struct {
   uint32_t known, deferred;
   uint64_t client_id;
   const policy_addr *client, *dest;
-  const policy_name *name;
+  const policy_name* name;
   policy_str credential, method, path;
 } policy_query;
 
-enum { POLICY_DENY = 0, POLICY_ALLOW = 1, POLICY_CONTINUE = 2 }; /* continue: a later layer will know; not yet an allow */
-enum { POLICY_FLAG_TUNNEL_ANY = 1 << 0 };                        /* the rule says `tunnel: any` */
+enum {
+  POLICY_DENY = 0,
+  POLICY_ALLOW = 1,
+  POLICY_CONTINUE = 2
+}; /* continue: a later layer will know; not yet an allow */
+enum { POLICY_FLAG_TUNNEL_ANY = 1 << 0 }; /* the rule says `tunnel: any` */
 #define POLICY_NO_RULE UINT32_C(0xffffffff)
 
 typedef struct {
@@ -151,20 +155,21 @@ enum {
 /* What the host offers an instance: extensions by string id ("policy.edge/1"; policy/ext/NAME.h). */
 typedef struct {
   uint32_t struct_size, abi_minor;
-  const void *(*get)(policy_host *, const char *id); /* [any] NULL if absent; valid as long as policy_host */
+  const void* (*get)(policy_host*, const char* id); /* [any] NULL if absent; valid as long as policy_host */
 } policy_host_api;
 
 /* create -> start -> reload* -> drain -> stop -> destroy; a call in the wrong state returns POLICY_WRONG_STATE. */
 typedef struct {
   uint32_t struct_size, pad; /* [main] except health */
-  policy_code (*create)(policy_host *, const policy_host_api *, policy_str config, void **self, policy_error *); /* no I/O */
-  policy_code (*start)(void *, policy_error *);
-  policy_code (*reload)(void *, policy_str config, uint32_t dry_run, policy_error *);            /* all or nothing */
-  policy_code (*drain)(void *, uint64_t deadline_ns, uint64_t *flows_left, policy_error *);      /* accept nothing new */
-  policy_code (*stop)(void *, policy_error *); /* threads joined, flows closed, callbacks cancelled */
-  void (*destroy)(void *);
-  policy_code (*health)(void *, char *json, size_t cap, size_t *len); /* [any][leaf] */
-  const void *(*get)(void *, const char *id);                        /* the plugin's own extensions */
+  policy_code (*create)(policy_host*, const policy_host_api*, policy_str config, void** self,
+                        policy_error*); /* no I/O */
+  policy_code (*start)(void*, policy_error*);
+  policy_code (*reload)(void*, policy_str config, uint32_t dry_run, policy_error*);       /* all or nothing */
+  policy_code (*drain)(void*, uint64_t deadline_ns, uint64_t* flows_left, policy_error*); /* accept nothing new */
+  policy_code (*stop)(void*, policy_error*); /* threads joined, flows closed, callbacks cancelled */
+  void (*destroy)(void*);
+  policy_code (*health)(void*, char* json, size_t cap, size_t* len); /* [any][leaf] */
+  const void* (*get)(void*, const char* id);                         /* the plugin's own extensions */
 } policy_instance_api;
 
 typedef struct {
@@ -172,7 +177,7 @@ typedef struct {
   uint16_t major, minor;
   uint32_t struct_size; /* these 16 bytes never change, in any major */
   policy_str manifest;  /* the bytes of ELF section .policy.manifest: JSON, docs/plugins.md */
-  const policy_instance_api *instance;
+  const policy_instance_api* instance;
 } policy_plugin;
 
 extern POLICY_EXPORT const policy_plugin policy_plugin_entry; /* data, constant-initialised */

@@ -1,7 +1,8 @@
 // policy/plugin.hpp: the C++ SDK for plugins. Header-only; needs abi.h and the standard library (C++17 on).
 //
-//   class Mine final : public policy::Plugin { using Plugin::Plugin; policy::Status configure(std::string_view json) ...; };
-//   POLICY_PLUGIN(Mine, R"({"name":"mine","version":"1.0.0","needs":["policy.edge/1"],"privileges":{},"config":{...}})");
+//   class Mine final : public policy::Plugin { using Plugin::Plugin; policy::Status configure(std::string_view json)
+//   ...; }; POLICY_PLUGIN(Mine,
+//   R"({"name":"mine","version":"1.0.0","needs":["policy.edge/1"],"privileges":{},"config":{...}})");
 //
 // Catches every exception at the border; the entry is constant-initialised; all of it has hidden visibility.
 #pragma once
@@ -73,7 +74,8 @@ class Host {
 class Reader {
  public:
   explicit Reader(const Host& host)
-      : decision_(host.get<policy_decision_v1>(POLICY_DECISION_ID)), audit_(host.get<policy_audit_v1>(POLICY_AUDIT_ID)) {
+      : decision_(host.get<policy_decision_v1>(POLICY_DECISION_ID)),
+        audit_(host.get<policy_audit_v1>(POLICY_AUDIT_ID)) {
     if (!decision_ || decision_->open(host.raw(), &thread_) != POLICY_OK) thread_ = nullptr;
   }
   ~Reader() {
@@ -123,7 +125,9 @@ class Plugin {
 
   virtual Status configure(std::string_view /*json*/) { return {}; }  // no I/O
   virtual Status start() { return {}; }
-  virtual Status reload(std::string_view /*json*/, bool /*dry_run*/) { return {POLICY_UNSUPPORTED, "this plugin does not reload"}; }
+  virtual Status reload(std::string_view /*json*/, bool /*dry_run*/) {
+    return {POLICY_UNSUPPORTED, "this plugin does not reload"};
+  }
   virtual Status drain(std::uint64_t /*deadline_ns*/, std::uint64_t& flows_left) {
     flows_left = 0;
     return {};
@@ -151,7 +155,8 @@ policy_code guarded(policy_error* error, Body body) noexcept {
 template <typename T>
 struct Instance {
   static T& of(void* self) { return *static_cast<T*>(self); }
-  static policy_code create(policy_host* host, const policy_host_api* api, policy_str config, void** self, policy_error* error) {
+  static policy_code create(policy_host* host, const policy_host_api* api, policy_str config, void** self,
+                            policy_error* error) {
     return guarded(error, [&]() -> Status {
       auto made = std::make_unique<T>(Host(host, api));
       Status status = made->configure(view(config));
@@ -183,7 +188,8 @@ struct Instance {
   }
   static const void* get(void* self, const char* id) { return of(self).get(id); }
 
-  static constexpr policy_instance_api kApi = {sizeof(policy_instance_api), 0, create, start, reload, drain, stop, destroy, health, get};
+  static constexpr policy_instance_api kApi = {
+      sizeof(policy_instance_api), 0, create, start, reload, drain, stop, destroy, health, get};
 };
 
 }  // namespace detail
@@ -191,12 +197,12 @@ struct Instance {
 #pragma GCC visibility pop
 
 // Defines the one exported symbol and the manifest in its ELF section, which the host reads before any code here runs.
-#define POLICY_PLUGIN(Type, ManifestJson)                                                                               \
-  __attribute__((section(".policy.manifest"), used)) static const char policy_manifest_bytes[] = ManifestJson;          \
-  extern "C" POLICY_EXPORT constinit const policy_plugin policy_plugin_entry = {                                        \
-      POLICY_ABI_MAGIC,                                                                                                 \
-      POLICY_ABI_MAJOR,                                                                                                 \
-      POLICY_ABI_LEVEL,                                                                                                 \
-      sizeof(policy_plugin),                                                                                            \
-      {policy_manifest_bytes, sizeof policy_manifest_bytes - 1},                                                        \
+#define POLICY_PLUGIN(Type, ManifestJson)                                                                      \
+  __attribute__((section(".policy.manifest"), used)) static const char policy_manifest_bytes[] = ManifestJson; \
+  extern "C" POLICY_EXPORT constinit const policy_plugin policy_plugin_entry = {                               \
+      POLICY_ABI_MAGIC,                                                                                        \
+      POLICY_ABI_MAJOR,                                                                                        \
+      POLICY_ABI_LEVEL,                                                                                        \
+      sizeof(policy_plugin),                                                                                   \
+      {policy_manifest_bytes, sizeof policy_manifest_bytes - 1},                                               \
       &policy::detail::Instance<Type>::kApi}

@@ -34,7 +34,9 @@ TEST(Channel, TellsNothingFromClosed) {
   auto ends = Channel::pair();
   Message message;
   EXPECT_EQ(ends->second.receive(message, 0), Outcome::kNothing);
-  { const Channel gone = std::move(ends->first); }
+  {
+    const Channel gone = std::move(ends->first);
+  }
   EXPECT_EQ(ends->second.receive(message, 1000), Outcome::kClosed);
   EXPECT_FALSE(ends->second.send({{"type", "start"}}));
 }

@@ -28,8 +28,9 @@ TEST(ConfigSchema, FillsDefaults) {
 
 TEST(ConfigSchema, ReportsEverythingAtOnce) {
   EXPECT_THAT(faults({{"listne", {"dns"}}, {"timeout_ms", 0}, {"answers", "fake"}}),
-              testing::UnorderedElementsAre("/listne: unknown option `listne`; did you mean `listen`?", "/timeout_ms: expected at least 1",
-                                            R"(/answers: expected one of ["synthetic","real"], found "fake")", ": option `listen` is missing"));
+              testing::UnorderedElementsAre(
+                  "/listne: unknown option `listne`; did you mean `listen`?", "/timeout_ms: expected at least 1",
+                  R"(/answers: expected one of ["synthetic","real"], found "fake")", ": option `listen` is missing"));
   EXPECT_THAT(faults({{"listen", {1, "a"}}}), testing::ElementsAre("/listen/0: expected string, found number"));
   EXPECT_THAT(faults({{"listen", json::array()}}), testing::ElementsAre("/listen: expected at least 1 items"));
   EXPECT_THAT(faults(json::array()), testing::ElementsAre(": expected object, found array"));
@@ -50,7 +51,8 @@ TEST(ConfigSchema, Formats) {
 }
 
 TEST(ConfigSchema, RefusesSchemasItDoesNotUnderstand) {
-  for (const char* text : {R"({"type":"object"})", R"({"type":"array","items":{"type":"string"}})", R"({"type":"object","additionalProperties":false,"oneOf":[]})",
+  for (const char* text : {R"({"type":"object"})", R"({"type":"array","items":{"type":"string"}})",
+                           R"({"type":"object","additionalProperties":false,"oneOf":[]})",
                            R"({"type":"object","additionalProperties":false,"properties":{"a":{}}})", R"([])",
                            R"({"type":"object","additionalProperties":false,"properties":{"a":{"type":"array"}}})"}) {
     EXPECT_THAT(check_schema(json::parse(text)), testing::Not(testing::IsEmpty())) << text;

@@ -17,7 +17,9 @@ std::string mini_plugin() {
   return {std::istreambuf_iterator<char>(in), {}};
 }
 
-Result<ElfImage> read(const std::string& bytes) { return read_elf(std::span(reinterpret_cast<const std::byte*>(bytes.data()), bytes.size())); }
+Result<ElfImage> read(const std::string& bytes) {
+  return read_elf(std::span(reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()));
+}
 
 TEST(ElfImage, ReadsManifestAndEntry) {
   const std::string bytes = mini_plugin();
@@ -59,11 +61,13 @@ TEST_P(ElfDamage, IsRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Header, ElfDamage,
-                         testing::Values(Damage{"Magic", 0, 0x7f454c47, 4}, Damage{"Class32", EI_CLASS, ELFCLASS32, 1}, Damage{"BigEndian", EI_DATA, ELFDATA2MSB, 1},
+                         testing::Values(Damage{"Magic", 0, 0x7f454c47, 4}, Damage{"Class32", EI_CLASS, ELFCLASS32, 1},
+                                         Damage{"BigEndian", EI_DATA, ELFDATA2MSB, 1},
                                          Damage{"OtherMachine", offsetof(Elf64_Ehdr, e_machine), EM_RISCV, 2},
                                          Damage{"Executable", offsetof(Elf64_Ehdr, e_type), ET_EXEC, 2},
                                          Damage{"SectionsOutside", offsetof(Elf64_Ehdr, e_shoff), UINT64_MAX - 8, 8},
-                                         Damage{"NoSections", offsetof(Elf64_Ehdr, e_shnum), 0, 2}, Damage{"ManySections", offsetof(Elf64_Ehdr, e_shnum), 0xfff0, 2},
+                                         Damage{"NoSections", offsetof(Elf64_Ehdr, e_shnum), 0, 2},
+                                         Damage{"ManySections", offsetof(Elf64_Ehdr, e_shnum), 0xfff0, 2},
                                          Damage{"ForeignEntrySize", offsetof(Elf64_Ehdr, e_shentsize), 40, 2},
                                          Damage{"NamesMissing", offsetof(Elf64_Ehdr, e_shstrndx), 0xfffe, 2}),
                          [](const auto& row) { return row.param.why; });

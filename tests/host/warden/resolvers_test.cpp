@@ -16,7 +16,8 @@ TEST(Resolvers, CanonicalForms) {
 }
 
 TEST(Resolvers, Refused) {
-  for (const char* text : {"", "dns.example", "9.9.9.9:", "9.9.9.9:0", "9.9.9.9:65536", "9.9.9.9:53x", "127.1", "[::1", "[::1]", "fe80::1%eth0"}) {
+  for (const char* text : {"", "dns.example", "9.9.9.9:", "9.9.9.9:0", "9.9.9.9:65536", "9.9.9.9:53x", "127.1", "[::1",
+                           "[::1]", "fe80::1%eth0"}) {
     const auto parsed = parse_resolver(text);
     EXPECT_FALSE(parsed.ok()) << text;
     EXPECT_NE(parsed.status().message().find("expected"), std::string_view::npos) << text;

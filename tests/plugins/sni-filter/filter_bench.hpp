@@ -45,7 +45,10 @@ class Peer {
   bool send(std::string_view octets) {
     while (!octets.empty()) {
       const ssize_t n = ::send(fd_, octets.data(), octets.size(), MSG_NOSIGNAL);
-      if (n <= 0) return false;
+      if (n <= 0) {
+        reset_ = errno == ECONNRESET || errno == EPIPE;  // the kernel says it once: a later read gives the end alone
+        return false;
+      }
       octets.remove_prefix(static_cast<std::size_t>(n));
     }
     return true;
@@ -66,7 +69,10 @@ class Peer {
         out.append(buffer, static_cast<std::size_t>(n));
         continue;
       }
-      end = n == 0 ? "eof" : errno == ECONNRESET ? "reset" : errno == EAGAIN ? "hang" : std::strerror(errno);
+      end = n == 0                ? (reset_ ? "reset" : "eof")
+            : errno == ECONNRESET ? "reset"
+            : errno == EAGAIN     ? "hang"
+                                  : std::strerror(errno);
       return out;
     }
   }
@@ -86,6 +92,7 @@ class Peer {
 
  private:
   int fd_;
+  bool reset_ = false;
 };
 
 // A server at one address and port; each connection runs the script on a thread.

@@ -9,13 +9,16 @@ extern "C" {
 #define POLICY_DECISION_ID "policy.decision/1"
 typedef struct {
   uint32_t struct_size;
-  policy_code (*open)(policy_host *, policy_thread **);                           /* [any] */
-  void (*close)(policy_thread *);                                                 /* [worker] */
-  policy_code (*decide)(policy_thread *, const policy_query *, policy_verdict *); /* [worker] no lock, no malloc */
-  policy_code (*decide_n)(policy_thread *, const policy_query *, size_t qstride, policy_verdict *, size_t vstride, size_t n);
-  size_t (*rule_name)(policy_thread *, const policy_verdict *, char *, size_t cap); /* as snprintf */
-  /* Fixed host addresses that an allow rule gives this name by resolves_to. Returns how many there are; writes at most cap. */
-  size_t (*host_addresses)(policy_thread *, uint64_t client_id, const policy_name *, policy_addr *, size_t cap); /* [worker] */
+  policy_code (*open)(policy_host*, policy_thread**);                          /* [any] */
+  void (*close)(policy_thread*);                                               /* [worker] */
+  policy_code (*decide)(policy_thread*, const policy_query*, policy_verdict*); /* [worker] no lock, no malloc */
+  policy_code (*decide_n)(policy_thread*, const policy_query*, size_t qstride, policy_verdict*, size_t vstride,
+                          size_t n);
+  size_t (*rule_name)(policy_thread*, const policy_verdict*, char*, size_t cap); /* as snprintf */
+  /* Fixed host addresses that an allow rule gives this name by resolves_to. Returns how many there are; writes at most
+   * cap. */
+  size_t (*host_addresses)(policy_thread*, uint64_t client_id, const policy_name*, policy_addr*,
+                           size_t cap); /* [worker] */
 } policy_decision_v1;
 
 #ifdef __cplusplus

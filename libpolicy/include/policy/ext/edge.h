@@ -15,8 +15,8 @@ enum {
 
 typedef struct {
   uint32_t struct_size;
-  policy_code (*name)(policy_str raw, uint32_t form, policy_name *, policy_error *);                 /* [any] */
-  policy_code (*addr)(const void *sockaddr, uint32_t len, policy_addr *, policy_error *);            /* [any] */
+  policy_code (*name)(policy_str raw, uint32_t form, policy_name*, policy_error*);      /* [any] */
+  policy_code (*addr)(const void* sockaddr, uint32_t len, policy_addr*, policy_error*); /* [any] */
 } policy_edge_v1;
 
 #ifdef __cplusplus

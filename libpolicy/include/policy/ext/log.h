@@ -10,8 +10,8 @@ extern "C" {
 enum { POLICY_LOG_ERROR = 1, POLICY_LOG_WARNING = 2, POLICY_LOG_INFO = 3, POLICY_LOG_DEBUG = 4 };
 typedef struct {
   uint32_t struct_size;
-  const int32_t *threshold; /* levels above it are dropped; read it before formatting */
-  void (*write)(policy_host *, int32_t level, policy_str text, policy_str fields_json); /* [any] */
+  const int32_t* threshold; /* levels above it are dropped; read it before formatting */
+  void (*write)(policy_host*, int32_t level, policy_str text, policy_str fields_json); /* [any] */
 } policy_log_v1;
 
 #ifdef __cplusplus
