@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <policy/ext/log.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <memory>
@@ -23,6 +24,14 @@ using nlohmann::json;
 struct PluginSetup {
   std::string name, manifest, config;
 };
+
+// A flow takes three descriptors or more; the soft limit of 1024 is for programs that use select().
+void raise_descriptor_limit() {
+  rlimit limit;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);  // refused: the plugins see the old limit and take fewer flows
+}
 
 // Everything of one worker. Declared in the order that destruction needs: plugins go first.
 class Worker {
@@ -74,6 +83,7 @@ class Worker {
     const json& body = message.body;
     if (message.fds.size() != kFixed + body.at("plugins").size()) return "worker: setup with the wrong descriptors";
     install_crash_handler(channel_.fd());
+    raise_descriptor_limit();
 
     Result<std::shared_ptr<const Snapshot>> snapshot = Snapshot::map(message.fds[0]);
     if (!snapshot.ok()) return std::string("worker: snapshot: ") + snapshot.error().message;
