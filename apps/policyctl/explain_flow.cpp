@@ -5,6 +5,7 @@
 
 #include "language/suggest.hpp"
 #include "language/values.hpp"
+#include "names/guard.hpp"
 #include "names/pattern.hpp"
 
 namespace sallyport::policyctl {
@@ -31,6 +32,20 @@ Step ask(Reader& reader, Query query) {
   if (query.address != nullptr) step.address = *query.address;
   step.verdict = reader.explain(query, step.trace);
   return step;
+}
+
+// An IPv4-mapped address is what an IPv6 socket calls an IPv4 destination: IPv4 packets are what leaves.
+Address unmapped(const Address& address) {
+  const bool mapped = address.is_v6() && Prefix::parse("::ffff:0.0.0.0/96")->contains(address);
+  return mapped ? *embedded_v4(address) : address;
+}
+
+// Loopback (0.0.0.0 and :: too) belongs to the workload's own servers; the synthetic ranges mean names that dns gave
+// out, never themselves.
+bool stays_inside(const Address& address) {
+  const AddressClass kind = classify(address);
+  return kind == AddressClass::kLoopback || kind == AddressClass::kUnspecified || kind == AddressClass::kBenchmarking ||
+         Prefix::parse("fd53:616c:6c79::/64")->contains(address);
 }
 
 }  // namespace
@@ -62,7 +77,7 @@ Destination read_destination(std::string_view text, std::optional<std::uint16_t>
   destination.port = port.value_or(443);
   const Result<Address> address = Address::parse(target.host);
   if (address.ok()) {
-    destination.address = *address;
+    destination.address = unmapped(*address);
     return destination;
   }
   Result<DomainName> name = parse_user_name(target.host);
@@ -97,6 +112,10 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
     Step step = ask(reader, query);
     // A literal has nothing left to learn: what is not allowed now never will be.
     if (step.verdict.effect == Effect::kContinue) step.verdict.effect = Effect::kDeny;
+    if (stays_inside(*destination.address) && step.verdict.effect != Effect::kDeny) {
+      explanation.inside_the_cell = true;
+      step.verdict = {Effect::kDeny, Reason::kDstNotBound, kNoRuleIndex, 0, step.verdict.generation};
+    }
     return end(std::move(step));
   }
   if (!destination.name) {

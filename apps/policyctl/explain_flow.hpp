@@ -38,8 +38,9 @@ struct Step {
 
 struct FlowExplanation {
   bool allowed = false;
-  bool address_open = false;    // the address is not known yet, and the guard or resolves_to may still refuse it
-  bool never_resolves = false;  // a single label without fixed addresses: the cell's dns asks nobody
+  bool address_open = false;     // the address is not known yet, and the guard or resolves_to may still refuse it
+  bool inside_the_cell = false;  // a literal address that leads to nobody but the workload, whatever the rules say
+  bool never_resolves = false;   // a single label without fixed addresses: the cell's dns asks nobody
   Reason reason = Reason::kNoRule;
   std::vector<Step> steps;  // the last one decided; empty for a malformed name
 };

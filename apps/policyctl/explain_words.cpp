@@ -104,6 +104,8 @@ std::vector<std::string> Explainer::notes() const {
   }
   if (explanation_.never_resolves)
     notes.push_back("a single label is asked of nobody: give its addresses by resolves_to");
+  if (explanation_.inside_the_cell)
+    notes.push_back("inside a cell this address is the workload's own; no rule makes it lead outside");
   const bool port_counts = !explanation_.steps.empty() && explanation_.steps.back().layer != Layer::kDns;
   if (!destination_.port_given && port_counts) notes.push_back("no port was given: 443 is supposed");
   return notes;

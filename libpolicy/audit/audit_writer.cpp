@@ -88,7 +88,7 @@ bool may_give(const std::string& key, const Json& value) {
   if (key == "tls" || key == "dns" || key == "http") return value.is_object();
   if (key == "bytes") return value.is_object() || value.is_number_unsigned();
   if (key == "duration_ms") return value.is_number() && value >= 0;
-  if (key == "flow" || key == "raw") return value.is_string();
+  if (key == "flow" || key == "raw" || key == "cause") return value.is_string();
   return false;
 }
 
@@ -248,6 +248,7 @@ std::string AuditWriter::line(const AuditRecord& record, const Identity& identit
   out["trace"] = nullptr;
   out["count"] = count;
   out["lost_before"] = lost_;
+  if (detail.contains("cause")) out["cause"] = printable(detail["cause"].get<std::string>(), AuditRecord::kMaxName);
   if (!whole) out["detail_dropped"] = true;
   // ASCII: what is not is \u-escaped, and octets that are no UTF-8 become U+FFFD.
   return out.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n";

@@ -59,7 +59,7 @@ FirstFlight first_flight(std::string_view octets) noexcept {
   // Servers skip empty lines, and some skip blanks, before a request line.
   std::size_t begin = 0;
   while (begin < octets.size() && (octets[begin] == '\r' || octets[begin] == '\n' || octets[begin] == ' ')) ++begin;
-  if (begin > kFirstLineLimit) return FirstFlight::kOther;
+  if (begin > kFirstLineLimit) return FirstFlight::kHttp;  // to be refused: only an HTTP server would wait this out
   octets.remove_prefix(begin);
   if (octets.empty()) return FirstFlight::kNeedMore;
   if (starts_with_method(octets)) return FirstFlight::kHttp;
@@ -76,7 +76,9 @@ FirstFlight first_flight(std::string_view octets) noexcept {
     if (octets.substr(0, seen) != kPreface.substr(0, seen)) return FirstFlight::kHttp;
     return seen < kPreface.size() ? FirstFlight::kNeedMore : FirstFlight::kHttp2;
   }
-  return octets.size() < kFirstLineLimit ? FirstFlight::kNeedMore : FirstFlight::kOther;
+  // Over the limit and text all along: a request line grown past our reading, for a server that reads on. Refused as
+  // HTTP is.
+  return octets.size() < kFirstLineLimit ? FirstFlight::kNeedMore : FirstFlight::kHttp;
 }
 
 }  // namespace sallyport::wire

@@ -28,7 +28,7 @@ enum class Match : std::uint8_t { kForeign, kUnreadable, kOtherCase, kOurs };
 
 Match match(std::span<const std::uint8_t> message, const UpstreamQuestion& question) {
   const std::optional<wire::DnsHeader> header = wire::DnsHeader::read(message);
-  if (!header || header->id != question.id) return Match::kForeign;
+  if (!header || header->id != question.id || !header->is_response()) return Match::kForeign;
   const Result<wire::DnsResponseReader> reader = wire::DnsResponseReader::open(message);
   if (!reader.ok()) return Match::kUnreadable;
   const wire::DnsQuestion& echoed = reader->question();

@@ -14,6 +14,8 @@
 #include <cstring>
 #include <utility>
 
+#include "host/cell/failure.hpp"
+
 namespace sallyport {
 namespace {
 
@@ -72,12 +74,15 @@ absl::StatusOr<WorkerProcess> WorkerProcess::start(int program) {
   if (!as_root) arguments.flags |= CLONE_NEWUSER;
   arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
   arguments.exit_signal = SIGCHLD;
-  const long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+  long pid = ::syscall(SYS_clone3, &arguments, sizeof arguments);
+  // Container engines answer ENOSYS to clone3, whose flags their filters cannot see; clone() takes the same ones.
+  if (pid < 0 && errno == ENOSYS) pid = ::syscall(SYS_clone, arguments.flags | SIGCHLD, 0, &pidfd, 0, 0);
   if (pid == 0) become_worker(program, ends->second.fd(), as_root ? nullptr : uid_map.c_str(), gid_map.c_str());
   if (pid < 0) {
     const int error = errno;
-    return absl::FailedPreconditionError(
-        absl::StrFormat("the worker's namespaces cannot be made: %s", std::strerror(error)));
+    return absl::FailedPreconditionError(absl::StrFormat("the worker's %s cannot be made: %s\n%s",
+                                                         as_root ? "namespaces" : "user namespace",
+                                                         std::strerror(error), cell::user_namespace_remedy()));
   }
   return WorkerProcess(static_cast<pid_t>(pid), pidfd, std::move(ends->first));
 }

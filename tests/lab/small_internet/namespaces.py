@@ -47,6 +47,15 @@ def _alive(pid):
         return False
 
 
+def remove(name):
+    """Ends what still runs in a namespace of a run, such as the children of a killed server, and removes it."""
+    listed = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout
+    for pid in map(int, listed.split()):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL)
+
+
 def sweep():
     """Removes namespaces and state of runs that are dead."""
     left = set()
@@ -59,7 +68,7 @@ def sweep():
         if directory == STATE:
             shutil.rmtree(os.path.join(directory, entry), ignore_errors=True)
         else:
-            subprocess.run(["ip", "netns", "del", entry], stderr=subprocess.DEVNULL)
+            remove(entry)
 
 
 class Namespaces:
@@ -168,5 +177,5 @@ class Namespaces:
             if fd >= 0:
                 os.close(fd)
         for name in (self.host, self.net):
-            subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL)
+            remove(name)
         shutil.rmtree(self.state, ignore_errors=True)

@@ -33,7 +33,7 @@ const std::vector<Forgery> kForgeries = {
     {"WrongCase", [](const Asked& asked) { return with(asked.address(66), 13, 0x20); }, true},
     {"NoQuestion", [](const Asked& asked) { return MessageBuilder().header(asked.query.header.id, 0x8180, 0).octets; },
      true},
-    {"TheQueryItself", [](const Asked& asked) { return asked.octets; }, true},
+    {"TheQueryItself", [](const Asked& asked) { return asked.octets; }, false},
     {"Empty", [](const Asked&) { return Octets{}; }, false},
     {"HeaderCutShort", [](const Asked& asked) { return Octets(asked.octets.begin(), asked.octets.begin() + 11); },
      false},
