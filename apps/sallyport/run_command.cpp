@@ -45,6 +45,21 @@ int usage(const std::string& text) {
   return kOwnFailure;
 }
 
+std::string unknown(std::string name, const po::options_description& all) {
+  name.erase(0, name.find_first_not_of('-'));
+  std::vector<std::string_view> known;
+  for (const auto& option : all.options()) known.push_back(option->long_name());
+  const std::optional<std::string_view> near = nearest(name, known);
+  return "unknown option --" + name + (near ? "; did you mean --" + std::string(*near) + "?" : "");
+}
+
+// An empty value is an unset variable in somebody's script: refused, or the run would go on without its policy or audit.
+std::optional<std::string> fault_of(const RunOptions& options) {
+  const std::pair<const char*, const std::string*> texts[] = {{"--name", &options.name}};
+  static_cast<void>(texts);
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string run_help() {
@@ -68,7 +83,14 @@ int run_command(const Texts& arguments) {
   const po::options_description all = describe(options, report);
   try {
     po::variables_map values;
-    po::store(po::command_line_parser(own).options(all).positional(po::positional_options_description()).run(), values);
+    namespace style = po::command_line_style;
+    // No guessing: an abbreviation would change its meaning when an option is added.
+    po::store(po::command_line_parser(own)
+                  .options(all)
+                  .positional(po::positional_options_description())
+                  .style(style::unix_style & ~style::allow_guessing)
+                  .run(),
+              values);
     if (values.count("help") != 0) {
       std::fputs(run_help().c_str(), stdout);
       return 0;
@@ -76,6 +98,8 @@ int run_command(const Texts& arguments) {
     po::notify(values);
   } catch (const po::too_many_positional_options_error&) {
     return usage("write -- before the command");
+  } catch (const po::unknown_option& error) {
+    return usage(unknown(error.get_option_name(), all));
   } catch (const po::error& error) {
     return usage(error.what());
   }

@@ -22,11 +22,10 @@
 #include "host/warden/audit_trail.hpp"
 #include "host/warden/environment.hpp"
 #include "host/warden/memory_file.hpp"
-#include "host/warden/own_addresses.hpp"
 #include "host/warden/report.hpp"
 #include "host/warden/resolvers.hpp"
+#include "host/warden/run_policy.hpp"
 #include "host/warden/supervisor.hpp"
-#include "language/load.hpp"
 #include "language/trusted_file.hpp"
 #include "ledger/synthetic_table.hpp"
 
@@ -38,8 +37,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::uint64_t kClient = 1;      // the one client of a run
-constexpr std::uint64_t kGeneration = 1;  // a run's policy does not change
+constexpr std::uint64_t kClient = 1;  // the one client of a run
 // The synthetic IPv6 addresses: "Sally" in a unique local prefix, the same in every cell, since nothing routes between
 // them.
 constexpr const char* kUla = "fd53:616c:6c79::";
@@ -57,52 +55,6 @@ int fail(std::string_view text) {
 }
 
 std::string absolute(const std::string& path) { return fs::absolute(path).lexically_normal().string(); }
-
-// ---- policy
-
-struct LoadedPolicy {
-  std::shared_ptr<const Snapshot> snapshot;
-  Descriptor memory;
-  bool names_need_a_resolver = false;
-  std::string description;  // for the banner
-};
-
-absl::StatusOr<LoadedPolicy> load(const RunOptions& options) {
-  const LoadOptions load_options{own_addresses()};
-  LoadOutcome outcome;
-  if (!options.policy_file.empty()) {
-    outcome = load_policy_file(options.policy_file, load_options);
-    if (!outcome.ok())
-      return absl::InvalidArgumentError(
-          render(outcome.diagnostics, ::isatty(2) == 1 && ::getenv("NO_COLOR") == nullptr));
-  }
-  if (!options.allow.empty() || !outcome.ok()) {
-    const std::optional<PolicyModel> base = std::move(outcome.model);
-    outcome = model_from_allow(options.allow, base ? &*base : nullptr, load_options);
-    if (!outcome.ok())
-      return absl::InvalidArgumentError(
-          render(outcome.diagnostics, ::isatty(2) == 1 && ::getenv("NO_COLOR") == nullptr));
-  }
-
-  const PolicyModel& model = *outcome.model;
-  const Result<std::vector<std::byte>> bytes = compile(model, kGeneration);
-  if (!bytes.ok()) return absl::InternalError(absl::StrFormat("policy cannot be compiled: %s", bytes.error().message));
-  absl::StatusOr<Descriptor> memory = sealed_memory("sallyport-policy", *bytes);
-  if (!memory.ok()) return memory.status();
-  Result<std::shared_ptr<const Snapshot>> snapshot = Snapshot::map(memory->get());
-  if (!snapshot.ok())
-    return absl::InternalError(absl::StrFormat("policy cannot be mapped: %s", snapshot.error().message));
-
-  LoadedPolicy policy{*snapshot, *std::move(memory), model.default_action == Action::kAllow, ""};
-  for (const RuleModel& rule : model.rules)
-    policy.names_need_a_resolver |= rule.action == Action::kAllow && rule.addresses.empty();
-  const bool nothing = model.rules.empty() && model.default_action == Action::kDeny;
-  if (nothing)
-    policy.description = "none, everything is denied";
-  else if (!options.policy_file.empty())
-    policy.description = absl::StrFormat("%s, %d rules", options.policy_file, model.rules.size());
-  return policy;
-}
 
 // ---- programs and plugins
 
@@ -248,7 +200,7 @@ int attend(Cell& cell, CellSockets& sockets, Supervisor& supervisor, AuditTrail&
 }  // namespace
 
 int run_cell(const RunOptions& options) {
-  absl::StatusOr<LoadedPolicy> policy = load(options);
+  absl::StatusOr<RunPolicy> policy = load_run_policy(options);
   if (!policy.ok()) {
     absl::FPrintF(stderr, "%s", policy.status().message());
     return fail("the policy is refused; the command was not started");
@@ -261,7 +213,7 @@ int run_cell(const RunOptions& options) {
     resolvers.push_back(*resolver);
   } else if (absl::StatusOr<std::vector<std::string>> found = host_resolvers(); found.ok()) {
     resolvers = *found;
-  } else if (policy->names_need_a_resolver) {
+  } else if (policy->asks_upstream) {
     return fail(text(found.status()));
   }
 
@@ -300,6 +252,7 @@ int run_cell(const RunOptions& options) {
   if (absl::Status serving = supervisor.serve(listeners_of(sockets)); !serving.ok()) return fail(text(serving));
 
   const Signals signals;
+  if (!options.quiet) absl::FPrintF(stderr, "%s", policy->warnings);
   if (!options.quiet && (!policy->description.empty() || !cell->notes().empty())) {
     absl::FPrintF(stderr, "%s", banner(policy->description, cell->notes()));
   }

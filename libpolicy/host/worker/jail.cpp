@@ -26,6 +26,7 @@ bool copy_plugin(int from, const std::string& path) {
   if (::fstat(from, &info) != 0) return false;
   const int to = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0555);
   if (to < 0) return false;
+  ::fchmod(to, 0555);  // whatever the caller's umask: root's worker reads it as nobody
   off_t offset = 0;
   while (offset < info.st_size) {
     if (::sendfile(to, from, &offset, static_cast<std::size_t>(info.st_size - offset)) <= 0) break;

@@ -1,0 +1,27 @@
+// RunPolicy: the policy of one run, from its file and --allow arguments to sealed memory.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <memory>
+#include <string>
+
+#include "engine/decide.hpp"
+#include "host/warden/memory_file.hpp"
+#include "host/warden/run.hpp"
+
+namespace sallyport {
+
+struct RunPolicy {
+  PolicyModel model;
+  std::shared_ptr<const Snapshot> snapshot;
+  Descriptor memory;           // what the worker maps
+  bool asks_upstream = false;  // some name is looked up outside: a resolver is needed
+  std::string description;  // for the banner: "policy.yaml, 3 rules; everything else is denied"; empty: nothing to say
+  std::string warnings;     // rendered, for stderr; may be empty
+};
+
+// kInvalidArgument: the rendered diagnostics, ready for stderr.
+absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options);
+
+}  // namespace sallyport
