@@ -1,45 +1,29 @@
 // policyctl check: every error of every file.
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "language/load.hpp"
 #include "policyctl/command.hpp"
+#include "policyctl/policy_input.hpp"
 
 namespace sallyport::policyctl {
 namespace {
-
-LoadOutcome check_standard_input() {
-  std::string text;
-  char buffer[65536];
-  while (text.size() <= kMaxPolicyOctets) {
-    const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    text.append(buffer, static_cast<std::size_t>(got));
-  }
-  return load_policy(text, "<stdin>");
-}
 
 std::string counted(std::size_t count, const std::string& word) {
   return std::to_string(count) + " " + word + (count == 1 ? "" : "s");
 }
 
 std::string summary(const std::string& file, const LoadOutcome& outcome) {
+  const std::size_t warnings = count_of(outcome.diagnostics, Severity::kWarning);
   if (outcome.ok()) {
     const PolicyModel& model = *outcome.model;
     const std::string otherwise =
         model.default_action == Action::kAllow ? "everything else is allowed" : "everything else is denied";
-    return file + ": valid, " + counted(model.rules.size(), "rule") + "; " +
+    return file + ": valid, " + counted(model.rules.size(), "rule") +
+           (warnings > 0 ? ", " + counted(warnings, "warning") : "") + "; " +
            (model.rules.empty() && model.default_action == Action::kDeny ? "everything is denied" : otherwise);
   }
-  const auto errors = std::count_if(outcome.diagnostics.begin(), outcome.diagnostics.end(),
-                                    [](const Diagnostic& d) { return d.severity == Severity::kError; });
-  return file + ": " + counted(static_cast<std::size_t>(errors), "error");
+  return file + ": " + counted(count_of(outcome.diagnostics, Severity::kError), "error");
 }
 
 }  // namespace
@@ -53,7 +37,7 @@ int check(const Invocation& invocation, const Terminal& terminal) {
   nlohmann::ordered_json report{{"schema", "sallyport.check/1"}, {"files", nlohmann::ordered_json::array()}};
   bool first = true;
   for (const std::string& file : invocation.arguments) {
-    const LoadOutcome outcome = file == "-" ? check_standard_input() : load_policy_file(file);
+    const LoadOutcome outcome = load_policy_input(file);
     if (!outcome.ok()) status = kInvalidPolicy;
     if (format == "json") {
       nlohmann::ordered_json one{{"file", file}, {"valid", outcome.ok()}};

@@ -21,10 +21,10 @@ constexpr Option kCheckOptions[] = {
     {"output", 'o', "FORMAT", "text (default), line, json or github"},
 };
 constexpr Option kExplainOptions[] = {
-    {"policy", 'p', "FILE", "the policy"},
+    {"policy", 'p', "FILE", "the policy; `-` reads standard input"},
     {"allow", 0, "NAME[:PORT,...]", "as given to sallyport run; may be repeated"},
     {"client", 0, "GROUP", "ask as a member of this client of the policy; may be repeated"},
-    {"cell", 0, "NAME", "ask as the cell of this name"},
+    {"cell", 0, "NAME", "ask as the cell of this name (default run, as of sallyport run, unless --client)"},
     {"port", 0, "PORT", "destination port, if TARGET does not say it (default 443)"},
     {"resolved", 0, "ADDRESS", "suppose that the name resolves to this address"},
     kOutput,
@@ -81,7 +81,8 @@ void print_help(std::ostream& out) {
     usage.resize(std::max<std::size_t>(usage.size() + 2, 34), ' ');
     out << "  " << usage << command.summary << "\n";
   }
-  out << "\n`policyctl help COMMAND` lists its options; `policyctl help P014` explains a diagnostic; --version\n"
+  out << "\n`policyctl help COMMAND` lists its options; `policyctl help P014` explains a diagnostic;\n"
+         "`policyctl --version` says which this is\n"
          "exit status: 0 yes or done, 1 no, 2 usage, 3 invalid policy\n";
 }
 

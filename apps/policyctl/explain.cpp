@@ -3,15 +3,20 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "language/explain_flow.hpp"
 #include "language/load.hpp"
 #include "language/suggest.hpp"
+#include "language/suggest_allow.hpp"
 #include "language/values.hpp"
 #include "policyctl/command.hpp"
-#include "policyctl/explain_flow.hpp"
 #include "policyctl/explain_words.hpp"
+#include "policyctl/policy_input.hpp"
 
 namespace sallyport::policyctl {
 namespace {
+
+constexpr std::string_view kDefaultCell = "run";  // of sallyport run without --name
+constexpr std::string_view kStandardInput = "<stdin>";
 
 struct Colors {
   const char *allow = "", *deny = "", *dim = "", *off = "";
@@ -86,13 +91,18 @@ std::string_view default_word(const PolicyModel& model) {
 }
 
 void print_text(std::ostream& out, const Colors& colors, const PolicyModel& model, const Destination& destination,
-                const FlowExplanation& explanation, const std::string& client) {
+                const FlowExplanation& explanation, const AllowSuggestion& allow, const std::string& client) {
   const Explainer explainer(model, destination, explanation);
   const char* color = explanation.allowed ? colors.allow : colors.deny;
   out << color << (explanation.allowed ? "ALLOW" : "DENY") << colors.off << " " << to_string(explanation.reason)
       << "  ";
-  if (explanation.steps.empty()) {
+  if (!destination.malformed.empty()) {
     out << in_ticks(destination.raw) << ": " << destination.malformed << "\n";
+    return;
+  }
+  if (explanation.steps.empty()) {
+    out << "udp " << destination_text(destination) << (client.empty() ? "" : "  " + client) << "\n";
+    for (const std::string& note : explainer.notes()) out << "note:   " << note << "\n";
     return;
   }
   const Step& last = explanation.steps.back();
@@ -119,16 +129,31 @@ void print_text(std::ostream& out, const Colors& colors, const PolicyModel& mode
         << colors.off << "\n";
   }
   for (const std::string& note : explainer.notes()) out << "note:   " << note << "\n";
-  if (!explanation.allowed && last.verdict.rule == kNoRuleIndex && destination.name && destination.name->labels() > 1 &&
-      (explanation.reason == Reason::kNoRule || explanation.reason == Reason::kPortDenied)) {
+  if (!allow.argument.empty()) {
     out << "allow:  sallyport run ";
-    if (model.source != "command line") out << "-p " << model.source << " ";
-    out << "--allow " << destination.name->text() << ":" << destination.port << " -- ...\n";
+    if (model.source != "command line") out << "-p " << (model.source == kStandardInput ? "FILE" : model.source) << " ";
+    out << allow.argument << " -- ...\n";
+  } else if (!allow.rule.empty()) {
+    out << "allow:  by a rule of a policy file: " << allow.rule << "\n";
   }
 }
 
+// How to let a denied destination pass; nothing where a rule of the policy denies it, or where that would answer another
+// question: with no port given, 443 was supposed.
+AllowSuggestion suggestion_for(const PolicyModel& model, const Destination& destination,
+                               const FlowExplanation& explanation, const std::optional<Address>& resolved) {
+  if (explanation.allowed || explanation.steps.empty()) return {};
+  const Verdict& verdict = explanation.steps.back().verdict;
+  if (verdict.rule != kNoRuleIndex && model.rules[verdict.rule].action == Action::kDeny) return {};
+  if (!destination.port_given && !Explainer(model, destination, explanation).ports_beside().empty()) return {};
+  const std::string text =
+      destination.name ? std::string(destination.name->text()) : destination.address->text();
+  return suggest_allow(model, text, destination.port, resolved);
+}
+
 nlohmann::ordered_json to_json(const PolicyModel& model, const Destination& destination,
-                               const FlowExplanation& explanation, const std::string& client) {
+                               const FlowExplanation& explanation, const AllowSuggestion& allow,
+                               const std::string& client) {
   const Explainer explainer(model, destination, explanation);
   nlohmann::ordered_json json{{"schema", "sallyport.explain/1"},
                               {"verdict", explanation.allowed ? "allow" : "deny"},
@@ -137,7 +162,7 @@ nlohmann::ordered_json to_json(const PolicyModel& model, const Destination& dest
   json["name"] = destination.name ? nlohmann::ordered_json(destination.name->text()) : nullptr;
   json["addr"] = destination.address ? nlohmann::ordered_json(destination.address->text()) : nullptr;
   json["port"] = destination.port;
-  json["proto"] = "tcp";
+  json["proto"] = destination.proto == kProtoUdp ? "udp" : "tcp";
   json["client"] = client.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(client);
   if (!destination.malformed.empty()) json["malformed"] = destination.malformed;
   json["steps"] = nlohmann::ordered_json::array();
@@ -161,6 +186,7 @@ nlohmann::ordered_json to_json(const PolicyModel& model, const Destination& dest
     json["steps"].push_back(std::move(one));
   }
   json["notes"] = explainer.notes();
+  json["allow"] = {{"argument", allow.argument}, {"rule", allow.rule}};
   return json;
 }
 
@@ -186,14 +212,17 @@ Groups groups_of(const Invocation& invocation, const PolicyModel& model, const S
     groups.bits |= std::uint64_t{1} << (found - model.clients.begin());
     groups.text += (groups.text.empty() ? "" : ", ") + name;
   }
-  if (const std::string cell = invocation.get("cell"); !cell.empty()) {
+  if (const std::string cell = invocation.get("cell", invocation.has("client") ? "" : kDefaultCell); !cell.empty()) {
     const std::uint64_t bits = snapshot.groups_of_cell(cell);
     groups.bits |= bits;
     std::string members;
     for (unsigned bit = 0; bit < model.clients.size(); ++bit) {
       if ((bits >> bit & 1) != 0) members += (members.empty() ? "" : ", ") + std::string(snapshot.group_name(bit));
     }
-    groups.text += (groups.text.empty() ? "cell " : ", cell ") + cell + (members.empty() ? "" : " (" + members + ")");
+    // Who asks matters where the policy tells clients apart, or where the user said it.
+    if (!model.clients.empty() || invocation.has("cell")) {
+      groups.text += (groups.text.empty() ? "cell " : ", cell ") + cell + (members.empty() ? "" : " (" + members + ")");
+    }
   }
   return groups;
 }
@@ -236,13 +265,14 @@ int explain(const Invocation& invocation, const Terminal& terminal) {
     return kInvalidPolicy;
   };
   if (invocation.has("policy")) {
-    LoadOutcome outcome = load_policy_file(invocation.get("policy"));
+    LoadOutcome outcome = load_policy_input(invocation.get("policy"));
     if (!outcome.ok()) return invalid(outcome);
     model = std::move(outcome.model);
   }
   if (invocation.has("allow")) {
     LoadOutcome outcome = model_from_allow(invocation.all("allow"), model ? &*model : nullptr);
     if (!outcome.ok()) return invalid(outcome);
+    terminal.err << render(outcome.diagnostics, terminal.err_color);  // no check shows what is wrong with arguments
     model = std::move(outcome.model);
   }
 
@@ -260,13 +290,14 @@ int explain(const Invocation& invocation, const Terminal& terminal) {
   if (!groups.failure.empty()) return usage_error(terminal, groups.failure);
   Reader reader(*snapshot);
   const FlowExplanation explanation = explain_flow(reader, destination, groups.bits, resolved);
+  const AllowSuggestion allow = suggestion_for(*model, destination, explanation, resolved);
   if (format == "json") {
-    terminal.out << to_json(*model, destination, explanation, groups.text)
+    terminal.out << to_json(*model, destination, explanation, allow, groups.text)
                         .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
                  << "\n";
   } else {
     print_text(terminal.out, terminal.out_color ? kTerminalColors : kNoColors, *model, destination, explanation,
-               groups.text);
+               allow, groups.text);
   }
   return explanation.allowed ? kYes : kNo;
 }

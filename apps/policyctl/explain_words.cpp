@@ -106,9 +106,30 @@ std::vector<std::string> Explainer::notes() const {
     notes.push_back("a single label is asked of nobody: give its addresses by resolves_to");
   if (explanation_.inside_the_cell)
     notes.push_back("inside a cell this address is the workload's own; no rule makes it lead outside");
+  if (explanation_.udp && !explanation_.own_dns)
+    notes.push_back("UDP never leaves a cell, whatever the rules say: it carries TCP and its own DNS");
+  if (explanation_.own_dns)
+    notes.push_back("port 53 of every address is the cell's own dns; ask for the name that is to be looked up");
   const bool port_counts = !explanation_.steps.empty() && explanation_.steps.back().layer != Layer::kDns;
-  if (!destination_.port_given && port_counts) notes.push_back("no port was given: 443 is supposed");
+  if (!destination_.port_given && port_counts) {
+    const std::vector<PortRange> ports = explanation_.allowed ? std::vector<PortRange>{} : ports_beside();
+    notes.push_back("no port was given: 443 is supposed" +
+                    (ports.empty() ? "" : "; it may pass on " + joined(ports, port_text)) +
+                    (ports.empty() ? "" : ", so try " + destination_.raw + ":" + std::to_string(ports[0].first)));
+  }
   return notes;
+}
+
+std::vector<PortRange> Explainer::ports_beside() const {
+  std::vector<PortRange> ports;
+  for (const RuleTrace& row : explanation_.steps.back().trace) {
+    const RuleModel& rule = model_.rules[row.rule];
+    if (row.mismatch != Mismatch::kPort || rule.action != Action::kAllow) continue;
+    for (const PortRange& range : rule.ports) {
+      if (range.proto == kProtoTcp) ports.push_back(range);
+    }
+  }
+  return ports;
 }
 
 std::string Explainer::name_differs(const RuleModel& rule) const {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "engine/model.hpp"
-#include "policyctl/explain_flow.hpp"
+#include "language/explain_flow.hpp"
 
 namespace sallyport::policyctl {
 
@@ -24,6 +24,9 @@ class Explainer {
   std::string where(std::uint32_t rule) const;
 
   std::vector<std::string> notes() const;
+
+  // On which allow rules that matched all but the port would let it pass.
+  std::vector<PortRange> ports_beside() const;
 
  private:
   std::string name_differs(const RuleModel& rule) const;

@@ -1,7 +1,9 @@
 // policyctl: the policy at the desk. Composition only; the commands are beside it.
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -25,6 +27,10 @@ int main(int argc, char** argv) {
   const int status =
       sallyport::policyctl::run(arguments, {std::cout, std::cerr, color(STDOUT_FILENO), color(STDERR_FILENO)});
   // A verdict that did not reach its reader is no yes.
+  errno = 0;
   std::cout.flush();
-  return std::cout ? status : sallyport::policyctl::kUsage;
+  if (std::cout) return status;
+  // The errno of an earlier write is gone by now.
+  std::cerr << "policyctl: standard output: " << (errno != 0 ? std::strerror(errno) : "could not be written") << "\n";
+  return sallyport::policyctl::kUsage;
 }

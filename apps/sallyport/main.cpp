@@ -2,8 +2,10 @@
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "language/suggest.hpp"
 #include "sallyport/command.hpp"
 
 namespace sallyport {
@@ -15,6 +17,7 @@ int version(const std::vector<std::string>&) {
 }
 
 int help(const std::vector<std::string>& arguments);
+int unknown(const std::string& name);
 
 constexpr Command kCommands[] = {
     {"run", "[options] -- COMMAND [ARGUMENT...]", "confine one command to what a policy allows", run_command},
@@ -29,11 +32,21 @@ const Command* find(const std::string& name) {
   return nullptr;
 }
 
+int unknown(const std::string& name) {
+  std::vector<std::string_view> names;
+  for (const Command& command : kCommands) names.emplace_back(command.name);
+  const std::string near(nearest(name, names));
+  std::fprintf(stderr, "sallyport: unknown command %s; %s\n", in_ticks(name).c_str(),
+               near.empty() ? "sallyport help lists them" : ("did you mean `" + near + "`?").c_str());
+  return 2;
+}
+
 int help(const std::vector<std::string>& arguments) {
   if (!arguments.empty() && arguments[0] == "run") {
     std::fputs(run_help().c_str(), stdout);
     return 0;
   }
+  if (!arguments.empty() && find(arguments[0]) == nullptr) return unknown(arguments[0]);
   std::puts("sallyport: an egress policy gateway; nothing leaves that the policy does not allow\n");
   for (const Command& command : kCommands)
     std::printf("  sallyport %-8s %-36s %s\n", command.name, command.usage, command.summary);
@@ -55,6 +68,5 @@ int main(int argc, char** argv) {
   if (name == "--help" || name == "-h") name = "help";
   if (name == "--version" || name == "-V") name = "version";
   if (const sallyport::Command* command = sallyport::find(name)) return command->run(arguments);
-  std::fprintf(stderr, "sallyport: unknown command `%s`; sallyport help lists them\n", name.c_str());
-  return 2;
+  return sallyport::unknown(name);
 }

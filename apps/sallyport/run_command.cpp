@@ -2,9 +2,12 @@
 #include <algorithm>
 #include <boost/program_options.hpp>
 #include <cstdio>
+#include <optional>
 #include <sstream>
+#include <string_view>
 
 #include "host/warden/run.hpp"
+#include "language/suggest.hpp"
 #include "sallyport/command.hpp"
 
 namespace sallyport {
@@ -49,14 +52,28 @@ std::string unknown(std::string name, const po::options_description& all) {
   name.erase(0, name.find_first_not_of('-'));
   std::vector<std::string_view> known;
   for (const auto& option : all.options()) known.push_back(option->long_name());
-  const std::optional<std::string_view> near = nearest(name, known);
-  return "unknown option --" + name + (near ? "; did you mean --" + std::string(*near) + "?" : "");
+  const std::string_view near = nearest(name, known);
+  return "unknown option --" + name + (near.empty() ? "" : "; did you mean --" + std::string(near) + "?");
 }
 
-// An empty value is an unset variable in somebody's script: refused, or the run would go on without its policy or audit.
-std::optional<std::string> fault_of(const RunOptions& options) {
-  const std::pair<const char*, const std::string*> texts[] = {{"--name", &options.name}};
-  static_cast<void>(texts);
+// Values that can only be mistakes. An empty one is an unset variable in somebody's script: the run would go on without
+// its policy or its audit. Nothing: no fault.
+std::optional<std::string> fault_of(const po::variables_map& values, const RunOptions& options) {
+  for (const auto& [name, value] : values) {
+    const auto* text = boost::any_cast<std::string>(&value.value());
+    const auto* texts = boost::any_cast<Texts>(&value.value());
+    const bool empty = text != nullptr
+                           ? text->empty() && !value.defaulted()
+                           : texts != nullptr && std::find(texts->begin(), texts->end(), "") != texts->end();
+    if (empty) return "--" + name + " is empty";
+  }
+  constexpr std::string_view kNameOctets = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  if (options.name.size() > 64 || options.name.find_first_not_of(kNameOctets) != std::string::npos) {
+    return "--name: expected 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', as a policy's `cells` has them";
+  }
+  if (options.policy_file == "-")
+    return "-p -: a policy is read from a file, which can be checked for who may write it";
+  if (options.audit_file == "-") return "--audit -: standard output is the command's; name a file or a pipe";
   return std::nullopt;
 }
 
@@ -96,6 +113,7 @@ int run_command(const Texts& arguments) {
       return 0;
     }
     po::notify(values);
+    if (const std::optional<std::string> fault = fault_of(values, options)) return usage(*fault);
   } catch (const po::too_many_positional_options_error&) {
     return usage("write -- before the command");
   } catch (const po::unknown_option& error) {

@@ -31,6 +31,15 @@ Parts split(std::string_view argument) {
   return {argument.substr(0, colon), argument.substr(colon + 1), true};
 }
 
+// The comma before what is no port but another name or address; npos if there is none.
+std::size_t second_name(std::string_view argument) {
+  for (std::size_t comma = argument.find(','); comma != std::string_view::npos; comma = argument.find(',', comma + 1)) {
+    const std::string_view piece = argument.substr(comma + 1, argument.find(',', comma + 1) - comma - 1);
+    if (piece.find_first_of(".:*") != std::string_view::npos) return comma;
+  }
+  return std::string_view::npos;
+}
+
 class ArgumentReader {
  public:
   ArgumentReader(std::string_view argument, Diagnostics& diagnostics)
@@ -48,6 +57,17 @@ class ArgumentReader {
       refuse(
           {"P007", "expected a domain, found a URL", repair + ":" + std::string(port), {}, 0, target.scheme.size() + 3},
           argument_);
+      return std::nullopt;
+    }
+    if (const std::size_t comma = second_name(argument_); comma != std::string_view::npos) {
+      const std::string rest(argument_.substr(comma + 1));
+      refuse({"P008",
+              "two names in one --allow",
+              "give it twice: --allow " + std::string(argument_.substr(0, comma)) + " --allow " + rest,
+              {},
+              comma,
+              1},
+             argument_);
       return std::nullopt;
     }
     const Parts parts = split(argument_);
@@ -81,15 +101,7 @@ class ArgumentReader {
                        0},
                       bare);
       }
-      if (block.bits() < (block.network().is_v4() ? 8u : 16u)) {
-        add({"P041",
-             in_ticks(bare) + " lifts the address guard for all it covers, private networks included",
-             "name smaller blocks",
-             {},
-             0,
-             0},
-            bare, Severity::kWarning);
-      }
+      if (const std::optional<Problem> wide = wide_block(block)) add(*wide, bare, Severity::kWarning);
       rule.addresses.push_back(block);
       return;
     }
@@ -118,12 +130,24 @@ class ArgumentReader {
       rule.ports = default_ports();
       return;
     }
+    if (parts.ports.empty()) {
+      const std::string name(parts.name);
+      // Its own colon is what stands there with nothing behind it.
+      return refuse({"P011",
+                     "no port after `:`",
+                     "write " + name + ":443, or " + name + " for 80 and 443",
+                     {},
+                     argument_.size() - 1,
+                     1},
+                    argument_);
+    }
     std::string_view rest = parts.ports;
     while (true) {
       const std::size_t comma = rest.find(',');
       const std::string_view text = rest.substr(0, comma);
       Parsed<PortRange> port = read_port(text);
       if (auto* problem = std::get_if<Problem>(&port)) {
+        if (problem->repair.find("udp") != std::string::npos) problem->repair = "write 443, 22/tcp or 8000-8010";
         refuse(*problem, text);
       } else if (std::get<PortRange>(port).proto == kProtoUdp) {
         refuse({"P022", "UDP cannot leave a cell: " + in_ticks(text), "cells carry TCP and their own DNS", {}, 0, 0},

@@ -94,8 +94,12 @@ constexpr CodeText kCodes[] = {
      "addresses and resolves_to lift the address guard for what they name: private networks, loopback, link-local. A "
      "block\n"
      "this wide lifts it almost everywhere. Cloud metadata stays refused without allow_metadata: true."},
-    {"P042", "entry without effect",
-     "An earlier rule decides all flows of this entry, and decides them the other way."},
+    {"P042", "partly shadowed",
+     "The first rule that matches decides. An earlier rule decides all flows of this entry the other way; or, of a deny "
+     "rule,\n"
+     "an earlier allow rule takes some of its ports: below `allow .example.com` on 80 and 443, `deny www.example.com` "
+     "stops\n"
+     "neither http nor https. Put the deny rule first."},
     {"P043", "no line feed at the end", "The file may have been cut off. Text files end with a line feed."},
 };
 

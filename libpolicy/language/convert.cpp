@@ -1,6 +1,7 @@
 #include "language/convert.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
@@ -32,7 +33,7 @@ class Converter {
     rules(policy, place);
     // What could take effect is only known of a policy that is whole.
     if (!reporter_.failed()) {
-      report_dead_rules(model_, place.field(Policy::kRulesFieldNumber), reporter_);
+      report_rules_without_effect(model_, place.field(Policy::kRulesFieldNumber), reporter_);
       unused_clients();
     }
     return std::move(model_);
@@ -327,15 +328,13 @@ void Converter::rule_destinations(const Place& place, const RuleModel& model, co
                     "say what it allows; to allow everything, set default: allow");
   }
   if (model.action != Action::kAllow) return;
-  const auto wide = [](const Prefix& p) { return p.bits() < (p.network().is_v4() ? 8u : 16u); };
   const auto warn_wide = [&](const std::vector<Prefix>& blocks, const Place* written, std::string_view key) {
     if (written == nullptr || written->elements.size() != blocks.size()) return;
     for (std::size_t i = 0; i < blocks.size(); ++i) {
-      if (!wide(blocks[i])) continue;
-      reporter_.warning(
-          "P041", written->elements[i].value, at(at(path, key), written->elements[i]),
-          in_ticks(blocks[i].text()) + " lifts the address guard for all it covers, private networks included",
-          "name smaller blocks");
+      const std::optional<Problem> wide = wide_block(blocks[i]);
+      if (!wide) continue;
+      reporter_.warning(wide->code, written->elements[i].value, at(at(path, key), written->elements[i]), wide->message,
+                        wide->repair);
     }
   };
   warn_wide(model.addresses, addresses, "addresses");

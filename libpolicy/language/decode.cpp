@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdint>
+#include <string_view>
 #include <unordered_map>
 
 #include "language/suggest.hpp"
@@ -61,6 +62,55 @@ std::string yaml_name(const EnumValueDescriptor& value) {
   const std::string name = lower(value.name());
   const std::string prefix = lower(value.type()->name()) + "_";
   return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
+}
+
+// Without the value 0: unset, which is written by leaving the key out.
+std::vector<std::string> words_of(const EnumDescriptor& type) {
+  std::vector<std::string> words;
+  for (int i = 0; i < type.value_count(); ++i) {
+    if (type.value(i)->number() != 0) words.push_back(yaml_name(*type.value(i)));
+  }
+  return words;
+}
+
+std::string either(const std::vector<std::string>& words) {
+  std::string all;
+  for (std::size_t i = 0; i < words.size(); ++i)
+    all += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
+  return all;
+}
+
+// What to write behind a key with nothing behind it. To leave it out is no remedy where convert.cpp then misses it.
+std::string repair_of_nothing(const FieldDescriptor& field) {
+  const bool mandatory = field.name() == "version" || field.name() == "name" || field.name() == "action";
+  std::string repair = "write one";
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) repair = "write " + either(words_of(*field.enum_type()));
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32) repair = "write a number, such as 1";
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_BOOL) repair = "write true or false";
+  return mandatory ? repair : repair + ", or remove the key";
+}
+
+// "1.0", "v1" and "+1" to "write 1".
+std::string whole_number(std::string_view text) {
+  if (text.starts_with('v') || text.starts_with('V') || text.starts_with('+')) text.remove_prefix(1);
+  const std::string_view digits = text.substr(0, text.find('.'));
+  const std::string_view rest = text.substr(digits.size());
+  const bool plain = !digits.empty() && digits.size() < 10 &&
+                     digits.find_first_not_of("0123456789") == std::string_view::npos &&
+                     rest.find_first_not_of(".0") == std::string_view::npos;
+  return plain ? "write " + std::string(digits) : "write a whole number, such as 1";
+}
+
+// The words of YAML 1.1 and of people, as YAML 1.2 has them; empty for none of them.
+std::string truth(std::string_view text) {
+  const std::string word = lower(text);
+  for (const std::string_view yes : {"true", "yes", "on", "y", "1"}) {
+    if (word == yes) return "true";
+  }
+  for (const std::string_view no : {"false", "no", "off", "n", "0"}) {
+    if (word == no) return "false";
+  }
+  return "";
 }
 
 std::string_view kind_name(YamlNode::Kind kind) {
@@ -214,8 +264,7 @@ void Decoder::field(std::uint32_t index, Message& message, const FieldDescriptor
     const bool block = field.is_map() || (field.is_repeated() && field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE);
     if (!block) {
       place.value = place.key;
-      reporter_.error("P005", place.key, path, in_ticks(field.name()) + " has no value",
-                      "write one, or remove the key");
+      reporter_.error("P005", place.key, path, in_ticks(field.name()) + " has no value", repair_of_nothing(field));
     }
     return;
   }
@@ -328,8 +377,9 @@ void Decoder::number(const YamlNode& node, Message& message, const FieldDescript
   std::uint32_t value = 0;
   const char* end = node.scalar.data() + node.scalar.size();
   const auto [stop, failure] = std::from_chars(node.scalar.data(), end, value);
-  if (node.quoted || failure != std::errc{} || stop != end) {
-    wrong_type(node, path, "a number", node.quoted && failure == std::errc{} ? "remove the quotes" : "");
+  const bool whole = failure == std::errc{} && stop == end;
+  if (node.quoted || !whole) {
+    wrong_type(node, path, "a number", node.quoted && whole ? "remove the quotes" : whole_number(node.scalar));
     return;
   }
   message.GetReflection()->SetUInt32(&message, &field, value);
@@ -338,7 +388,11 @@ void Decoder::number(const YamlNode& node, Message& message, const FieldDescript
 void Decoder::boolean(const YamlNode& node, Message& message, const FieldDescriptor& field, const std::string& path) {
   // YAML 1.2's two words alone: `yes`, `on` and `y` read differently in different tools.
   if (node.quoted || (node.scalar != "true" && node.scalar != "false")) {
-    wrong_type(node, path, "true or false");
+    const std::string meant = truth(node.scalar);
+    wrong_type(node, path, "true or false",
+               meant.empty()                        ? "write true or false"
+               : node.quoted && meant == node.scalar ? "remove the quotes"
+                                                     : "write " + meant);
     return;
   }
   message.GetReflection()->SetBool(&message, &field, node.scalar == "true");
@@ -347,19 +401,15 @@ void Decoder::boolean(const YamlNode& node, Message& message, const FieldDescrip
 void Decoder::enumeration(const YamlNode& node, Message& message, const FieldDescriptor& field,
                           const std::string& path) {
   const EnumDescriptor& type = *field.enum_type();
-  std::vector<std::string> words;
   for (int i = 0; i < type.value_count(); ++i) {
     const EnumValueDescriptor& value = *type.value(i);
-    if (value.number() == 0) continue;  // unset, which is written by leaving the key out
-    words.push_back(yaml_name(value));
-    if (words.back() == node.scalar) return message.GetReflection()->SetEnum(&message, &field, &value);
+    if (value.number() != 0 && yaml_name(value) == node.scalar)
+      return message.GetReflection()->SetEnum(&message, &field, &value);
   }
-  std::string all;
-  for (std::size_t i = 0; i < words.size(); ++i)
-    all += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
+  const std::vector<std::string> words = words_of(type);
   const std::string_view near = nearest(lower(node.scalar), std::span<const std::string>(words));
   reporter_.error("P017", node.at, path, "unknown " + field.name() + " " + in_ticks(node.scalar),
-                  near.empty() ? "write " + all : "did you mean " + in_ticks(near) + "?");
+                  near.empty() ? "write " + either(words) : "did you mean " + in_ticks(near) + "?");
 }
 
 }  // namespace

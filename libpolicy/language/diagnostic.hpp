@@ -6,6 +6,7 @@
 // Threads  Plain values, pure functions.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -35,11 +36,14 @@ struct Diagnostic {
   std::string repair;            // "did you mean `domains`?"; may be empty
   std::string note;              // a line of its own, may be empty
   std::vector<Excerpt> related;  // other lines that matter, such as the rule that shadows this one
+  std::size_t stands_for = 1;    // how many of its severity; more than one for P026, which counts those not shown
 };
 
 using Diagnostics = std::vector<Diagnostic>;
 
 bool has_errors(std::span<const Diagnostic> diagnostics) noexcept;
+// Those that are not shown included.
+std::size_t count_of(std::span<const Diagnostic> diagnostics, Severity severity) noexcept;
 
 // rustc's blocks, one blank line between two, ends with a newline; empty for no diagnostics. Control octets are
 // escaped.

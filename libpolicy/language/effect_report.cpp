@@ -1,9 +1,13 @@
 #include "language/effect_report.hpp"
 
+#include <algorithm>
+#include <unordered_map>
 #include <utility>
 
 #include "language/effect.hpp"
+#include "language/shadow.hpp"
 #include "language/suggest.hpp"
+#include "language/values.hpp"
 #include "sallyport/policy/v1/policy.pb.h"
 
 namespace sallyport {
@@ -13,11 +17,96 @@ using policy::v1::Rule;
 
 std::string action_word(Action action) { return action == Action::kAllow ? "allowed" : "denied"; }
 
+std::string entry_text(const RuleModel& rule, bool is_domain, std::uint32_t index) {
+  return is_domain ? rule.domains[index].text() : rule.addresses[index].text();
+}
+
+// "80 and 443", "8000-8010 and 53/udp", "every TCP port".
+std::string ports_text(const std::vector<PortRange>& ports) {
+  std::string text;
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    const PortRange& range = ports[i];
+    std::string one = port_text(range);
+    if (range.last == 65535 && range.first <= 1) {
+      one = range.proto == kProtoUdp ? "every UDP port" : "every TCP port";
+    } else if (one.ends_with("/tcp")) {
+      one.resize(one.size() - 4);  // a bare port is TCP
+    }
+    text += (i == 0 ? "" : i + 1 == ports.size() ? " and " : ", ") + one;
+  }
+  return text;
+}
+
+// "`site` (policy.yaml:3) lets it pass on 80 and 443".
+std::string openings_text(const PolicyModel& model, const std::vector<Opening>& openings) {
+  std::string text;
+  for (const Opening& opening : openings) {
+    const RuleModel& by = model.rules[opening.by];
+    text += (text.empty() ? "" : ", ") + in_ticks(by.name) + " (" + model.source + ":" + std::to_string(by.where.line) +
+            ") lets it pass on " + ports_text(opening.ports);
+  }
+  return text;
+}
+
+// Entries that are dead as a whole were reported, as `told` says.
+void report_shadowed_rules(const PolicyModel& model, const Place& rules, Reporter& reporter,
+                           const std::vector<DeadRule>& told) {
+  for (const ShadowedRule& shadowed : find_shadowed_rules(model)) {
+    const auto dead = std::find_if(told.begin(), told.end(), [&](const DeadRule& d) { return d.rule == shadowed.rule; });
+    if (dead != told.end() && dead->whole) continue;
+    const RuleModel& rule = model.rules[shadowed.rule];
+    const Place& entry = rules.elements[shadowed.rule];
+    // A list of a thousand names below one wildcard is one mistake: one warning for all that are let pass alike.
+    struct Group {
+      const OpenEntry* first;
+      std::string openings;
+      std::size_t entries = 0;
+    };
+    std::vector<Group> groups;
+    std::unordered_map<std::string, std::size_t> group_of;  // by openings
+    for (const OpenEntry& open : shadowed.entries) {
+      const auto same = [&](const DeadEntry& d) { return d.is_domain == open.is_domain && d.index == open.index; };
+      if (dead != told.end() && std::any_of(dead->entries.begin(), dead->entries.end(), same)) continue;
+      std::string text = openings_text(model, open.openings);
+      const auto [group, fresh] = group_of.emplace(text, groups.size());
+      if (fresh) groups.push_back({&open, std::move(text)});
+      ++groups[group->second].entries;
+    }
+    for (const Group& group : groups) {
+      const OpenEntry& open = *group.first;
+      const Place* list = entry.field(open.is_domain ? Rule::kDomainsFieldNumber : Rule::kAddressesFieldNumber);
+      const std::size_t size = open.is_domain ? rule.domains.size() : rule.addresses.size();
+      const bool in_line = list->elements.size() == size;  // else entries listed twice were left out
+      const Place& value = in_line ? list->elements[open.index] : *list;
+      std::string path = "rules[" + std::to_string(entry.index) + "]";
+      path += open.is_domain ? ".domains" : ".addresses";
+      if (in_line) path += "[" + std::to_string(value.index) + "]";
+      std::string what = in_ticks(entry_text(rule, open.is_domain, open.index));
+      if (group.entries > 1) what += " and " + std::to_string(group.entries - 1) + " more";
+      std::string above;
+      for (const Opening& opening : open.openings) {
+        above += (above.empty() ? "" : " and ") + in_ticks(model.rules[opening.by].name);
+      }
+      Diagnostic& warning =
+          reporter.warning("P042", value.value, path, what + (group.entries > 1 ? " are" : " is") +
+                                                          " denied only in part: " + group.openings,
+                           "move rule " + in_ticks(rule.name) + " above " + above);
+      warning.note = "the first rule that matches decides";
+      for (const Opening& opening : open.openings) {
+        const Place* name = rules.elements[opening.by].field(Rule::kNameFieldNumber);
+        warning.related.push_back(reporter.source().excerpt(name->value));
+      }
+    }
+  }
+}
+
 }  // namespace
 
-void report_dead_rules(const PolicyModel& model, const Place* rules, Reporter& reporter) {
+void report_rules_without_effect(const PolicyModel& model, const Place* rules, Reporter& reporter) {
   if (rules == nullptr) return;
-  for (const DeadRule& dead : find_dead_rules(model)) {
+  const std::vector<DeadRule> all_dead = find_dead_rules(model);
+  report_shadowed_rules(model, *rules, reporter, all_dead);
+  for (const DeadRule& dead : all_dead) {
     const RuleModel& rule = model.rules[dead.rule];
     const Place& entry = rules->elements[dead.rule];
     const std::string path = "rules[" + std::to_string(entry.index) + "]";
@@ -47,7 +136,7 @@ void report_dead_rules(const PolicyModel& model, const Place* rules, Reporter& r
       const std::size_t size = part.is_domain ? rule.domains.size() : rule.addresses.size();
       if (list->elements.size() != size) continue;  // entries listed twice were left out, the places no longer line up
       const Place& value = list->elements[part.index];
-      const std::string text = part.is_domain ? rule.domains[part.index].text() : rule.addresses[part.index].text();
+      const std::string text = entry_text(rule, part.is_domain, part.index);
       Diagnostic& warning =
           reporter.warning("P042", value.value,
                            path + (part.is_domain ? ".domains[" : ".addresses[") + std::to_string(value.index) + "]",

@@ -154,6 +154,14 @@ bool has_errors(std::span<const Diagnostic> diagnostics) noexcept {
                      [](const Diagnostic& d) { return d.severity == Severity::kError; });
 }
 
+std::size_t count_of(std::span<const Diagnostic> diagnostics, Severity severity) noexcept {
+  std::size_t count = 0;
+  for (const Diagnostic& diagnostic : diagnostics) {
+    if (diagnostic.severity == severity) count += diagnostic.stands_for;
+  }
+  return count;
+}
+
 std::string render(std::span<const Diagnostic> diagnostics, bool color) {
   std::string out;
   for (const Diagnostic& diagnostic : diagnostics) {

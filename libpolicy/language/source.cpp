@@ -66,6 +66,7 @@ Diagnostic& Reporter::add(Severity severity, std::string_view code, const Span& 
   if (severity == Severity::kError) ++errors_;
   if (diagnostics_.size() == kMost) {
     ++left_out_;
+    if (severity == Severity::kError) ++errors_left_out_;
     return discarded_ = Diagnostic{};
   }
   return diagnostics_.emplace_back(Diagnostic{
@@ -96,14 +97,15 @@ Diagnostics Reporter::take() {
   for (const std::size_t i : order) sorted.push_back(std::move(diagnostics_[i]));
   diagnostics_.clear();
   if (left_out_ > 0) {
-    sorted.push_back(Diagnostic{"P026",
-                                Severity::kError,
-                                source_.excerpt({}),
-                                {},
-                                std::to_string(left_out_) + " more are not shown",
-                                "repair the first ones",
-                                {},
-                                {}});
+    // What was left out are warnings alone, where there is no error: then the policy is as valid as it was.
+    Diagnostic rest;
+    rest.code = "P026";
+    rest.severity = errors_left_out_ > 0 ? Severity::kError : Severity::kWarning;
+    rest.where = source_.excerpt({});
+    rest.message = std::to_string(left_out_) + " more are not shown";
+    rest.repair = "repair the first ones";
+    rest.stands_for = errors_left_out_ > 0 ? errors_left_out_ : left_out_;
+    sorted.push_back(std::move(rest));
   }
   return sorted;
 }

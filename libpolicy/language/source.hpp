@@ -63,7 +63,7 @@ class Reporter {
   Diagnostics diagnostics_;
   Diagnostic discarded_;
   std::size_t errors_ = 0;
-  std::size_t left_out_ = 0;
+  std::size_t left_out_ = 0, errors_left_out_ = 0;
 };
 
 }  // namespace sallyport

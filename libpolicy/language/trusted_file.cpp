@@ -71,24 +71,51 @@ TrustFailure symlink(const std::string& path) {
           known ? "name what it leads to: " + std::string(real.data()) : "name a file itself"};
 }
 
-// Owner and mode of a directory on the way, or of the file.
-std::optional<TrustFailure> untrusted(const struct stat& status, const std::string& path, bool is_file, uid_t caller,
-                                      uid_t nobody) {
+// What was found wrong so far, as one failure: who repairs a path wants to know all of it at once.
+class Faults {
+ public:
+  void add(TrustFailure failure) { failures_.push_back(std::move(failure)); }
+  bool any() const { return !failures_.empty(); }
+
+  TrustFailure all() && {
+    TrustFailure whole = failures_.front();
+    std::string writable;
+    std::vector<std::string> repairs;
+    for (std::size_t i = 0; i < failures_.size(); ++i) {
+      const TrustFailure& failure = failures_[i];
+      if (i > 0) whole.message += "; " + failure.message;
+      if (failure.kind == Kind::kWritable) {
+        writable += " " + failure.path;
+      } else if (!failure.repair.empty() && std::find(repairs.begin(), repairs.end(), failure.repair) == repairs.end()) {
+        repairs.push_back(failure.repair);
+      }
+    }
+    whole.repair = writable.empty() ? "" : "chmod go-w" + writable;
+    for (const std::string& repair : repairs) whole.repair += (whole.repair.empty() ? "" : "; ") + repair;
+    return whole;
+  }
+
+ private:
+  std::vector<TrustFailure> failures_;
+};
+
+// Owner and mode of a directory on the way, or of the file: wrong in both ways, if it is.
+void find_untrusted(const struct stat& status, const std::string& path, bool is_file, uid_t caller, uid_t nobody,
+                    Faults& faults) {
   const bool owned = status.st_uid == 0 || (status.st_uid == caller && caller != nobody);
   if (!owned) {
     const std::string owner =
         status.st_uid == nobody ? "someone outside this user namespace" : "uid " + std::to_string(status.st_uid);
-    return TrustFailure{Kind::kOwner, path, quote(path) + " belongs to " + owner + ", who could change it",
-                        "it must belong to root or to uid " + std::to_string(caller)};
+    faults.add({Kind::kOwner, path, quote(path) + " belongs to " + owner + ", who could change it",
+                "it must belong to root or to uid " + std::to_string(caller)});
   }
   const mode_t open_to_others = status.st_mode & (S_IWGRP | S_IWOTH);
   const bool sticky_directory = !is_file && (status.st_mode & S_ISVTX) != 0;  // others can add, but not replace
   if (open_to_others != 0 && !sticky_directory) {
     const bool everyone = (open_to_others & S_IWOTH) != 0;
-    return TrustFailure{Kind::kWritable, path, quote(path) + " is writable by " + (everyone ? "everyone" : "its group"),
-                        "chmod go-w " + path};
+    faults.add({Kind::kWritable, path, quote(path) + " is writable by " + (everyone ? "everyone" : "its group"),
+                "chmod go-w " + path});
   }
-  return std::nullopt;
 }
 
 // Absolute, without empty parts, "." and "..": exact, since no component may be a symbolic link.
@@ -116,7 +143,11 @@ std::optional<std::vector<std::string>> components(const std::string& path) {
 }  // namespace
 
 TrustedFile::Opened TrustedFile::open(const std::string& path, std::uint64_t max_octets) {
-  const auto fail = [](TrustFailure failure) { return Opened{std::nullopt, std::move(failure)}; };
+  Faults faults;
+  const auto fail = [&](TrustFailure failure) {
+    faults.add(std::move(failure));
+    return Opened{std::nullopt, std::move(faults).all()};
+  };
   if (path.empty()) return fail({Kind::kMissing, path, "an empty path", "name a file"});
   if (path.find('\0') != std::string::npos) return fail({Kind::kMissing, path, "a path with a NUL octet", ""});
   const auto parts = components(path);
@@ -133,7 +164,7 @@ TrustedFile::Opened TrustedFile::open(const std::string& path, std::uint64_t max
     if (directory.get() < 0 || ::fstat(directory.get(), &status) != 0) return fail(unopened(walked, errno));
     if (S_ISLNK(status.st_mode)) return fail(symlink(walked));
     if (!S_ISDIR(status.st_mode)) return fail(unopened(walked, ENOTDIR));
-    if (auto failure = untrusted(status, walked, false, caller, nobody)) return fail(*std::move(failure));
+    find_untrusted(status, walked, false, caller, nobody, faults);
     const std::string& part = (*parts)[i];
     walked += (walked == "/" ? "" : "/") + part;
     if (i + 1 == parts->size()) break;
@@ -152,6 +183,11 @@ TrustedFile::Opened TrustedFile::open(const std::string& path, std::uint64_t max
     return {Kind::kNotRegular, walked, quote(walked) + " is not a regular file", "write its content to a file"};
   };
   if (!S_ISREG(before.st_mode)) return fail(not_regular(before.st_mode));
+  if (faults.any()) {
+    // Not opened below a directory that others can change: by then it may be a device.
+    find_untrusted(before, walked, true, caller, nobody, faults);
+    return {std::nullopt, std::move(faults).all()};
+  }
   TrustedFile file;
   file.fd_ =
       ::openat(directory.get(), parts->back().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -159,7 +195,7 @@ TrustedFile::Opened TrustedFile::open(const std::string& path, std::uint64_t max
   struct stat status{};
   if (::fstat(file.fd_, &status) != 0) return fail(unopened(walked, errno));
   if (!S_ISREG(status.st_mode)) return fail(not_regular(status.st_mode));
-  if (auto failure = untrusted(status, walked, true, caller, nobody)) return fail(*std::move(failure));
+  find_untrusted(status, walked, true, caller, nobody, faults);
   file.size_ = static_cast<std::uint64_t>(status.st_size);
   if (file.size_ > max_octets) {
     return fail(
@@ -167,6 +203,7 @@ TrustedFile::Opened TrustedFile::open(const std::string& path, std::uint64_t max
          quote(walked) + " has " + std::to_string(file.size_) + " octets, more than " + std::to_string(max_octets),
          "is this the right file?"});
   }
+  if (faults.any()) return {std::nullopt, std::move(faults).all()};
   file.path_ = std::move(walked);
   return {std::move(file), std::nullopt};
 }

@@ -30,9 +30,9 @@ struct TrustFailure {
     kChanged
   };
   Kind kind = Kind::kMissing;
-  std::string path;     // what is wrong: the file or a directory above it
-  std::string message;  // "`/etc/x` is writable by everyone"; lower case, no full stop
-  std::string repair;   // "chmod go-w /etc/x"; may be empty
+  std::string path;     // what is wrong: the file or a directory above it; the first, if several are
+  std::string message;  // "`/etc/x` is writable by everyone; ..."; everything found wrong, lower case, no full stop
+  std::string repair;   // "chmod go-w /etc /etc/x; ..."; may be empty
 };
 
 class TrustedFile {

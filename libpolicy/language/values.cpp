@@ -110,6 +110,38 @@ std::optional<Problem> other_than_domain(std::string_view text) {
   return std::nullopt;
 }
 
+// What was most likely meant by a `*` that is no whole label in front, if the language takes it.
+std::string star_repair(std::string_view text, std::size_t star) {
+  // "*foo.com" lacks a dot, and "**foo.com" too; "a*.foo.com" and "a.*.foo.com" mean names below foo.com.
+  const std::size_t word = text.find_first_not_of('*');
+  const bool in_front = star < word && word != std::string_view::npos;
+  const std::size_t dot = text.find('.', star);
+  std::string meant = in_front                         ? "*." + std::string(text.substr(word))
+                      : dot != std::string_view::npos ? "*" + std::string(text.substr(dot))
+                                                      : "";
+  if (!meant.empty() && Pattern::parse(meant).ok() && std::holds_alternative<Pattern>(read_domain(meant, {}))) {
+    return "did you mean " + in_ticks(meant) + "?";
+  }
+  return "list the names, or what they lie below (*.example.com)";
+}
+
+// What to write instead of a name that Pattern::parse() refused.
+std::string name_repair(std::string_view text, const Error& error) {
+  const std::string_view message = error.message;
+  if (text.find("..") != std::string_view::npos) return "remove the extra dot";
+  if (text.find_first_of(",;|") != std::string_view::npos) return "write two names as two entries";
+  if (message.find("A-label") != std::string_view::npos || message.find("xn--") != std::string_view::npos) {
+    return "write the name in Unicode, such as b\xc3\xbc" "cher.example: it is mapped here";
+  }
+  if (message.find("more than 63") != std::string_view::npos) return "63 is the most: is this a name?";
+  if (message.find("more than 253") != std::string_view::npos) return "253 is the most: is this a name?";
+  if (message.find("is a number") != std::string_view::npos) {
+    return "write a name, or in addresses an address of four decimal numbers";
+  }
+  if (message.find("empty") != std::string_view::npos) return "write a name, such as example.com";
+  return "a name has letters, digits, `-` and `_`, with dots between labels";
+}
+
 Problem address_problem(std::string_view text) {
   Problem problem{"P010", in_ticks(text) + " is no address", {}, {}, 0, 0};
   const Target target = split_target(text);
@@ -198,18 +230,14 @@ Parsed<Pattern> read_domain(std::string_view text, const DomainPermissions& perm
   if (!pattern.ok()) {
     const Error& error = pattern.error();
     Problem problem{"P008", in_ticks(text) + ": " + error.message, {}, {}, std::min(error.offset, text.size()), 1};
-    const std::size_t star = text.rfind('*');
-    if (star != std::string_view::npos && star > 0) {
+    if (const std::size_t star = text.rfind('*'); star != std::string_view::npos) {
       problem.message = in_ticks(text) + ": `*` stands for whole labels, and only in front";
-      const std::size_t dot = text.find('.', star);
       problem.offset = star;
-      if (dot != std::string_view::npos)
-        problem.repair = "did you mean " + in_ticks("*" + std::string(text.substr(dot))) + "?";
-    } else if (text.ends_with("..") || text.find("..") != std::string_view::npos) {
-      problem.repair = "remove the extra dot";
-    } else if (problem.offset >= text.size()) {
-      problem.offset = 0;
-      problem.length = 0;
+      problem.repair = star_repair(text, star);
+    } else {
+      problem.repair = name_repair(text, error);
+      // The parser points at where a long label starts, and behind an empty one.
+      if (problem.offset >= text.size()) problem.offset = problem.length = 0;
     }
     return problem;
   }
@@ -279,6 +307,16 @@ Parsed<Prefix> read_prefix(std::string_view text) {
     }
   }
   return *prefix;
+}
+
+std::optional<Problem> wide_block(const Prefix& block) {
+  if (block.bits() >= (block.network().is_v4() ? 8u : 16u)) return std::nullopt;
+  return Problem{"P041",
+                 in_ticks(block.text()) + " lifts the address guard for all it covers, private networks included",
+                 "name smaller blocks",
+                 {},
+                 0,
+                 0};
 }
 
 Parsed<PortRange> read_port(std::string_view text) {

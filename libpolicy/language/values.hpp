@@ -37,6 +37,9 @@ Parsed<Pattern> read_domain(std::string_view text, const DomainPermissions& perm
 // P009 host bits, P010 malformed. An IPv4-mapped address is refused: nothing is dialled in that form.
 Parsed<Prefix> read_prefix(std::string_view text);
 
+// P041 of a block so wide that an allow rule of it lifts the address guard almost everywhere.
+std::optional<Problem> wide_block(const Prefix& block);
+
 // P011. "443", "22/tcp", "123/udp", "8000-8010", "8000-8010/udp".
 Parsed<PortRange> read_port(std::string_view text);
 

@@ -5,10 +5,11 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
-#include <cctype>
 #include <istream>
 #include <streambuf>
 #include <utility>
+
+#include "language/syntax_error.hpp"
 
 namespace sallyport {
 namespace {
@@ -193,42 +194,6 @@ bool check_characters(const Source& source, Reporter& reporter) {
   return true;
 }
 
-// What stands at the place of a syntax error says more than the parser does.
-void report_syntax(const Source& source, Reporter& reporter, const YAML::Exception& failure) {
-  const std::size_t at = failure.mark.pos < 0 ? source.text().size() : static_cast<std::size_t>(failure.mark.pos);
-  std::size_t start = std::min(at, source.text().size());
-  const auto in_word = [&](std::size_t i) {
-    const auto c = static_cast<unsigned char>(source.text()[i]);
-    return std::isspace(c) == 0 && c != '[' && c != ']' && c != ',' && c != '{' && c != '}';
-  };
-  while (start > 0 && in_word(start - 1)) --start;
-  std::size_t end = start;
-  while (end < source.text().size() && in_word(end)) ++end;
-  const std::string word(source.text().substr(start, std::min<std::size_t>(end - start, 100)));
-  if (word.starts_with('*')) {
-    reporter.error("P002", source.span_at(start, word.size()), "", "an unquoted `*` means a YAML alias",
-                   "write \"" + word + "\" in quotes");
-    return;
-  }
-  if (word.size() > 1 && (word[0] == '@' || word[0] == '`' || word[0] == '%' || word[0] == '!' || word[0] == '&')) {
-    reporter.error("P002", source.span_at(start, word.size()), "",
-                   std::string("`") + word[0] + "` has a meaning of its own in YAML",
-                   "write \"" + word + "\" in quotes");
-    return;
-  }
-  const Span span = source.span_at(at, 1);
-  const std::string_view line = source.line(span.line);
-  const std::size_t indent = line.find_first_not_of(" ");
-  if (indent != std::string_view::npos && line[indent] == '\t') {
-    reporter.error("P002", source.span_at(source.offset_of(span) - span.column + 1 + indent, 1), "",
-                   "a tab in the indentation", "indent with spaces");
-    return;
-  }
-  std::string cause = failure.msg;
-  if (!cause.empty()) cause[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(cause[0])));
-  reporter.error("P002", span, "", "not valid YAML: " + cause);
-}
-
 }  // namespace
 
 std::optional<YamlTree> parse_yaml(const Source& source, Reporter& reporter) {
@@ -252,7 +217,8 @@ std::optional<YamlTree> parse_yaml(const Source& source, Reporter& reporter) {
     const std::size_t at = refused.mark.pos < 0 ? 0 : static_cast<std::size_t>(refused.mark.pos);
     reporter.error("P002", source.span_at(at, 1), "", refused.message, refused.repair);
   } catch (const YAML::Exception& failure) {
-    report_syntax(source, reporter, failure);
+    const int at = failure.mark.pos;
+    report_syntax_error(source, reporter, at < 0 ? source.text().size() : static_cast<std::size_t>(at), failure.msg);
   } catch (const std::exception&) {
     reporter.error("P002", {}, "", "not valid YAML");
   }

@@ -111,8 +111,9 @@ std::vector<std::string> ConfigReader::strings(std::string_view key, std::vector
   const Json* value = state_->find(key);
   if (!value) return preset;
   const std::string pointer = "/" + std::string(key);
-  if (!value->is_array() || value->empty()) {
-    fail(pointer, std::string(key) + ": expected a list of text with at least one entry");
+  // Where nothing is preset, nothing is an answer too: no upstreams means that no name is looked up.
+  if (!value->is_array() || (value->empty() && !preset.empty())) {
+    fail(pointer, std::string(key) + ": expected a list of text" + (preset.empty() ? "" : " with at least one entry"));
     return preset;
   }
   std::vector<std::string> out;

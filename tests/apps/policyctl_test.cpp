@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -162,7 +165,7 @@ TEST_F(Policyctl, ExplainOfAPort) {
 
 TEST_F(Policyctl, ExplainOfAFixedAddress) {
   EXPECT_EQ(explained({"supervisor:8080"}, 0),
-            "ALLOW ok  dial supervisor:8080 at 172.20.0.5\n"
+            "ALLOW ok  dial supervisor:8080 at 172.20.0.5  cell run\n"
             "  policy.yaml:6   ai-providers  no   for agents only\n"
             "  policy.yaml:11  supervisor    yes  allows\n"
             "  3 later rules are not reached\n");
@@ -172,7 +175,7 @@ TEST_F(Policyctl, ExplainOfWhatDependsOnTheAddress) {
   EXPECT_THAT(explained({"www.example.net:443"}, 0),
               HasSubstr("note:   only if the name resolves to 10.1.0.0/16; try --resolved ADDRESS\n"));
   EXPECT_THAT(explained({"--resolved", "10.1.2.3", "www.example.net:443"}, 0),
-              HasSubstr("ALLOW ok  dial www.example.net:443 at 10.1.2.3\n"));
+              HasSubstr("ALLOW ok  dial www.example.net:443 at 10.1.2.3  cell run\n"));
   EXPECT_THAT(explained({"--resolved", "8.8.8.8", "www.example.net:443"}, 1),
               HasSubstr("8.8.8.8 is not among 10.1.0.0/16"));
 }
@@ -189,9 +192,9 @@ TEST_F(Policyctl, ExplainOfADenyRule) {
 }
 
 TEST_F(Policyctl, ExplainOfLiteralAddresses) {  // ADR-04
-  EXPECT_THAT(explained({"192.88.100.9:5432"}, 0), HasSubstr("ALLOW ok  tcp 192.88.100.9:5432\n"));
+  EXPECT_THAT(explained({"192.88.100.9:5432"}, 0), HasSubstr("ALLOW ok  tcp 192.88.100.9:5432  cell run\n"));
   EXPECT_THAT(explained({"192.88.100.9:443"}, 1), HasSubstr("port 443 is not 5432/tcp"));
-  EXPECT_THAT(explained({"[2001:db8::1]:443"}, 1), HasSubstr("tcp [2001:db8::1]:443\n"));
+  EXPECT_THAT(explained({"[2001:db8::1]:443"}, 1), HasSubstr("tcp [2001:db8::1]:443  cell run\n"));
   EXPECT_THAT(explained({"8.8.8.8:443"}, 1), HasSubstr("no-uploads    yes  denies: an address might be any name\n"));
   const Ran ran = run({"explain", "--allow", "api.example.com", "8.8.8.8:443"});
   EXPECT_THAT(ran.out, HasSubstr("DENY ip_literal_denied  tcp 8.8.8.8:443\n"));
@@ -203,6 +206,111 @@ TEST_F(Policyctl, ExplainOfWhatIsNoName) {  // ADR-01, NAM-02
   EXPECT_THAT(explained({"a..b:443"}, 1), HasSubstr("DENY name_malformed  `a..b`: a label is empty"));
   EXPECT_THAT(explained({"[fe80::1%25eth0]:443"}, 1), HasSubstr("DENY name_malformed"));
   EXPECT_THAT(explained({"[v1.x]:443"}, 1), HasSubstr("DENY name_malformed"));
+}
+
+TEST_F(Policyctl, CheckCountsWarningsAndShowsThem) {
+  const std::string path = write("shadow.yaml",
+                                 "version: 1\nclients:\n  nobody: { cells: [x] }\nrules:\n"
+                                 "  - { name: site, action: allow, domains: [.example.test] }\n"
+                                 "  - { name: www, action: deny, domains: [www.example.test] }\n");
+  const Ran ran = run({"check", path});
+  EXPECT_EQ(ran.status, 0);
+  EXPECT_THAT(ran.out, HasSubstr("warning[P040]: no rule names the client `nobody`"));
+  EXPECT_THAT(ran.out, HasSubstr("warning[P042]: `www.example.test` is denied only in part: `site` (" + path +
+                                 ":5) lets it pass on 80 and 443"));
+  EXPECT_THAT(ran.out, HasSubstr(path + ": valid, 2 rules, 2 warnings; everything else is denied\n"));
+}
+
+TEST_F(Policyctl, CheckCountsErrorsThatItDoesNotShow) {
+  std::string text = "version: 1\n";
+  for (int i = 0; i < 1200; ++i) text += "unknown" + std::to_string(i) + ": 1\n";
+  const std::string path = write("many.yaml", text);
+  EXPECT_THAT(run({"check", path}).err, HasSubstr(path + ": 1200 errors\n"));
+}
+
+TEST_F(Policyctl, ExplainAsksAsTheCellThatRunMakesByDefault) {
+  const std::string path = write("run.yaml",
+                                 "version: 1\nclients: { default: { cells: [run] }, other: { cells: [x] } }\nrules:\n"
+                                 "  - { name: mine, action: allow, clients: [default], domains: [a.example] }\n"
+                                 "  - { name: theirs, action: allow, clients: [other], domains: [b.example] }\n");
+  EXPECT_THAT(run({"explain", "-p", path, "a.example:443"}).out,
+              HasSubstr("ALLOW ok  tls a.example:443  cell run (default)\n"));
+  EXPECT_EQ(run({"explain", "-p", path, "b.example:443"}).status, 1);
+  EXPECT_EQ(run({"explain", "-p", path, "--cell", "x", "a.example:443"}).status, 1);
+  EXPECT_EQ(run({"explain", "-p", path, "--client", "other", "a.example:443"}).status, 1);
+}
+
+TEST_F(Policyctl, ExplainSuggestsOnlyWhatHelps) {
+  const std::string path = write("db.yaml",
+                                 "version: 1\nrules:\n  - { name: db, action: allow, domains: [db.internal], ports: "
+                                 "[5432] }\n");
+  const auto said = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"explain", "-p", path});
+    const std::string text = run(arguments).out;
+    const std::size_t at = text.find("allow:  ");
+    return at == std::string::npos ? "" : text.substr(at + 8);
+  };
+  EXPECT_EQ(said({"api.example.com"}), "sallyport run -p " + path + " --allow api.example.com:443 -- ...\n");
+  EXPECT_EQ(said({"10.0.0.6:22"}), "sallyport run -p " + path + " --allow 10.0.0.6:22 -- ...\n");
+  EXPECT_EQ(said({"--resolved", "10.0.0.6", "db.internal:5432"}),
+            "by a rule of a policy file: domains: [db.internal], ports: [5432], resolves_to: [10.0.0.6]\n");
+  EXPECT_EQ(said({"redis:6379"}),
+            "by a rule of a policy file: domains: [redis], ports: [6379], resolves_to: [ITS-ADDRESS]\n");
+  EXPECT_EQ(said({"169.254.169.254:80"}),
+            "by a rule of a policy file: addresses: [169.254.169.254], ports: [80], allow_metadata: true\n");
+  EXPECT_EQ(said({"4.3.2.1.in-addr.arpa"}), "");
+  EXPECT_EQ(said({"127.0.0.1:80"}), "");
+}
+
+TEST_F(Policyctl, ExplainWithoutAPortNamesThoseThatAreAllowed) {
+  const std::string path = write("db.yaml",
+                                 "version: 1\nrules:\n  - { name: db, action: allow, domains: [db.internal], ports: "
+                                 "[5432, 6000-6010] }\n");
+  const Ran ran = run({"explain", "-p", path, "db.internal"});
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_THAT(ran.out, HasSubstr("DENY port_denied  tls db.internal:443\n"));
+  EXPECT_THAT(ran.out, HasSubstr("note:   no port was given: 443 is supposed; it may pass on 5432/tcp, 6000-6010/tcp, so "
+                                 "try db.internal:5432\n"));
+  EXPECT_THAT(ran.out, testing::Not(HasSubstr("allow:")));
+}
+
+TEST_F(Policyctl, ExplainOfUdp) {
+  for (const char* target : {"udp://api.openai.com:443", "quic://api.openai.com", "api.openai.com:443/udp"}) {
+    const Ran ran = run({"explain", "--allow", "api.openai.com:443", target});
+    EXPECT_EQ(ran.status, 1) << target;
+    EXPECT_THAT(ran.out, HasSubstr("DENY no_rule  udp api.openai.com:443\nnote:   UDP never leaves a cell"));
+  }
+  const Ran json = run({"explain", "-o", "json", "--allow", "api.openai.com:443", "udp://api.openai.com:443"});
+  EXPECT_EQ(nlohmann::json::parse(json.out)["proto"], "udp");
+  EXPECT_THAT(run({"explain", "--allow", "8.8.8.8:53", "udp://8.8.8.8:53"}).out, HasSubstr("the cell's own dns"));
+}
+
+TEST_F(Policyctl, ExplainOfPort53) {  // whatever the rules say, the cell's own dns has it
+  const Ran ran = run({"explain", "--allow", "8.8.8.8:53", "8.8.8.8:53"});
+  EXPECT_EQ(ran.status, 1);
+  EXPECT_THAT(ran.out, HasSubstr("DENY dst_not_bound  tcp 8.8.8.8:53\n"));
+  EXPECT_THAT(ran.out, HasSubstr("port 53 of every address is the cell's own dns"));
+}
+
+TEST_F(Policyctl, ExplainShowsWhatIsWrongWithItsArguments) {
+  const Ran ran = run({"explain", "--allow", "0.0.0.0/0:22", "10.0.0.1:22"});
+  EXPECT_EQ(ran.status, 0);
+  EXPECT_THAT(ran.err, HasSubstr("warning[P041]: `0.0.0.0/0` lifts the address guard"));
+}
+
+TEST_F(Policyctl, APolicyMayComeFromStandardInput) {
+  const int saved = ::dup(STDIN_FILENO);
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"check", "-"}, {"explain", "-p", "-", "--client", "agents", "api.openai.com"}}) {
+    const int file = ::open(policy_.c_str(), O_RDONLY | O_CLOEXEC);
+    ASSERT_EQ(::dup2(file, STDIN_FILENO), STDIN_FILENO);
+    ::close(file);
+    const Ran ran = run(arguments);
+    EXPECT_EQ(ran.status, 0) << ran.out << ran.err;
+    EXPECT_THAT(ran.out, HasSubstr(arguments[0] == "check" ? "-: valid, 5 rules" : "<stdin>:6"));
+  }
+  ::dup2(saved, STDIN_FILENO);
+  ::close(saved);
 }
 
 TEST_F(Policyctl, ExplainInJson) {
@@ -272,6 +380,17 @@ INSTANTIATE_TEST_SUITE_P(
         {"Scheme",
          {"explain", "--allow", "a.example", "gopher://a.example"},
          "the port of `gopher` is not known here; add --port"},
+        {"SchemeWithoutAPortOfItsOwn", {"explain", "--allow", "a.example", "udp://a.example"}, "the port of `udp` is not"},
+        {"Account", {"explain", "--allow", "a.example", "user@a.example:22"}, "an account in `user@a.example:22`; write a.example:22"},
+        {"ScpPath",
+         {"explain", "--allow", "a.example", "git@github.com:foo/bar.git"},
+         "an account in `git@github.com:foo/bar.git`; write github.com:22"},
+        {"NoHost", {"explain", "--allow", "a.example", "https://"}, "no host in `https://`"},
+        {"Pattern", {"explain", "--allow", "a.example", "*.x.example"}, "`*.x.example` is a pattern; ask for one name, such as www.x.example"},
+        {"Block", {"explain", "--allow", "a.example", "10.0.0.0/8"}, "`10.0.0.0/8` is a block"},
+        {"Path", {"explain", "--allow", "a.example", "a.example/v1"}, "write https://a.example/v1"},
+        {"Dash", {"explain", "--allow", "a.example", "-"}, "a policy on standard input is -p -"},
+        {"ColonWithoutPort", {"explain", "--allow", "a.example", "a.example:"}, "no port after `:`; write a.example:443"},
         {"Client", {"explain", "--allow", "a.example", "--client", "x", "a.example"}, "the policy has no client `x`"},
         {"Resolved", {"explain", "--allow", "a.example", "--resolved", "127.1", "a.example"}, "--resolved `127.1`: "},
         {"HelpOnNothing", {"help", "P999"}, "no help on `P999`"},

@@ -4,8 +4,8 @@
 //
 //   cell_run [--report FILE] [--write P]... [--bind P]... [--protect P]... [--home P] [--name N] -- CMD
 //
-// The report has one line each: note TEXT, error TEXT, tcp4|tcp6|dnstcp ADDRESS PORT, dns ADDRESS, end KIND CODE SIGNAL
-// ERRNO.
+// The report has one line each: note TEXT, closing TEXT, exec TEXT, error TEXT, tcp4|tcp6|dnstcp ADDRESS PORT, dns
+// ADDRESS, end KIND CODE SIGNAL ERRNO.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/netfilter_ipv4.h>
@@ -194,6 +194,8 @@ int main(int argc, char** argv) {
   cell->start();
   const CellStatus status = serve(*cell, sockets);
   sockets.close();
+  for (const std::string& note : cell->closing_notes()) say("closing " + note);
+  if (!status.exec_text.empty()) say("exec " + status.exec_text);
   say("end " + std::to_string(static_cast<int>(status.kind)) + " " + std::to_string(status.code) + " " +
       std::to_string(status.signal) + " " + std::to_string(status.exec_error));
   return status.code;

@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
+
 #include "cell_lab.hpp"
 
 namespace sallyport::cell_test {
@@ -83,6 +85,51 @@ TEST_P(CellFiles, NoSocketOfTheHostAnswers) {  // CEL-05
   EXPECT_EQ(opened.output, "reached " + paths[1] + "\nreached " + paths[5] + "\ntried 8\n") << opened.all();
   EXPECT_TRUE(opened.reported("note --bind " + paths[1])) << opened.all();
   for (int fd : open) ::close(fd);
+}
+
+// A container's socket: its name is in another network namespace's list.
+TEST_P(CellFiles, NoSocketOfAnotherNetworkNamespaceAnswers) {  // CEL-05
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to make a network namespace";
+  scratch_.make_directory("home/project/a/b/c");
+  const std::string path = work_ + "/a/b/c/container.sock";
+  std::array<int, 2> bound;
+  ASSERT_EQ(::pipe(bound.data()), 0);
+  Outside container(Who::kRoot, [&] {
+    if (::unshare(CLONE_NEWNET) != 0) ::_exit(95);
+    listen_at(path, SOCK_STREAM);
+    if (::write(bound[1], "x", 1) == 1) ::pause();
+  });
+  char octet = 0;
+  ASSERT_EQ(::read(bound[0], &octet, 1), 1);
+  for (int fd : bound) ::close(fd);
+  std::vector<std::string> command = python(kReach);
+  command.push_back(path);
+  const Outcome outcome = run(as_usual(command));
+  EXPECT_EQ(outcome.output, "tried 1\n") << outcome.all();
+  EXPECT_FALSE(outcome.reported("note " + work_ + " is large")) << outcome.all();
+}
+
+TEST_P(CellFiles, ALargeDirectoryIsSaidNotToBeSearchedWhole) {
+  for (int i = 0; i < 20'001; ++i) {
+    const int fd = ::open((work_ + "/" + std::to_string(i)).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    ASSERT_GE(fd, 0);
+    ::close(fd);
+  }
+  EXPECT_TRUE(run(as_usual({"true"})).reported("note " + work_ + " is large"));
+}
+
+TEST_P(CellFiles, AWorkingDirectoryThatMayNotBeEnteredIsSaid) {
+  if (GetParam() != Who::kUser || ::geteuid() != 0) GTEST_SKIP() << "needs a directory of somebody else";
+  Launch wanted = as_usual({"true"});
+  wanted.directory.clear();
+  wanted.before_drop = [&] {
+    if (::mkdir((work_ + "/closed").c_str(), 0700) != 0 || ::chdir((work_ + "/closed").c_str()) != 0) ::_exit(95);
+  };
+  const Outcome outcome = run(wanted);
+  EXPECT_EQ(outcome.code, 125) << outcome.all();
+  EXPECT_TRUE(outcome.reported("error working directory " + work_ + "/closed: Permission denied | uid " +
+                               std::to_string(user_of(GetParam())) + " may not enter it"))
+      << outcome.all();
 }
 
 TEST_P(CellFiles, AbstractSocketsAreTheCellsOwn) {
@@ -318,9 +365,9 @@ TEST_P(CellFiles, AGitDirectoryElsewhereIsSaid) {
   scratch_.write("home/project/.git/HEAD", "ref: refs/heads/main\n");
   scratch_.make_directory("home/project/sub");
   Launch wanted = as_usual({"true"});
-  EXPECT_FALSE(run(wanted).reported("note the git directory"));
+  EXPECT_FALSE(run(wanted).reported("note the git repository"));
   wanted.directory = work_ + "/sub";
-  EXPECT_TRUE(run(wanted).reported("note the git directory of " + work_ + "/sub lies outside"));
+  EXPECT_TRUE(run(wanted).reported("note the git repository here is kept in " + work_ + "/.git, outside"));
 }
 
 TEST_P(CellFiles, AGitDirectoryBehindALinkIsProtected) {

@@ -1,7 +1,10 @@
 // The parsers of what the kernel lists: mounts and Unix sockets, and the path arithmetic over them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include "cell_lab.hpp"
 #include "host/cell/mount_table.hpp"
 #include "host/cell/unix_sockets.hpp"
 #include "host/cell/workload.hpp"
@@ -69,8 +72,27 @@ TEST(Sockets, AbstractOnesAreLeftOutAndRelativeOnesNoted) {
   const UnixSockets none =
       UnixSockets::parse(header + "ffff: 00000002 00000000 00010000 0001 01 19 @/tmp/abstract\nffff: 2 0 0 1 01 20\n");
   EXPECT_FALSE(none.has_relative_names());
-  EXPECT_THAT(none.within("/", ""), IsEmpty());
+  EXPECT_THAT(none.within("/nonexistent", "").paths, IsEmpty());
   EXPECT_TRUE(UnixSockets::parse(header + "ffff: 2 0 0 1 01 20 agent.sock\n").has_relative_names());
+}
+
+TEST(Sockets, TheNearestAreFoundBeforeTheBound) {
+  const cell_test::Scratch scratch(cell_test::Who::kUser);
+  scratch.make_directory("a/b/c");
+  for (int i = 0; i < 50; ++i) scratch.write("a/b/c/" + std::to_string(i), "");
+  const std::vector<int> open = {cell_test::listen_at(scratch / "near", SOCK_STREAM),
+                                 cell_test::listen_at(scratch / "a/b/c/deep", SOCK_STREAM)};
+  const UnixSockets unlisted = UnixSockets::parse("");
+  const UnixSockets::Search whole = unlisted.within(scratch.path(), "");
+  EXPECT_TRUE(whole.complete);
+  EXPECT_THAT(whole.paths, ElementsAre(scratch / "a/b/c/deep", scratch / "near"));
+  const UnixSockets::Search bounded = unlisted.within(scratch.path(), "", 4);
+  EXPECT_FALSE(bounded.complete);
+  EXPECT_THAT(bounded.paths, testing::Contains(scratch / "near"));
+  // A relative name somewhere: it may be anywhere, and no bound holds.
+  const UnixSockets relative = UnixSockets::parse("ffff: 2 0 0 1 01 20 agent.sock\n");
+  EXPECT_THAT(relative.within(scratch.path(), "", 4).paths, ElementsAre(scratch / "a/b/c/deep", scratch / "near"));
+  for (int fd : open) ::close(fd);
 }
 
 TEST(Command, CandidatesAsExecvpTriesThem) {

@@ -86,8 +86,13 @@ INSTANTIATE_TEST_SUITE_P(
         {"PlainUrl", "http://api.example.com", "P007 1 expected a domain, found a URL",
          "write --allow api.example.com:80"},
         {"PortOutOfRange", "a.example.com:99999", "P011 15 `99999` is out of range", "ports are 1 to 65535"},
-        {"SecondPort", "a.example.com:443,x", "P011 19 `x` is no port", "write 443, 22/tcp, 123/udp or 8000-8010"},
-        {"NoPort", "a.example.com:", "P011 15 `` is no port", "write 443, 22/tcp, 123/udp or 8000-8010"},
+        {"SecondPort", "a.example.com:443,x", "P011 19 `x` is no port", "write 443, 22/tcp or 8000-8010"},
+        {"NoPort", "a.example.com:", "P011 14 no port after `:`",
+         "write a.example.com:443, or a.example.com for 80 and 443"},
+        {"TwoNames", "a.example.com,b.example.com", "P008 14 two names in one --allow",
+         "give it twice: --allow a.example.com --allow b.example.com"},
+        {"TwoNamesWithPorts", "a.example.com:80,443,b.example.com:22", "P008 21 two names in one --allow",
+         "give it twice: --allow a.example.com:80,443 --allow b.example.com:22"},
         {"Udp", "a.example.com:53/udp", "P022 15 UDP cannot leave a cell: `53/udp`",
          "cells carry TCP and their own DNS"},
         {"Star", "*", "P014 1 `*` covers every name there is",
@@ -131,8 +136,14 @@ TEST(AllowWithAPolicy, EveryWrongArgumentIsReported) {
 TEST(AllowWithAPolicy, AWideBlockIsWarnedAbout) {
   const std::vector<std::string> arguments = {"0.0.0.0/0:22"};
   const LoadOutcome outcome = model_from_allow(arguments);
-  EXPECT_TRUE(outcome.ok());
-  EXPECT_THAT(codes_of(outcome.diagnostics), ElementsAre("P041"));
+  ASSERT_TRUE(outcome.ok());
+  ASSERT_THAT(codes_of(outcome.diagnostics), ElementsAre("P041"));
+  // In the words of a file.
+  const LoadOutcome file = load_policy(
+      "version: 1\nrules:\n  - { name: r, action: allow, addresses: [0.0.0.0/0], ports: [22] }\n", "p");
+  ASSERT_THAT(codes_of(file.diagnostics), ElementsAre("P041"));
+  EXPECT_EQ(outcome.diagnostics[0].message, file.diagnostics[0].message);
+  EXPECT_EQ(outcome.diagnostics[0].repair, file.diagnostics[0].repair);
 }
 
 TEST(AllowWithAPolicy, NoArgumentsDenyEverything) {

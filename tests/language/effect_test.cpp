@@ -69,7 +69,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"OtherProtocol",
          "action: allow, domains: [e.test], ports: [443/udp];action: deny, domains: [e.test], ports: [443]",
          {}},
-        {"DenyOfAllPortsIsWider", "action: allow, domains: [e.test], ports: [443];action: deny, domains: [e.test]", {}},
+        {"DenyOfAllPortsIsWider", "action: allow, domains: [e.test], ports: [443];action: deny, domains: [e.test]",
+         {"`e.test` is denied only in part: `r1` (p:4) lets it pass on 443; move rule `r2` above `r1`"}},
         {"RangeInside",
          "action: allow, domains: [e.test], ports: [8000-8010];action: deny, domains: [e.test], ports: [8005]",
          kSecondByFirst},
@@ -80,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"RangesWithAGap",
          "action: allow, domains: [e.test], ports: [8007-8010, 8000-8005];action: deny, domains: [e.test], ports: "
          "[8004-8007]",
-         {}},
+         {"`e.test` is denied only in part: `r1` (p:4) lets it pass on 8004-8005 and 8007; move rule `r2` above `r1`"}},
         {"ClientsWithin",
          "action: deny, clients: [a, b], domains: [e.test];action: allow, clients: [b], domains: [e.test]",
          kSecondByFirst},
@@ -108,7 +109,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"DenyKeepsALaterLift",
          "action: allow, domains: [e.test];action: deny, domains: [e.test], ports: [443];action: allow, domains: "
          "[.test], resolves_to: [10.0.0.0/8], allow_public_suffix: true",
-         {}},
+         {"`e.test` is denied only in part: `r1` (p:4) lets it pass on 443; move rule `r2` above `r1`"}},
         // Addresses.
         {"BlockWithin",
          "action: deny, addresses: [192.88.0.0/16];action: allow, addresses: [192.88.100.0/24], ports: [443]",
@@ -137,6 +138,42 @@ INSTANTIATE_TEST_SUITE_P(
          {"`e.test` is already allowed by `r1`; here it never takes effect: put the narrower rule first, or remove the "
           "entry",
           "rule `r3` can never take effect; all it covers is decided before it by `r2`"}},
+        // What a deny rule does not stop, because it stands too low.
+        {"NarrowDenyOnEveryPort", "action: allow, domains: [.e.test];action: deny, domains: [x.e.test]",
+         {"`x.e.test` is denied only in part: `r1` (p:4) lets it pass on 80 and 443; move rule `r2` above `r1`"}},
+        {"DenyFirst", "action: deny, domains: [x.e.test];action: allow, domains: [.e.test]", {}},
+        {"DenyOfMoreThanTheAllow", "action: allow, domains: [x.e.test];action: deny, domains: [.e.test]", {}},
+        {"DenyOfTheApexToo", "action: allow, domains: [\"*.e.test\"];action: deny, domains: [.e.test]", {}},
+        {"DenyOnOtherPorts",
+         "action: allow, domains: [.e.test], ports: [443];action: deny, domains: [x.e.test], ports: [22]",
+         {}},
+        {"AnExceptionForOneClient",
+         "action: allow, clients: [a], domains: [.e.test];action: deny, domains: [x.e.test]",
+         {}},
+        {"AllowedForEveryClientOfTheDeny",
+         "action: allow, clients: [a, b], domains: [.e.test];action: deny, clients: [b], domains: [x.e.test]",
+         {"`x.e.test` is denied only in part: `r1` (p:4) lets it pass on 80 and 443; move rule `r2` above `r1`"}},
+        {"AnExceptionForOneAddress",
+         "action: allow, domains: [.e.test], resolves_to: [10.0.0.1];action: deny, domains: [x.e.test]",
+         {}},
+        {"DenyOfGuardedAddresses",
+         "action: allow, domains: [.e.test];action: deny, domains: [x.e.test], resolves_to: [10.0.0.1]",
+         {}},
+        {"AnEarlierDenyTookOnePort",
+         "action: deny, domains: [.e.test], ports: [443];action: allow, domains: [.e.test];action: deny, domains: "
+         "[x.e.test]",
+         {"`x.e.test` is denied only in part: `r2` (p:5) lets it pass on 80; move rule `r3` above `r2`"}},
+        {"TwoAllowsInFront",
+         "action: allow, domains: [.e.test], ports: [1-65535];action: allow, domains: [x.e.test], ports: "
+         "[53/udp];action: deny, domains: [x.e.test]",
+         {"`x.e.test` is denied only in part: `r1` (p:4) lets it pass on every TCP port, `r2` (p:5) lets it pass on "
+          "53/udp; move rule `r3` above `r1` and `r2`"}},
+        {"ManyNamesAreOneWarning",
+         "action: allow, domains: [.e.test], ports: [443];action: deny, domains: [f.test, x.e.test, y.e.test, z.e.test]",
+         {"`x.e.test` and 2 more are denied only in part: `r1` (p:4) lets it pass on 443; move rule `r2` above `r1`"}},
+        {"BlockInAnAllowedBlock",
+         "action: allow, addresses: [192.88.0.0/16], ports: [443];action: deny, addresses: [192.88.100.0/24]",
+         {"`192.88.100.0/24` is denied only in part: `r1` (p:4) lets it pass on 443; move rule `r2` above `r1`"}},
         // A part of a rule.
         {"OneEntryContradicted",
          "action: deny, domains: [x.e.test];action: allow, domains: [x.e.test, y.e.test]",
@@ -168,6 +205,22 @@ TEST(Effect, PointsAtBothRules) {
   ASSERT_EQ(d.related.size(), 1u);
   EXPECT_EQ(d.related[0].line, 3u);
   EXPECT_THAT(d.note, testing::HasSubstr("put the narrower rule first"));
+}
+
+TEST(Effect, ADenyRuleTooLowPointsAtBothLinesAndStaysValid) {
+  const LoadOutcome outcome = load_policy(
+      "version: 1\nrules:\n  - { name: site, action: allow, domains: [.e.test] }\n  - { name: www, action: deny, "
+      "domains: [www.e.test] }\n",
+      "policy.yaml");
+  EXPECT_TRUE(outcome.ok());
+  EXPECT_EQ(render(outcome.diagnostics, false),
+            "warning[P042]: `www.e.test` is denied only in part: `site` (policy.yaml:3) lets it pass on 80 and 443\n"
+            " --> policy.yaml:4:42\n"
+            "4 |   - { name: www, action: deny, domains: [www.e.test] }\n"
+            "  |                                          ^^^^^^^^^^ move rule `www` above `site`\n"
+            "3 |   - { name: site, action: allow, domains: [.e.test] }\n"
+            "  |             ^^^^ first here\n"
+            "  = the first rule that matches decides\n");
 }
 
 TEST(Effect, PrefixesAreJudgedCarefully) {

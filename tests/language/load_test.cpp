@@ -290,8 +290,49 @@ TEST(Load, OnlyTheFirstThousandErrorsAreListedAndTheRestCounted) {
   const LoadOutcome outcome = load_policy(text, "p");
   ASSERT_THAT(outcome.diagnostics, SizeIs(1001));
   EXPECT_EQ(outcome.diagnostics.back().message, "200 more are not shown");
+  EXPECT_EQ(count_of(outcome.diagnostics, Severity::kError), 1201u - 1);  // and no version is one of them
   EXPECT_FALSE(outcome.ok());
 }
+
+TEST(Load, WarningsHoweverManyLeaveAPolicyValid) {
+  std::string text = "version: 1\nrules:\n  - name: r\n    action: allow\n    domains:\n";
+  for (int i = 0; i < 1201; ++i) text += "      - a.example\n";
+  const LoadOutcome outcome = load_policy(text, "p");
+  EXPECT_TRUE(outcome.ok());
+  EXPECT_FALSE(has_errors(outcome.diagnostics));
+  EXPECT_EQ(count_of(outcome.diagnostics, Severity::kWarning), 1200u);
+}
+
+struct Repair {
+  const char* why;
+  const char* text;
+  const char* repair;
+};
+class Repairs : public testing::TestWithParam<Repair> {};
+
+TEST_P(Repairs, SayWhatToWrite) {
+  const LoadOutcome outcome = load_policy(GetParam().text, "p");
+  ASSERT_FALSE(outcome.diagnostics.empty());
+  EXPECT_EQ(outcome.diagnostics[0].repair, GetParam().repair) << render(outcome.diagnostics, false);
+}
+INSTANTIATE_TEST_SUITE_P(
+    Values, Repairs,
+    testing::ValuesIn<Repair>({
+        {"VersionWithADot", "version: 1.0\n", "write 1"},
+        {"VersionWithAV", "version: v1\n", "write 1"},
+        {"VersionInWords", "version: one\n", "write a whole number, such as 1"},
+        {"VersionQuoted", "version: \"1\"\n", "remove the quotes"},
+        {"VersionNothing", "version:\n", "write a number, such as 1"},
+        {"Yes", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: yes }]\n", "write true"},
+        {"Off", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: Off }]\n", "write false"},
+        {"TrueQuoted", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: \"true\" }]\n", "remove the quotes"},
+        {"YesQuoted", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: \"yes\" }]\n", "write true"},
+        {"NoBooleanAtAll", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: maybe }]\n", "write true or false"},
+        {"ActionNothing", "version: 1\nrules:\n  - name: r\n    action:\n", "write allow or deny"},
+        {"NameNothing", "version: 1\nrules:\n  - name:\n    action: deny\n", "write one"},
+        {"DefaultNothing", "version: 1\ndefault:\n", "write allow or deny, or remove the key"},
+    }),
+    [](const auto& row) { return row.param.why; });
 
 TEST(Load, LargerThanTheLimitIsRefusedUnread) {
   const std::string text(kMaxPolicyOctets + 1, '#');

@@ -167,6 +167,33 @@ TEST_F(TrustedFileTest, DirectoryOwnedBySomeoneElse) {
   expect(path, Kind::kOwner, "/theirs` belongs to uid 12345");
 }
 
+TEST_F(TrustedFileTest, EverythingThatIsWrongIsSaidAtOnce) {
+  const std::string path = file("open/inner/policy.yaml", "version: 1\n", 0666);
+  ASSERT_EQ(::chmod((directory_ + "/open").c_str(), 0777), 0);
+  ASSERT_EQ(::chmod((directory_ + "/open/inner").c_str(), 0775), 0);
+  expect(path, Kind::kWritable,
+         "`" + directory_ + "/open` is writable by everyone; `" + directory_ + "/open/inner` is writable by its group; `" +
+             path + "` is writable by everyone");
+  EXPECT_EQ(TrustedFile::open(path, 100).failure->repair,
+            "chmod go-w " + directory_ + "/open " + directory_ + "/open/inner " + path);
+}
+
+TEST_F(TrustedFileTest, OwnerAndModeAreSaidAtOnce) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+  const std::string path = file("policy.yaml", "version: 1\n", 0666);
+  ASSERT_EQ(::chown(path.c_str(), 12345, 12345), 0);
+  expect(path, Kind::kOwner, "belongs to uid 12345, who could change it; `" + path + "` is writable by everyone");
+  EXPECT_EQ(TrustedFile::open(path, 100).failure->repair,
+            "chmod go-w " + path + "; it must belong to root or to uid 0");
+}
+
+TEST_F(TrustedFileTest, AMissingFileBelowAnOpenDirectoryIsBoth) {
+  file("open/other.yaml");
+  ASSERT_EQ(::chmod((directory_ + "/open").c_str(), 0777), 0);
+  expect(directory_ + "/open/policy.yaml", Kind::kWritable, "/open` is writable by everyone; `" + directory_ +
+                                                                "/open/policy.yaml` does not exist");
+}
+
 TEST_F(TrustedFileTest, OneGigabyte) {
   const std::string path = file("policy.yaml");
   fs::resize_file(path, 1 << 30);  // sparse

@@ -40,7 +40,25 @@ const Refused kDomains[] = {
     {"StarInsideALabel", "a*.b.test", "P008", "`a*.b.test`: `*` stands for whole labels, and only in front",
      "did you mean `*.b.test`?"},
     {"StarInTheMiddle", "a.*.test", "P008", "`a.*.test`: `*` stands for whole labels, and only in front",
-     "did you mean `*.test`?"},
+     "list the names, or what they lie below (*.example.com)"},  // *.test is no better
+    {"StarInTheMiddleOfAnOrganisation", "a.*.b.test", "P008",
+     "`a.*.b.test`: `*` stands for whole labels, and only in front", "did you mean `*.b.test`?"},
+    {"StarWithoutItsDot", "*foo.com", "P008", "`*foo.com`: `*` stands for whole labels, and only in front",
+     "did you mean `*.foo.com`?"},
+    {"TwoStarsWithoutTheirDot", "**foo.com", "P008", "`**foo.com`: `*` stands for whole labels, and only in front",
+     "did you mean `*.foo.com`?"},
+    {"StarWithoutItsDotAndTooBroad", "*com", "P008", "`*com`: `*` stands for whole labels, and only in front",
+     "list the names, or what they lie below (*.example.com)"},
+    {"TwoNames", "a.example,b.example", "P008", "`a.example,b.example`: an octet that no name may hold",
+     "write two names as two entries"},
+    {"BadALabel", "xn--a.example", "P008", "`xn--a.example`: an A-label that does not decode to valid Unicode (IDNA 2008)",
+     "write the name in Unicode, such as b\xc3\xbc"
+     "cher.example: it is mapped here"},
+    {"LongLabel", std::string(64, 'a') + ".test.example", "P008",
+     "`aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.test.example`: a label has more than 63 octets",
+     "63 is the most: is this a name?"},
+    {"StrangeOctet", "a!b.example", "P008", "`a!b.example`: an octet that no name may hold",
+     "a name has letters, digits, `-` and `_`, with dots between labels"},
     {"AnyDepthBelowTopLevel", "**.x", "P014", "`**.x` covers every registrant below a top-level name",
      "name the organisation (*.example.x), or set allow_public_suffix: true"},
     {"Url", "http://x", "P007", "expected a domain, found a URL", "write domains: [x], ports: [80]"},
@@ -55,7 +73,8 @@ const Refused kDomains[] = {
     {"Port", "example.com:443", "P007", "a port does not belong in a domain: `example.com:443`",
      "write domains: [example.com], ports: [443]"},
     {"Blank", "x y", "P008", "a blank inside `x y`", "write two names as two entries"},
-    {"Nul", std::string("a\0.example", 10), "P008", "`a\\x00.example`: an octet that no name may hold", ""},
+    {"Nul", std::string("a\0.example", 10), "P008", "`a\\x00.example`: an octet that no name may hold",
+     "a name has letters, digits, `-` and `_`, with dots between labels"},
     {"TooLong", std::string(250, 'a') + ".com", "P008", nullptr, ""},
     {"FourLabelsTooLong",
      std::string(63, 'a') + "." + std::string(63, 'b') + "." + std::string(63, 'c') + "." + std::string(60, 'd') +
@@ -80,7 +99,7 @@ const Refused kDomains[] = {
     {"Account", "git@github.com", "P007", "expected a domain, found an account in `git@github.com`",
      "write `github.com`"},
     {"DecimalAddress", "2130706433", "P008", "`2130706433`: the last label is a number, so this reads as an address",
-     ""},                                                                  // ADR-01
+     "write a name, or in addresses an address of four decimal numbers"},                                                                  // ADR-01
     {"PercentNul", "api.example.test%00.evil.test", "P008", nullptr, ""},  // NAM-07
 };
 

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "host/cell/exec_text.hpp"
 #include "host/cell/init.hpp"
 #include "host/cell/messages.hpp"
 #include "host/cell/privileges.hpp"
@@ -61,14 +62,12 @@ void use_as_standard_files(const StdioCopies& copies) {
     if (copies.files[fd] != fd) ::dup2(copies.files[fd], fd);
 }
 
-CellError namespace_error(int error, bool privileged) {
-  if (error == ENOSPC)
-    return failed("make the cell's namespaces", error,
-                  "a limit is reached: see sysctl user.max_user_namespaces, user.max_net_namespaces");
-  if (privileged)
-    return failed("make the cell's namespaces", error,
-                  "root without CAP_SYS_ADMIN can't; run sallyport as a user, or give the capability");
-  return failed("make the cell's namespaces", error, user_namespace_remedy());
+// git stops looking for its directory at a mount, and the working directory is one.
+void find_git_across_mounts(std::vector<std::string>& environment) {
+  constexpr std::string_view kName = "GIT_DISCOVERY_ACROSS_FILESYSTEM=";
+  for (const std::string& variable : environment)
+    if (variable.starts_with(kName)) return;
+  environment.push_back(std::string(kName) + "1");
 }
 
 }  // namespace
@@ -93,6 +92,7 @@ CellResult<Cell> Cell::prepare(const CellOptions& options) {
                    .working_directory = plan.files.working_directory,
                    .ignored_signals = options.ignored_signals,
                    .full_map = privileged};
+  if (plan.files.git_is_above) find_git_across_mounts(plan.workload.environment);
   plan.ula = options.ula;
   plan.own_user_namespace = !privileged;
   plan.mounts_are_locked = !privileged || !is_initial_user_namespace();
@@ -104,7 +104,10 @@ CellResult<Cell> Cell::prepare(const CellOptions& options) {
 
   Cell cell;
   cell.shares_terminal_ = terminal;
-  cell.placeholders_ = plan.files.placeholders;
+  cell.names_ = std::make_unique<TakenNames>(std::move(plan.files.names));
+  cell.command_ = options.command.front();
+  cell.candidates_ = command_candidates(options.command.front(), options.environment);
+  cell.working_directory_ = plan.files.working_directory;
   std::array<int, 2> pair;
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) return failed("socketpair");
   cell.channel_ = pair[0];
@@ -125,7 +128,7 @@ CellResult<Cell> Cell::prepare(const CellOptions& options) {
   ::close(pair[1]);
   for (int fd = 0; fd <= 2; ++fd)
     if (copies.files[fd] != fd) ::close(copies.files[fd]);
-  if (cell.init_ < 0) return namespace_error(fork_error, privileged);
+  if (cell.init_ < 0) return namespace_failure("make the cell's namespaces", fork_error, privileged);
 
   bool closed = false;
   std::optional<CellMessage> message = receive_message(cell.channel_, true, closed);
@@ -140,6 +143,8 @@ CellResult<Cell> Cell::prepare(const CellOptions& options) {
   return cell;
 }
 
+Cell::Cell() = default;
+
 Cell::Cell(Cell&& other) noexcept { *this = std::move(other); }
 
 Cell& Cell::operator=(Cell&& other) noexcept {
@@ -150,7 +155,11 @@ Cell& Cell::operator=(Cell&& other) noexcept {
   sockets_ = std::exchange(other.sockets_, {});
   status_ = other.status_;
   notes_ = std::move(other.notes_);
-  placeholders_ = std::exchange(other.placeholders_, {});
+  closing_notes_ = std::move(other.closing_notes_);
+  names_ = std::move(other.names_);
+  command_ = std::move(other.command_);
+  candidates_ = std::move(other.candidates_);
+  working_directory_ = std::move(other.working_directory_);
   input_copies_ = std::exchange(other.input_copies_, {});
   output_copies_ = std::exchange(other.output_copies_, {});
   shares_terminal_ = other.shares_terminal_;
@@ -204,6 +213,8 @@ CellStatus Cell::poll() {
                    .code = message->number(0),
                    .signal = message->number(1),
                    .exec_error = message->number(2)};
+        if (status_.exec_error != 0)
+          status_.exec_text = exec_error_text(command_, candidates_, working_directory_, status_.exec_error);
         reap();
         break;
       default:
@@ -246,7 +257,7 @@ void Cell::kill() {
     ::waitpid(pid, nullptr, 0);
   }
   settle_copies();
-  undo_placeholders();
+  give_back_names();
   close_if_open(channel_);
   sockets_.close();
 }
@@ -274,7 +285,7 @@ void Cell::reap() {
     ::sigprocmask(SIG_SETMASK, &before, nullptr);
   }
   settle_copies();
-  undo_placeholders();
+  give_back_names();
 }
 
 void Cell::settle_copies() {
@@ -289,16 +300,10 @@ void Cell::settle_copies() {
   }
 }
 
-void Cell::undo_placeholders() {
-  for (const std::string& path : std::exchange(placeholders_, {})) {
-    struct stat status;
-    if (::lstat(path.c_str(), &status) != 0) continue;
-    if (S_ISDIR(status.st_mode)) {
-      ::rmdir(path.c_str());  // only if it is still empty
-    } else if (S_ISREG(status.st_mode) && status.st_size == 0) {
-      ::unlink(path.c_str());
-    }
-  }
+void Cell::give_back_names() {
+  if (!names_) return;
+  closing_notes_ = names_->give_back();
+  names_.reset();
 }
 
 }  // namespace sallyport

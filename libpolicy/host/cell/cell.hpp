@@ -16,6 +16,7 @@
 
 #include <sys/types.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -23,6 +24,9 @@
 #include <vector>
 
 namespace sallyport {
+namespace cell {
+class TakenNames;
+}
 
 struct CellError {
   std::string reason;  // one line, lower case, no full stop
@@ -87,8 +91,9 @@ struct CellStatus {
   };
   Kind kind = Kind::kHeld;
   int code = 0;
-  int signal = 0;      // that ended or stopped the command, else 0
-  int exec_error = 0;  // errno of an exec that failed (code 126 or 127), else 0
+  int signal = 0;         // that ended or stopped the command, else 0
+  int exec_error = 0;     // errno of an exec that failed (code 126 or 127), else 0
+  std::string exec_text;  // why, in words that begin with the command: "./x: its interpreter /y does not exist"
 
   bool over() const noexcept { return kind == Kind::kExited || kind == Kind::kLost; }
 };
@@ -107,6 +112,10 @@ class Cell {
 
   // For the banner: what is thrown away, read-only, opened knowingly.
   const std::vector<std::string>& notes() const noexcept { return notes_; }
+
+  // After the end: what appeared in real directories that a program outside may obey, such as a git repository. For the
+  // person, after everything else.
+  const std::vector<std::string>& closing_notes() const noexcept { return closing_notes_; }
 
   // Lets the command run. False: the cell is gone already (poll() says how).
   bool start();
@@ -138,18 +147,21 @@ class Cell {
   pid_t pid() const noexcept { return init_; }
 
  private:
-  Cell() = default;
+  Cell();
   void reap();
   void settle_copies();
-  void undo_placeholders();
+  void give_back_names();
 
   pid_t init_ = -1;
   int channel_ = -1;
   CellSockets sockets_;
   CellStatus status_;
   std::vector<std::string> notes_;
-  std::vector<std::string>
-      placeholders_;  // empty things made in the user's tree to keep a name taken; removed at the end
+  std::vector<std::string> closing_notes_;
+  std::unique_ptr<cell::TakenNames> names_;
+  std::string command_;  // for exec_text: command[0], the files it may mean, and where they are looked for
+  std::vector<std::string> candidates_;
+  std::string working_directory_;
   std::vector<pid_t> input_copies_;
   std::vector<pid_t> output_copies_;
   bool shares_terminal_ = false;

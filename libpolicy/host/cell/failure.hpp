@@ -21,6 +21,9 @@ CellError failed(std::string_view what, std::string_view remedy = {});
 // What to do when the kernel refuses a user namespace, found by looking at the switches that usually refuse it.
 std::string user_namespace_remedy();
 
+// A clone into new namespaces that failed with `error`.
+CellError namespace_failure(std::string_view what, int error, bool privileged);
+
 inline constexpr std::string_view kKernelRemedy =
     "a cell needs Linux 5.12 or newer (unprivileged overlayfs, mount_setattr)";
 

@@ -1,6 +1,4 @@
 // From options to canonical paths: everything that needs the host's tree as the caller sees it.
-#include <dirent.h>
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +8,7 @@
 #include <cstdlib>
 
 #include "host/cell/files.hpp"
+#include "host/cell/git_names.hpp"
 #include "host/cell/workload.hpp"
 
 namespace sallyport::cell {
@@ -30,7 +29,15 @@ std::optional<std::string> canonical(const std::string& path) {
   return result;
 }
 
-bool is_directory(const std::string& path) {
+CellError directory_error(const std::string& directory, int error) {
+  if (error != EACCES)
+    return failed("working directory " + directory, error, "start sallyport in a directory that exists");
+  return failed("working directory " + directory, error,
+                "uid " + std::to_string(::geteuid()) +
+                    " may not enter it: start sallyport in a directory of its own, or let it in with chmod");
+}
+
+bool is_a_directory(const std::string& path) {
   struct stat status;
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
@@ -75,32 +82,25 @@ void add_command_paths(FilePlan& plan, const CellOptions& options) {
   }
 }
 
-// A git directory without hooks or config would let the command make them. The names are taken by empty ones.
-void take_git_names(FilePlan& plan, const std::string& root) {
-  const std::string git = root + "/.git";
-  struct stat status;
-  if (::lstat(git.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || ::access((git + "/HEAD").c_str(), F_OK) != 0)
-    return;
-  const std::string hooks = git + "/hooks";
-  if (::mkdir(hooks.c_str(), 0755) == 0) plan.placeholders.push_back(hooks);
-  const std::string config = git + "/config";
-  const int fd = ::open(config.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
-  if (fd < 0) return;
-  ::close(fd);
-  plan.placeholders.push_back(config);
+// Where git keeps what a commit writes, if that is thrown away while the files themselves are real.
+std::optional<std::string> git_note(const FilePlan& plan, const std::string& repository) {
+  const std::string dot_git = join(repository, ".git");
+  const std::string behind = git_directory_behind(dot_git);
+  const std::string git = canonical(behind).value_or(behind);
+  if (std::any_of(plan.real.begin(), plan.real.end(), [&](const std::string& real) { return is_within(git, real); }))
+    return std::nullopt;
+  return "the git repository here is kept in " + git +
+         ", outside of the working directory: commits are thrown away (--write " + git + " keeps them)";
 }
 
-// Where git keeps what a commit writes, if that is thrown away while the files themselves are real.
-std::optional<std::string> git_note(const std::string& directory) {
-  struct stat status;
-  for (std::string above = directory;; above = parent_of(above)) {
-    if (::lstat(join(above, ".git").c_str(), &status) != 0) {
-      if (above == "/") return std::nullopt;
-      continue;
-    }
-    if (above == directory && S_ISDIR(status.st_mode)) return std::nullopt;
-    return "the git directory of " + directory + " lies outside of it: commits are thrown away (--write opens it)";
-  }
+// What becomes real of $HOME, unless it is the working directory alone.
+std::optional<std::string> home_note(const FilePlan& plan) {
+  for (const std::string& path : plan.real)
+    if (!plan.home.empty() && is_within(plan.home, path))
+      return "--write " + path +
+             " opens $HOME: all in it is real but shell start-up files, ~/.ssh and git's settings, " +
+             "which are read-only";
+  return std::nullopt;
 }
 
 void sort_unique(std::vector<std::string>& paths) {
@@ -114,12 +114,12 @@ CellResult<FilePlan> plan_files(const CellOptions& options) {
   FilePlan plan;
   plan.sockets = UnixSockets::of_this_host();
   const std::optional<std::string> directory = canonical(options.working_directory);
-  if (!directory || !is_directory(*directory))
-    return failed("working directory " + options.working_directory, directory ? ENOTDIR : errno,
-                  "start sallyport in a directory that exists");
+  if (!directory || !is_a_directory(*directory))
+    return directory_error(options.working_directory, directory ? ENOTDIR : errno);
+  if (::access(directory->c_str(), X_OK) != 0) return directory_error(*directory, errno);
   plan.working_directory = *directory;
   if (!options.home.empty())
-    if (std::optional<std::string> home = canonical(options.home); home && is_directory(*home)) plan.home = *home;
+    if (std::optional<std::string> home = canonical(options.home); home && is_a_directory(*home)) plan.home = *home;
 
   std::vector<std::string> real;
   for (const std::string& path : options.writable) {
@@ -137,14 +137,18 @@ CellResult<FilePlan> plan_files(const CellOptions& options) {
     if (!written) add_brought_back(plan, plan.working_directory);
   } else {
     real.push_back(plan.working_directory);
-    if (options.writable.empty())
-      if (std::optional<std::string> note = git_note(plan.working_directory)) plan.notes.push_back(*std::move(note));
   }
   sort_unique(real);
   for (std::string& path : real)  // one that lies in another is real already
     if (plan.real.empty() || std::none_of(plan.real.begin(), plan.real.end(),
                                           [&](const std::string& held) { return is_within(path, held); }))
       plan.real.push_back(std::move(path));
+  const std::string repository = repository_of(plan.working_directory);
+  plan.git_is_above = !repository.empty() && repository != plan.working_directory;
+  if (plan.working_directory_is_real && !repository.empty())
+    if (std::optional<std::string> note = git_note(plan, repository)) plan.notes.push_back(*std::move(note));
+  if (plan.git_is_above) add_brought_back(plan, repository);
+  if (std::optional<std::string> note = home_note(plan)) plan.notes.push_back(*std::move(note));
 
   for (const std::string& path : options.binds) {
     std::optional<std::string> resolved = canonical(path);
@@ -163,6 +167,13 @@ CellResult<FilePlan> plan_files(const CellOptions& options) {
     else
       return failed("protect " + path, "create it first: a name that does not exist can't be kept read-only");
   }
+  for (const std::string& path : names_that_run_in(plan.home)) {  // what a link there leads to, by its own name
+    if (std::none_of(plan.real.begin(), plan.real.end(),
+                     [&](const std::string& real) { return is_within(path, real); }))
+      continue;
+    if (std::optional<std::string> resolved = canonical(path); resolved && *resolved != path)
+      plan.protect.push_back(*std::move(resolved));
+  }
   sort_unique(plan.protect);
 
   if (!plan.home.empty()) add_brought_back(plan, plan.home);
@@ -179,7 +190,11 @@ CellResult<FilePlan> plan_files(const CellOptions& options) {
     std::array<char, 128> name;
     if (::isatty(fd) == 1 && ::ttyname_r(fd, name.data(), name.size()) == 0) plan.terminal = name.data();
   }
-  for (const std::string& path : plan.real) take_git_names(plan, path);
+  std::vector<std::string> open = plan.real;
+  open.insert(open.end(), plan.binds.begin(), plan.binds.end());
+  sort_unique(open);
+  plan.names = TakenNames::take(open, plan.home);
+  plan.new_repositories = plan.names.new_repositories();
   return plan;
 }
 

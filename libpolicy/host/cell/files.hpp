@@ -15,12 +15,14 @@
 
 #include <sys/stat.h>
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "host/cell/failure.hpp"
 #include "host/cell/mount_table.hpp"
+#include "host/cell/taken_names.hpp"
 #include "host/cell/unix_sockets.hpp"
 
 namespace sallyport::cell {
@@ -36,7 +38,9 @@ struct FilePlan {
   std::string terminal;                   // /dev/pts/3; empty: none
   bool working_directory_is_real = true;
   UnixSockets sockets;
-  std::vector<std::string> placeholders;  // made in the user's tree so that a name stays taken
+  TakenNames names;                           // in the user's tree, for the warden to give back
+  std::vector<std::string> new_repositories;  // real directories whose .git is NewRepository's place
+  bool git_is_above = false;                  // the working directory's repository begins above it: behind a mount
   std::vector<std::string> notes;
 };
 
@@ -96,6 +100,11 @@ std::string in_new(const std::string& path);
 // Directories of the view that are the cell's own; nothing of the host's shows through unless brought back.
 bool is_private_directory(std::string_view path);
 bool is_within_private_directory(std::string_view path);
+
+// At the top of a real directory: what an editor or a shell hook runs. Read-only where they are, looked for at the end
+// where they are not.
+inline constexpr std::array<const char*, 9> kEditorFiles = {
+    ".vscode", ".idea", ".zed", ".envrc", ".husky", ".exrc", ".nvim.lua", ".githooks", ".devcontainer"};
 
 inline constexpr const char* kMaskFile = "/mask";        // an empty file without permissions, to be bound over others
 inline constexpr const char* kMaskDirectory = "/masks";  // an empty directory

@@ -79,7 +79,7 @@ Failure hold_command(const InitPlan& plan, int channel, HeldCommand& held) {
       ::pipe2(mapped.data(), O_CLOEXEC) != 0)
     return failed("pipe");
   held.pid = fork_into_user_namespace();
-  if (held.pid < 0) return failed("make the command's user namespace", user_namespace_remedy());
+  if (held.pid < 0) return namespace_failure("make the command's user namespace", errno, plan.workload.full_map);
   if (held.pid == 0) {
     ::close(channel);
     ::close(go[1]);

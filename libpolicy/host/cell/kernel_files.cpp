@@ -23,6 +23,20 @@ std::optional<std::string> read_kernel_file(const char* path) {
   return text;
 }
 
+std::optional<std::string> read_start(const std::string& path, std::size_t most) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) return std::nullopt;
+  struct stat status;
+  std::optional<std::string> text;
+  if (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
+    text.emplace(most, '\0');
+    const ssize_t size = ::read(fd, text->data(), most);
+    text->resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+  }
+  ::close(fd);
+  return text;
+}
+
 bool write_kernel_file(const char* path, std::string_view text) {
   const int fd = ::open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return false;

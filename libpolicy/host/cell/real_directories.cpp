@@ -3,86 +3,23 @@
 // read-only.
 //
 // A mount point can be neither renamed nor removed, so a file is kept in place by binding each directory above it, up
-// to the real one, onto itself. A name that does not exist can't be kept that way: for .git/hooks an empty directory is
-// made in the user's tree (it is what `git init` makes) and removed at the end if it is still empty. Editor files that
-// do not exist can be created by the command: an editor asks before it trusts them, git does not.
-#include <dirent.h>
-#include <fcntl.h>
+// to the real one, onto itself. A name that does not exist can't be kept that way: TakenNames makes what git would obey
+// in the user's tree. Editor files that do not exist can be created by the command, which is said at the end: an editor
+// asks before it trusts them, git does not.
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <climits>
-#include <memory>
 
 #include "host/cell/files.hpp"
+#include "host/cell/git_names.hpp"
 #include "host/cell/mounts.hpp"
 
 namespace sallyport::cell {
 namespace {
 
 constexpr std::uint64_t kRealAttributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-constexpr std::array<const char*, 9> kEditorFiles = {".vscode", ".idea",     ".zed",      ".envrc",       ".husky",
-                                                     ".exrc",   ".nvim.lua", ".githooks", ".devcontainer"};
-constexpr int kDeepestModule = 8;  // a submodule's submodule's ...
-
-bool exists(const std::string& path) {
-  struct stat status;
-  return ::lstat(path.c_str(), &status) == 0;
-}
-
-bool is_directory(const std::string& path) {
-  struct stat status;
-  return ::lstat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
-}
-
-std::vector<std::string> directories_in(const std::string& path) {
-  std::vector<std::string> names;
-  std::unique_ptr<DIR, decltype(&::closedir)> directory(::opendir(path.c_str()), &::closedir);
-  if (!directory) return names;
-  while (const dirent* entry = ::readdir(directory.get()))
-    if (std::string_view name = entry->d_name; name != "." && name != ".." && is_directory(join(path, name)))
-      names.emplace_back(name);
-  return names;
-}
-
-// What git runs or obeys in a git directory, all paths as they are in /new.
-void add_git_directory(const std::string& git, int depth, std::vector<std::string>& found) {
-  for (const char* name : {"hooks", "config", "config.worktree"}) found.push_back(join(git, name));
-  for (const std::string& worktree : directories_in(join(git, "worktrees")))
-    found.push_back(join(join(git, "worktrees"), worktree) + "/config.worktree");
-  if (depth >= kDeepestModule) return;
-  // A module's name may have slashes: .git/modules/third_party/zlib.
-  std::vector<std::string> waiting = {join(git, "modules")};
-  while (!waiting.empty()) {
-    const std::string directory = std::move(waiting.back());
-    waiting.pop_back();
-    for (const std::string& name : directories_in(directory)) {
-      const std::string module = join(directory, name);
-      if (exists(join(module, "HEAD"))) {
-        add_git_directory(module, depth + 1, found);
-      } else if (steps_below(git, module).size() < 16) {
-        waiting.push_back(module);
-      }
-    }
-  }
-}
-
-void add_git(const std::string& root, std::vector<std::string>& found) {
-  std::string git = join(root, ".git");
-  std::array<char, PATH_MAX> target{};
-  if (::readlink(git.c_str(), target.data(), target.size() - 1) > 0 && target[0] != '/')
-    git = join(root, target.data());
-  if (is_directory(git)) {
-    add_git_directory(git, 0, found);
-  } else if (exists(git)) {
-    found.push_back(git);  // "gitdir: ..." of a worktree or submodule: where it leads decides which hooks run
-  }
-}
-
 }  // namespace
 
 Failure FileView::make_real(const std::string& path) {
@@ -117,18 +54,23 @@ Failure FileView::protect_within(const std::string& root) {
   std::erase_if(read_only_, hidden);
   std::vector<std::string> wanted;
   if (is_directory(in_new(root))) {
-    add_git(in_new(root), wanted);
-    for (const std::string& name : directories_in(in_new(root))) add_git(in_new(join(root, name)), wanted);
+    wanted = names_git_obeys(in_new(root));
     for (const char* name : kEditorFiles) wanted.push_back(in_new(join(root, name)));
   }
   for (const std::string& path : plan_.protect)
     if (is_within(path, root)) wanted.push_back(in_new(path));
+  for (const std::string& path : names_that_run_in(plan_.home))
+    if (is_within(path, root) && path != root) wanted.push_back(in_new(path));
   // Parents first: a bind that comes later would lie above the ones below it.
   std::sort(wanted.begin(), wanted.end());
   for (const std::string& path : wanted) {
     if (!exists(path)) continue;
     if (Failure failure = pin(in_new(root), path)) return failure;
   }
+  const std::vector<std::string>& fresh = plan_.new_repositories;
+  if (std::find(fresh.begin(), fresh.end(), root) != fresh.end() &&
+      !bind_with(in_old(NewRepository::place_in(root)), in_new(join(root, ".git")), kRealAttributes))
+    return failed("protect " + join(root, ".git"), kKernelRemedy);
   return {};
 }
 
@@ -161,7 +103,9 @@ Failure FileView::pin(const std::string& root, const std::string& path) {
 }
 
 Failure FileView::mask_sockets(const std::string& root) {
-  for (const std::string& path : plan_.sockets.within(root, "/old")) {
+  const UnixSockets::Search sockets = plan_.sockets.within(root, "/old");
+  if (!sockets.complete) notes_.push_back(root + " is large: sockets of other containers deep in it are not covered");
+  for (const std::string& path : sockets.paths) {
     if (!exists(in_new(path))) continue;
     if (!bind_with(kMaskFile, in_new(path), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV))
       return failed("cover the socket " + path, kKernelRemedy);

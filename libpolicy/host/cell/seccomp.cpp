@@ -2,6 +2,7 @@
 
 #include <asm/ioctls.h>
 #include <linux/netlink.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -49,6 +50,13 @@ constexpr std::array<int, 30> kRefused = {SCMP_SYS(keyctl),
                                           SCMP_SYS(nfsservctl),
                                           SCMP_SYS(ustat)};
 
+// A mount point keeps a name only in mount namespaces that have the mount: in one without it, unlink and rename
+// succeed, and the kernel takes the mount away everywhere. So nobody in a cell makes another mount namespace, and
+// nobody mounts.
+constexpr std::array<int, 10> kMounting = {
+    SCMP_SYS(mount),  SCMP_SYS(umount2),  SCMP_SYS(pivot_root), SCMP_SYS(move_mount), SCMP_SYS(open_tree),
+    SCMP_SYS(fsopen), SCMP_SYS(fsconfig), SCMP_SYS(fsmount),    SCMP_SYS(fspick),     SCMP_SYS(mount_setattr)};
+
 class Filter {
  public:
   Filter() : context_(seccomp_init(SCMP_ACT_ALLOW), &seccomp_release) {}
@@ -94,14 +102,33 @@ void refuse_families(Filter& filter, bool refuse_unix_sockets) {
     filter.refuse(SCMP_SYS(socketpair), EAFNOSUPPORT, SCMP_A1_64(SCMP_CMP_MASKED_EQ, kTypeMask, SOCK_DGRAM));
 }
 
+void refuse_mount_namespaces(Filter& filter) {
+  for (int call : kMounting) filter.refuse(call, EPERM);
+  // A cgroup namespace would make the host's cgroups mountable to root.
+  for (scmp_datum_t kind : {scmp_datum_t{CLONE_NEWNS}, scmp_datum_t{CLONE_NEWCGROUP}}) {
+    filter.refuse(SCMP_SYS(unshare), EPERM, SCMP_A0_64(SCMP_CMP_MASKED_EQ, kind, kind));
+    filter.refuse(SCMP_SYS(clone), EPERM, SCMP_A0_64(SCMP_CMP_MASKED_EQ, kind, kind));
+    filter.refuse(SCMP_SYS(setns), EPERM, SCMP_A1_64(SCMP_CMP_MASKED_EQ, kind, kind));
+  }
+  filter.refuse(SCMP_SYS(setns), EPERM, SCMP_A1_64(SCMP_CMP_EQ, 0));  // of any kind
+  filter.refuse(SCMP_SYS(clone3), ENOSYS);  // its flags are behind a pointer; libc goes on with clone
+}
+
+void refuse_group_signals(Filter& filter) {
+  constexpr scmp_datum_t kLow = 0xffffffff;  // pid_t: the kernel looks at 32 bits
+  filter.refuse(SCMP_SYS(kill), EPERM, SCMP_A0_64(SCMP_CMP_MASKED_EQ, kLow, 0));
+}
+
 }  // namespace
 
-Failure install_filter(bool refuse_unix_sockets) {
+Failure install_filter(const FilterOptions& options) {
   Filter filter;
   if (!filter.usable()) return failed("seccomp", ENOMEM);
   filter.set(SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
   filter.set(SCMP_FLTATR_CTL_NNP, 0);  // set already
-  refuse_families(filter, refuse_unix_sockets);
+  refuse_families(filter, options.refuse_unix_sockets);
+  refuse_mount_namespaces(filter);
+  if (options.refuse_group_signals) refuse_group_signals(filter);
   for (int call : kNoRing) filter.refuse(call, ENOSYS);
   for (int call : kRefused) filter.refuse(call, EPERM);
   constexpr scmp_datum_t kRequest = 0xffffffff;  // the kernel looks at 32 bits of the request

@@ -6,10 +6,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <memory>
+#include <utility>
 
 #include "host/cell/kernel_files.hpp"
 #include "host/cell/mount_table.hpp"
@@ -17,31 +20,69 @@
 namespace sallyport::cell {
 namespace {
 
-constexpr int kDeepest = 128;  // directories in directories: more is a loop of bind mounts
+constexpr std::size_t kDeepest = 128;  // directories in directories: more is a loop of bind mounts
 
-// Sockets below an open directory, which is closed.
-void search(int directory_fd, const std::string& path, int depth, std::vector<std::string>& found) {
-  std::unique_ptr<DIR, decltype(&::closedir)> directory(::fdopendir(directory_fd), &::closedir);
-  if (!directory) {
-    ::close(directory_fd);
-    return;
-  }
-  while (const dirent* entry = ::readdir(directory.get())) {
-    const std::string_view name = entry->d_name;
-    if (name == "." || name == "..") continue;
-    unsigned char type = entry->d_type;
-    if (type == DT_UNKNOWN) {
+// One search, nearest directories first. Other file systems mounted below are left out: the network is behind some.
+class SocketSearch {
+ public:
+  SocketSearch(std::size_t most_entries, std::chrono::steady_clock::time_point deadline)
+      : left_(most_entries), deadline_(deadline) {}
+
+  UnixSockets::Search run(const std::string& directory, const std::string& prefix) {
+    std::deque<Waiting> waiting = {{directory, 0}};
+    bool first = true;
+    while (!waiting.empty() && found_.complete) {
+      const Waiting next = std::move(waiting.front());
+      waiting.pop_front();
+      const int fd = ::open((prefix + next.path).c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+      if (fd < 0) continue;
       struct stat status;
-      if (::fstatat(::dirfd(directory.get()), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
-      type = IFTODT(status.st_mode);
+      if (::fstat(fd, &status) != 0) status.st_dev = 0;
+      if (std::exchange(first, false)) device_ = status.st_dev;
+      if (status.st_dev != device_) {
+        ::close(fd);
+        continue;
+      }
+      read(fd, next, waiting);
     }
-    if (type == DT_SOCK) found.push_back(join(path, name));
-    if (type != DT_DIR || depth >= kDeepest) continue;
-    const int below =
-        ::openat(::dirfd(directory.get()), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    if (below >= 0) search(below, join(path, name), depth + 1, found);
+    return std::move(found_);
   }
-}
+
+ private:
+  struct Waiting {
+    std::string path;
+    std::size_t depth;
+  };
+
+  void read(int fd, const Waiting& place, std::deque<Waiting>& waiting) {
+    std::unique_ptr<DIR, decltype(&::closedir)> directory(::fdopendir(fd), &::closedir);
+    if (!directory) {
+      ::close(fd);
+      return;
+    }
+    if (std::chrono::steady_clock::now() > deadline_) found_.complete = false;
+    while (const dirent* entry = ::readdir(directory.get())) {
+      const std::string_view name = entry->d_name;
+      if (name == "." || name == "..") continue;
+      if (left_ == 0) found_.complete = false;
+      if (!found_.complete) return;
+      --left_;
+      unsigned char type = entry->d_type;
+      if (type == DT_UNKNOWN) {
+        struct stat status;
+        if (::fstatat(::dirfd(directory.get()), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
+        type = IFTODT(status.st_mode);
+      }
+      if (type == DT_SOCK) found_.paths.push_back(join(place.path, name));
+      if (type == DT_DIR && place.depth < kDeepest) waiting.push_back({join(place.path, name), place.depth + 1});
+    }
+  }
+
+  std::size_t left_;
+  std::chrono::steady_clock::time_point deadline_;
+  dev_t device_ = 0;
+  UnixSockets::Search found_;
+};
 
 }  // namespace
 
@@ -89,19 +130,18 @@ UnixSockets UnixSockets::parse(std::string_view text) {
   return sockets;
 }
 
-std::vector<std::string> UnixSockets::within(const std::string& directory, const std::string& prefix) const {
-  std::vector<std::string> found;
+UnixSockets::Search UnixSockets::within(const std::string& directory, const std::string& prefix,
+                                        std::size_t most_entries) const {
+  const auto now = std::chrono::steady_clock::now();
+  Search found = relative_ ? SocketSearch(SIZE_MAX, now + std::chrono::hours(1)).run(directory, prefix)
+                           : SocketSearch(most_entries, now + kLongest).run(directory, prefix);
   for (const std::string& path : paths_) {
     struct stat status;
     if (is_within(path, directory) && ::lstat((prefix + path).c_str(), &status) == 0 && S_ISSOCK(status.st_mode))
-      found.push_back(path);
+      found.paths.push_back(path);
   }
-  if (relative_) {
-    const int fd = ::open((prefix + directory).c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    if (fd >= 0) search(fd, directory, 0, found);
-  }
-  std::sort(found.begin(), found.end());
-  found.erase(std::unique(found.begin(), found.end()), found.end());
+  std::sort(found.paths.begin(), found.paths.end());
+  found.paths.erase(std::unique(found.paths.begin(), found.paths.end()), found.paths.end());
   return found;
 }
 

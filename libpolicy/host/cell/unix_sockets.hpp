@@ -1,10 +1,13 @@
 // The path-name Unix sockets of the host: those inside a real directory of the cell are covered.
 //
 // Form     Taken in the host's network namespace, before the cell is made: /proc/net/unix knows one namespace.
-// Gap      A socket that a process of another network namespace, or any process later, puts into a real directory.
+//          Those of others (containers) are found by a search of the directory.
+// Bounds   The search ends at kMostEntries or kLongest, unless a socket is bound by a relative name: then it goes on.
+// Gap      A socket that the search does not come to, or that any process puts into a real directory later.
 // Source   unix(7), proc_net(5)
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,9 +19,15 @@ class UnixSockets {
   static UnixSockets of_this_host();
   static UnixSockets parse(std::string_view proc_net_unix);
 
-  // The paths of sockets within `directory` (canonical). `prefix` is where the directory's tree is seen now ("/old"): a
-  // socket bound by a relative name has no path in the list, so the directory is searched when there is one.
-  std::vector<std::string> within(const std::string& directory, const std::string& prefix) const;
+  struct Search {
+    std::vector<std::string> paths;
+    bool complete = true;  // false: a bound was hit
+  };
+  static constexpr std::size_t kMostEntries = 20'000;       // a large project without its dependencies
+  static constexpr std::chrono::milliseconds kLongest{20};  // what nobody notices at the start
+
+  // The sockets within `directory` (canonical). `prefix` is where the directory's tree is seen now ("/old").
+  Search within(const std::string& directory, const std::string& prefix, std::size_t most_entries = kMostEntries) const;
 
   bool has_relative_names() const noexcept { return relative_; }
 

@@ -12,6 +12,7 @@
 
 #include "host/cell/privileges.hpp"
 #include "host/cell/seccomp.hpp"
+#include "host/cell/signal_scope.hpp"
 
 namespace sallyport::cell {
 namespace {
@@ -101,7 +102,10 @@ void run_workload(const Workload& workload, int go_fd, int report_fd) {
   if (workload.own_session) ::setsid();
   if (Failure failure = workload.full_map ? keep_container_capabilities() : drop_all_capabilities())
     give_up(report_fd, *failure);
-  if (Failure failure = install_filter(workload.refuse_unix_sockets)) give_up(report_fd, *failure);
+  const bool signals_are_confined = confine_signals();
+  const FilterOptions filter{.refuse_unix_sockets = workload.refuse_unix_sockets,
+                             .refuse_group_signals = !signals_are_confined && !workload.own_session};
+  if (Failure failure = install_filter(filter)) give_up(report_fd, *failure);
   if (::write(report_fd, "\n", 1) != 1) ::_exit(125);
 
   char go = 0;

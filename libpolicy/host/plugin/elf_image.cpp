@@ -95,7 +95,6 @@ std::optional<Error> read_symbols(const File& file, const Sections& sections, co
     const auto name = text_at(*strings, symbol->st_name);
     if (!name) return malformed("a symbol has no name", section.sh_offset);
     if (symbol->st_shndx == SHN_UNDEF || ELF64_ST_BIND(symbol->st_info) == STB_LOCAL) continue;
-    ++image.exports;
     if (*name == "policy_plugin_entry" && ELF64_ST_TYPE(symbol->st_info) == STT_OBJECT) image.exports_entry = true;
   }
   return std::nullopt;

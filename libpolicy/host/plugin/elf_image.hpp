@@ -19,7 +19,6 @@ struct ElfImage {
   std::string_view manifest;             // the bytes of .policy.manifest without a closing NUL
   std::vector<std::string_view> needed;  // DT_NEEDED, in order
   bool exports_entry = false;            // policy_plugin_entry is a defined, global data symbol
-  std::size_t exports = 0;               // defined dynamic symbols, the entry included
 };
 
 Result<ElfImage> read_elf(std::span<const std::byte> file);

@@ -3,6 +3,7 @@
 #include <absl/strings/str_format.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -54,7 +55,28 @@ int fail(std::string_view text) {
   return kOwnFailure;
 }
 
-std::string absolute(const std::string& path) { return fs::absolute(path).lexically_normal().string(); }
+// As the kernel resolves it: "link/../x" is not "x".
+std::string absolute(const std::string& path) {
+  std::error_code error;
+  const fs::path real = fs::weakly_canonical(path, error);
+  return error ? fs::absolute(path).lexically_normal().string() : real.string();
+}
+
+// $HOME, or the directory that the system has for the user where the command would run in it (or above): `env -u HOME`
+// and sudo's HOME must not make shell start-up files real.
+std::string home_directory(const fs::path& working_directory) {
+  const auto holds = [&](const fs::path& home) {
+    return std::mismatch(working_directory.begin(), working_directory.end(), home.begin(), home.end()).first ==
+           working_directory.end();
+  };
+  const char* variable = ::getenv("HOME");
+  const std::string home = variable != nullptr && variable[0] == '/' ? absolute(variable) : "";
+  if (!home.empty() && holds(home)) return home;
+  const passwd* user = ::getpwuid(::geteuid());
+  const std::string known =
+      user != nullptr && user->pw_dir != nullptr && user->pw_dir[0] == '/' ? absolute(user->pw_dir) : "";
+  return !known.empty() && known != "/" && holds(known) ? known : home;
+}
 
 // ---- programs and plugins
 
@@ -71,6 +93,10 @@ absl::StatusOr<std::vector<PluginImage>> open_plugins(const std::string& directo
   for (const char* file : {"dns.so", "sni-filter.so"}) {
     absl::StatusOr<PluginImage> image = open_plugin(directory, file);
     if (!image.ok()) return image.status();
+    if (image->name + ".so" != file) {
+      return absl::FailedPreconditionError(
+          absl::StrFormat("plugin %s/%s: it says that it is `%s`", directory, file, image->name));
+    }
     images.push_back(*std::move(image));
   }
   return images;
@@ -128,8 +154,7 @@ CellOptions cell_options(const RunOptions& options, const std::string& directory
   for (char** entry = environ; *entry != nullptr; ++entry) cell.environment.emplace_back(*entry);
   if (!options.keep_environment) cell.environment = workload_environment(cell.environment);
   cell.working_directory = directory;
-  if (const char* home = ::getenv("HOME"); home != nullptr && home[0] == '/')
-    cell.home = fs::path(home).lexically_normal().string();
+  cell.home = home_directory(directory);
   for (const std::string& path : options.writable) cell.writable.push_back(absolute(path));
   for (const std::string& path : options.binds) cell.binds.push_back(absolute(path));
   for (const std::string& path : {options.policy_file, options.audit_file}) {
@@ -180,10 +205,14 @@ int attend(Cell& cell, CellSockets& sockets, Supervisor& supervisor, AuditTrail&
                         {audit.wake_fd(), POLLIN, 0},
                         {supervisor.channel_fd(), POLLIN, 0},
                         {supervisor.exit_fd(), POLLIN, 0}};
-    if (::poll(waiting, std::size(waiting), audit.next_flush_ms()) < 0 && errno != EINTR) return kOwnFailure;
+    constexpr int kMostSleep = static_cast<int>(Supervisor::kPingInterval.count());
+    const int flush = audit.next_flush_ms();
+    const int sleep = flush < 0 ? kMostSleep : std::min(flush, kMostSleep);
+    if (::poll(waiting, std::size(waiting), sleep) < 0 && errno != EINTR) return kOwnFailure;
     if (waiting[1].revents != 0) signals.forward(cell);
     audit.collect();
     if (waiting[3].revents != 0) supervisor.on_channel();
+    supervisor.tick(Supervisor::Clock::now());
     if (waiting[4].revents != 0) {
       // Closed for good: with no listener left the kernel refuses connections, where a full queue would let them hang.
       if (!supervisor.on_exit(Supervisor::Clock::now(), [&] { audit.writer_died(); })) sockets.close();
@@ -249,7 +278,8 @@ int run_cell(const RunOptions& options) {
   CellResult<Cell> cell = Cell::prepare(cell_options(options, *directory, plugin_directory));
   if (!cell.ok()) return fail(cell.error().text());
   CellSockets sockets = cell->take_sockets();
-  if (absl::Status serving = supervisor.serve(listeners_of(sockets)); !serving.ok()) return fail(text(serving));
+  if (absl::Status serving = supervisor.serve(listeners_of(sockets)); !serving.ok())
+    return fail((absl::IsUnavailable(serving) ? "the worker was " : "") + text(serving));
 
   const Signals signals;
   if (!options.quiet) absl::FPrintF(stderr, "%s", policy->warnings);

@@ -4,6 +4,8 @@
 
 #include <csignal>
 
+#include "audit/escape.hpp"
+
 namespace sallyport {
 namespace {
 
@@ -18,13 +20,7 @@ std::string text_of(const nlohmann::json& body, const char* key) {
   return found != body.end() && found->is_string() ? found->get<std::string>().substr(0, 1024) : std::string();
 }
 
-// A worker is hostile once it has parsed traffic: what it says reaches a terminal only without control octets.
-std::string printable(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return text;
-}
+constexpr unsigned kMostLines = 100;  // of one worker: its words cost the warden and the terminal, whoever chose them
 
 }  // namespace
 
@@ -32,6 +28,8 @@ absl::Status Supervisor::start() {
   absl::StatusOr<WorkerProcess> worker = WorkerProcess::start(program_);
   if (!worker.ok()) return worker.status();
   worker_.emplace(*std::move(worker));
+  unanswered_ = {};
+  lines_ = 0;
   if (!worker_->channel().send(setup_.body, setup_.fds))
     return absl::UnavailableError("the worker ended before it was set up");
   return absl::OkStatus();
@@ -65,55 +63,90 @@ absl::Status Supervisor::await_serving() {
         break;
       case Channel::Outcome::kBroken:
       case Channel::Outcome::kClosed: {
+        ::kill(worker_->pid(), SIGKILL);  // what has closed its channel may live on
         const std::string how = worker_->end();
         worker_.reset();
         return absl::UnavailableError(
-            absl::StrFormat("the worker %s before it served%s", how, last_crash_.empty() ? "" : ": " + last_crash_));
+            absl::StrFormat("%s before it served%s", how, last_crash_.empty() ? "" : ": " + last_crash_));
       }
     }
   }
 }
 
+// A worker is hostile once it has parsed traffic: its words reach the terminal as printable ASCII, and not without end.
 void Supervisor::note(const nlohmann::json& body) {
+  if (body["type"] == "pong") unanswered_ = {};
   if (body["type"] == "crashed") last_crash_ = printable(text_of(body, "text"));
-  if (body["type"] == "log") log_(printable(absl::StrFormat("%s: %s", text_of(body, "plugin"), text_of(body, "text"))));
+  if (body["type"] != "log") return;
+  if (lines_ < kMostLines)
+    log_(absl::StrFormat("%s: %s", printable(text_of(body, "plugin")), printable(text_of(body, "text"))));
+  if (++lines_ == kMostLines) log_("worker: has said enough; its further words are dropped");
+}
+
+void Supervisor::kill(std::string_view why) {
+  last_crash_ = why;
+  ::kill(worker_->pid(), SIGKILL);  // exit_fd() tells the end
 }
 
 void Supervisor::on_channel() {
   Message message;
   for (int i = 0; i < 64 && worker_; ++i) {  // bounded: a flood of messages must not keep the warden from its signals
-    const Channel::Outcome outcome = worker_->channel().receive(message, 0);
-    if (outcome == Channel::Outcome::kNothing || outcome == Channel::Outcome::kClosed)
-      return;  // exit_fd() tells the end
-    if (outcome == Channel::Outcome::kBroken) {
-      log_("worker: sent what is not a message; it is ended");
-      ::kill(worker_->pid(), SIGKILL);
-      return;
+    switch (worker_->channel().receive(message, 0)) {
+      case Channel::Outcome::kNothing:
+        return;
+      case Channel::Outcome::kClosed:
+        ::kill(worker_->pid(), SIGKILL);  // dead already, or useless: exit_fd() tells
+        return;
+      case Channel::Outcome::kBroken:
+        return kill("sent what is not a message");
+      case Channel::Outcome::kMessage:
+        message.close_fds();
+        note(message.body);
     }
-    message.close_fds();
-    note(message.body);
   }
+}
+
+void Supervisor::tick(Clock::time_point now) {
+  if (!worker_) return;
+  on_channel();  // an answer may wait there, after a stop of this process
+  if (!worker_) return;
+  // After a stop of this process the time since the last ping says nothing of the worker: the wait starts anew.
+  const bool waiting = unanswered_ != Clock::time_point{};
+  if (waiting && now - pinged_ > 2 * kPingInterval) unanswered_ = now;
+  if (waiting && now - unanswered_ > kAnswerDeadline) {
+    unanswered_ = {};
+    return kill("did not answer for 3 s");
+  }
+  if (now - pinged_ < kPingInterval) return;
+  if (!waiting) unanswered_ = now;
+  pinged_ = now;
+  worker_->channel().send({{"type", "ping"}});
 }
 
 bool Supervisor::on_exit(Clock::time_point now, const std::function<void()>& before_restart) {
   on_channel();
+  ::kill(worker_->pid(), SIGKILL);
   const std::string how = worker_->end();
   worker_.reset();
   before_restart();
-  deaths_.push_back(now);
-  while (!deaths_.empty() && now - deaths_.front() > kDeathWindow) deaths_.pop_front();
-  const std::string why = last_crash_.empty() ? how : absl::StrFormat("%s (%s)", how, last_crash_);
+  std::string why = last_crash_.empty() ? how : absl::StrFormat("%s (%s)", how, last_crash_);
   last_crash_.clear();
-  if (deaths_.size() >= kMostDeaths) {
-    log_(absl::StrFormat("worker %s, the third time in 60 s; the network stays closed", why));
-    return false;
+  for (;;) {
+    deaths_.push_back(now);
+    while (!deaths_.empty() && now - deaths_.front() > kDeathWindow) deaths_.pop_front();
+    if (deaths_.size() >= kMostDeaths) {
+      log_(absl::StrFormat("worker %s, the third time in 60 s; the network stays closed", why));
+      return false;
+    }
+    log_(absl::StrFormat("worker %s; its open connections are gone, a new one takes over", why));
+    absl::Status again = start();
+    if (again.ok()) again = serve(listeners_);
+    if (again.ok()) return true;
+    worker_.reset();
+    why = std::string(again.message());
+    if (!absl::IsUnavailable(again)) break;  // refused in words: it would be refused again
   }
-  log_(absl::StrFormat("worker %s; its open connections are gone, a new one takes over", why));
-  absl::Status again = start();
-  if (again.ok()) again = serve(listeners_);
-  if (again.ok()) return true;
-  log_(absl::StrFormat("worker cannot be restarted: %s; the network stays closed", again.message()));
-  worker_.reset();
+  log_(absl::StrFormat("worker cannot be restarted: %s; the network stays closed", why));
   return false;
 }
 

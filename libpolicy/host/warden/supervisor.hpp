@@ -2,6 +2,7 @@
 // the warden, so a crash costs that worker's open flows and nothing else.
 //
 // Threads  [main].
+// Stuck    A worker that does not answer for kAnswerDeadline is ended like one that died.
 // Errors   start() and serve() say in words why a plugin or the jail refused. Three deaths in 60 s and it stays down:
 // on_exit() says so.
 #pragma once
@@ -48,6 +49,11 @@ class Supervisor {
   pid_t pid() const noexcept { return worker_ ? worker_->pid() : -1; }
 
   void on_channel();
+  // Asks the worker for a sign of life. Call it at least once a kPingInterval.
+  void tick(Clock::time_point now);
+  static constexpr std::chrono::milliseconds kPingInterval{1000};
+  // Its main thread only answers: three times a second's silence is no load, it is a stop.
+  static constexpr std::chrono::milliseconds kAnswerDeadline{3000};
   // The worker has ended: before_restart runs (what shared memory holds is taken over there), then a new one serves.
   // False: it stays down.
   bool on_exit(Clock::time_point now, const std::function<void()>& before_restart);
@@ -55,6 +61,7 @@ class Supervisor {
  private:
   absl::Status await_serving();
   void note(const nlohmann::json& body);
+  void kill(std::string_view why);
 
   int program_;
   WorkerSetup setup_;
@@ -63,6 +70,9 @@ class Supervisor {
   std::optional<WorkerProcess> worker_;
   std::deque<Clock::time_point> deaths_;
   std::string last_crash_;
+  Clock::time_point pinged_{};      // when the last ping went out
+  Clock::time_point unanswered_{};  // since when; zero: answered
+  unsigned lines_ = 0;              // of log that this worker has said
 };
 
 }  // namespace sallyport

@@ -57,6 +57,8 @@ class Worker {
         shared_.listeners.push_back({message.body.value("name", ""), std::exchange(message.fds[0], -1),
                                      message.body.value("client", std::uint64_t{0})});
         message.fds.clear();
+      } else if (type == "ping") {
+        channel_.send({{"type", "pong"}});
       } else if (type == "start") {
         if (!attempt([&] { return serve(); })) return 7;
         channel_.send({{"type", "serving"}});

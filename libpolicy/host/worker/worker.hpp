@@ -4,8 +4,9 @@
 //   setup     {plugins: [{name, manifest, config, needed: [soname]}], clients: [{id, cell}], uid?, log?}
 //             with descriptors: snapshot, audit ring, audit wake-up, synthetic table, then one a plugin
 //   listener  {name, client} with the socket
+//   ping      answered by pong at once: a sign of life
 //   start     everything is there: load, create, start
-// Messages to it: serving; failed {text}; log {plugin, level, text, fields}; crashed {text}.
+// Messages to it: serving; pong; failed {text}; log {plugin, level, text, fields}; crashed {text}.
 #pragma once
 
 namespace sallyport {

@@ -196,10 +196,16 @@ struct Instance {
 }  // namespace policy
 #pragma GCC visibility pop
 
+#if __cplusplus >= 202002L
+#define POLICY_CONSTINIT constinit
+#else
+#define POLICY_CONSTINIT /* the initialiser is constant all the same; only the check is missing */
+#endif
+
 // Defines the one exported symbol and the manifest in its ELF section, which the host reads before any code here runs.
 #define POLICY_PLUGIN(Type, ManifestJson)                                                                      \
   __attribute__((section(".policy.manifest"), used)) static const char policy_manifest_bytes[] = ManifestJson; \
-  extern "C" POLICY_EXPORT constinit const policy_plugin policy_plugin_entry = {                               \
+  extern "C" POLICY_EXPORT POLICY_CONSTINIT const policy_plugin policy_plugin_entry = {                               \
       POLICY_ABI_MAGIC,                                                                                        \
       POLICY_ABI_MAJOR,                                                                                        \
       POLICY_ABI_LEVEL,                                                                                        \

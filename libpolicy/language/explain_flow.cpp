@@ -1,27 +1,36 @@
-#include "policyctl/explain_flow.hpp"
+#include "language/explain_flow.hpp"
 
+#include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "language/suggest.hpp"
 #include "language/values.hpp"
 #include "names/guard.hpp"
 #include "names/pattern.hpp"
 
-namespace sallyport::policyctl {
+namespace sallyport {
 namespace {
 
 constexpr std::size_t kMostFixed = 16;  // as many as the dns plugin would put into one answer
 
-std::optional<std::uint16_t> port_of_scheme(std::string_view scheme) {
-  if (scheme == "https" || scheme == "wss") return 443;
-  if (scheme == "http" || scheme == "ws") return 80;
-  if (scheme == "ssh" || scheme == "git+ssh" || scheme == "sftp") return 22;
-  if (scheme == "git") return 9418;
-  if (scheme == "postgres" || scheme == "postgresql") return 5432;
-  if (scheme == "mysql") return 3306;
-  if (scheme == "redis") return 6379;
-  return std::nullopt;
+constexpr std::uint16_t kDnsPort = 53;
+
+struct Scheme {
+  std::string_view name;
+  std::uint16_t port;  // 0: none of its own
+  std::uint16_t proto = kProtoTcp;
+};
+constexpr Scheme kSchemes[] = {
+    {"https", 443},    {"wss", 443},         {"http", 80},          {"ws", 80},           {"ssh", 22},
+    {"git+ssh", 22},   {"sftp", 22},         {"git", 9418},         {"postgres", 5432},   {"postgresql", 5432},
+    {"mysql", 3306},   {"redis", 6379},      {"tcp", 0},            {"udp", 0, kProtoUdp}, {"quic", 443, kProtoUdp},
+    {"h3", 443, kProtoUdp}, {"dtls", 0, kProtoUdp}, {"ntp", 123, kProtoUdp}, {"coap", 5683, kProtoUdp}, {"tftp", 69, kProtoUdp}};
+
+const Scheme* find_scheme(std::string_view name) {
+  for (const Scheme& scheme : kSchemes) {
+    if (scheme.name == name) return &scheme;
+  }
+  return nullptr;
 }
 
 Layer layer_of(std::uint16_t port) { return port == 443 ? Layer::kTls : port == 80 ? Layer::kHttp : Layer::kTcp; }
@@ -48,30 +57,62 @@ bool stays_inside(const Address& address) {
          Prefix::parse("fd53:616c:6c79::/64")->contains(address);
 }
 
+// Why nobody could ask for this, and what to write; empty if one could.
+std::string not_a_destination(std::string_view text, const Target& target) {
+  if (target.host.empty()) return "no host in " + in_ticks(text) + "; write a name or an address";
+  if (text == "-") return "`-` is no destination; a policy on standard input is -p -";
+  const std::size_t at = target.scheme.empty() ? text.find('@') : std::string_view::npos;
+  if (at != std::string_view::npos) {
+    const std::string_view rest = text.substr(at + 1);
+    const Target host = split_target(rest);
+    // git@github.com:org/repository.git, as scp writes it
+    const bool scp = host.has_port && !std::holds_alternative<PortRange>(read_port(host.port));
+    return "an account in " + in_ticks(text) + "; write " + std::string(host.host) + (scp ? ":22" : std::string(rest.substr(host.host.size())));
+  }
+  if (target.host.find('*') != std::string_view::npos || target.host.starts_with('.')) {
+    std::string_view below = target.host;
+    below.remove_prefix(std::min(below.find_first_not_of("*."), below.size()));
+    return in_ticks(target.host) + " is a pattern; ask for one name" +
+           (below.empty() || below.find('*') != std::string_view::npos ? "" : ", such as www." + std::string(below));
+  }
+  const std::size_t slash = target.host.find('/');
+  if (target.scheme.empty() && slash != std::string_view::npos) {
+    if (Prefix::parse(target.host).ok()) return in_ticks(target.host) + " is a block; ask for one address of it";
+    return "a path without a scheme in " + in_ticks(text) + "; write https://" + std::string(text);
+  }
+  return "";
+}
+
 }  // namespace
 
 Destination read_destination(std::string_view text, std::optional<std::uint16_t> port, std::string& usage) {
   Destination destination;
   const Target target = split_target(text);
   destination.raw = target.host;
+  usage = not_a_destination(text, target);
+  if (!usage.empty()) return destination;
+  const Scheme* scheme = find_scheme(target.scheme);
+  if (scheme != nullptr) destination.proto = scheme->proto;
   if (target.has_port) {
+    const std::string host = target.bracketed ? "[" + std::string(target.host) + "]" : std::string(target.host);
     Parsed<PortRange> parsed = read_port(target.port);
     const auto* range = std::get_if<PortRange>(&parsed);
-    if (range == nullptr || range->first != range->last || range->proto != kProtoTcp) {
-      usage = in_ticks(target.port) + " is no port; write " + std::string(target.host) + ":443";
+    if (range == nullptr || range->first != range->last) {
+      usage = (target.port.empty() ? "no port after `:`" : in_ticks(target.port) + " is no port") + "; write " + host + ":443";
       return destination;
     }
+    if (range->proto == kProtoUdp) destination.proto = kProtoUdp;
     if (port && *port != range->first) {
       usage = "two ports: " + std::string(target.port) + " in the target, " + std::to_string(*port) + " by --port";
       return destination;
     }
     port = range->first;
   } else if (!target.scheme.empty() && !port) {
-    port = port_of_scheme(target.scheme);
-    if (!port) {
+    if (scheme == nullptr || scheme->port == 0) {
       usage = "the port of " + in_ticks(target.scheme) + " is not known here; add --port";
       return destination;
     }
+    port = scheme->port;
   }
   destination.port_given = port.has_value();
   destination.port = port.value_or(443);
@@ -95,11 +136,24 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
                              const std::optional<Address>& resolved) {
   FlowExplanation explanation;
   const auto end = [&](Step step) {
+    if (destination.port == kDnsPort && step.verdict.effect != Effect::kDeny) {
+      explanation.own_dns = true;
+      step.verdict = {Effect::kDeny, Reason::kDstNotBound, kNoRuleIndex, 0, step.verdict.generation};
+    }
     explanation.allowed = step.verdict.effect != Effect::kDeny;
     explanation.reason = step.verdict.reason;
     explanation.steps.push_back(std::move(step));
     return explanation;
   };
+  if (!destination.address && !destination.name) {
+    explanation.reason = Reason::kNameMalformed;
+    return explanation;
+  }
+  if (destination.proto == kProtoUdp) {
+    explanation.udp = true;
+    explanation.own_dns = destination.port == kDnsPort;
+    return explanation;
+  }
   Query query;
   query.groups = groups;
   query.proto = kProtoTcp;
@@ -117,10 +171,6 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
       step.verdict = {Effect::kDeny, Reason::kDstNotBound, kNoRuleIndex, 0, step.verdict.generation};
     }
     return end(std::move(step));
-  }
-  if (!destination.name) {
-    explanation.reason = Reason::kNameMalformed;
-    return explanation;
   }
 
   query.name = &*destination.name;
@@ -170,4 +220,4 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
   return explanation;
 }
 
-}  // namespace sallyport::policyctl
+}  // namespace sallyport

@@ -1,6 +1,6 @@
 // explain_flow() against the engine's own last word: for random policies, what is explained as allowed or denied is
 // what the dialler is told once every attribute is known (design rule 6).
-#include "policyctl/explain_flow.hpp"
+#include "language/explain_flow.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 
 #include "language/load.hpp"
 
-namespace sallyport::policyctl {
+namespace sallyport {
 namespace {
 
 constexpr const char* kPatterns[] = {"a.example.com", "*.example.com", ".example.net", "b.example.net",
@@ -108,4 +108,4 @@ TEST(ReadDestination, TakesUrlsHostsAndAddresses) {
 }
 
 }  // namespace
-}  // namespace sallyport::policyctl
+}  // namespace sallyport

@@ -2,7 +2,8 @@
 // plugins of a cell ask: the name (dns), then name and port (sni-filter), then the address that is dialled.
 //
 // Form     A step's query says what was known; its trace has a row a rule, up to the one that decided.
-// Errors   Values: a target that is no name and no address is denied as the cell would, by name_malformed.
+// Errors   Values: a target that is no name and no address is denied as the cell would, by name_malformed. What no program
+//          could ever ask for (a pattern, an account, nothing at all) is a mistake of who asks.
 // Threads  One Reader a thread.
 #pragma once
 
@@ -14,7 +15,7 @@
 
 #include "engine/decide.hpp"
 
-namespace sallyport::policyctl {
+namespace sallyport {
 
 // A destination as a user writes it, taken apart.
 struct Destination {
@@ -23,10 +24,12 @@ struct Destination {
   std::string raw;        // the host as written
   std::string malformed;  // why it is neither
   std::uint16_t port = 443;
+  std::uint16_t proto = kProtoTcp;
   bool port_given = false;
 };
 
-// A URL, HOST[:PORT], ADDRESS[:PORT] or [IPv6]:PORT. usage is set if the port or scheme can't be understood.
+// A URL, HOST[:PORT], ADDRESS[:PORT] or [IPv6]:PORT; PORT/udp and udp:// are UDP. usage is set if it can't be understood,
+// to what was wrong and what to write.
 Destination read_destination(std::string_view text, std::optional<std::uint16_t> port, std::string& usage);
 
 struct Step {
@@ -41,6 +44,8 @@ struct FlowExplanation {
   bool address_open = false;     // the address is not known yet, and the guard or resolves_to may still refuse it
   bool inside_the_cell = false;  // a literal address that leads to nobody but the workload, whatever the rules say
   bool never_resolves = false;   // a single label without fixed addresses: the cell's dns asks nobody
+  bool own_dns = false;          // port 53, whatever the address: the cell's dns answers it
+  bool udp = false;              // never leaves a cell; no step was asked
   Reason reason = Reason::kNoRule;
   std::vector<Step> steps;  // the last one decided; empty for a malformed name
 };
@@ -49,4 +54,4 @@ struct FlowExplanation {
 FlowExplanation explain_flow(Reader& reader, const Destination& destination, std::uint64_t groups,
                              const std::optional<Address>& resolved);
 
-}  // namespace sallyport::policyctl
+}  // namespace sallyport

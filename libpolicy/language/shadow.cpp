@@ -1,0 +1,177 @@
+// The rules that list an entry are found as in effect.cpp: patterns by name, one lookup a label; blocks by prefix length.
+// The ports of the deny rule are then handed to them in order, as the first rule that matches decides.
+#include "language/shadow.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "language/effect.hpp"
+
+namespace sallyport {
+namespace {
+
+using Ports = std::vector<PortRange>;  // sorted by protocol and number, apart from each other
+using Rules = std::vector<std::uint32_t>;
+
+Ports ports_of(const RuleModel& rule) {
+  if (rule.ports.empty()) return {{0, 65535, kProtoTcp}, {0, 65535, kProtoUdp}};
+  Ports sorted = rule.ports;
+  std::sort(sorted.begin(), sorted.end(), [](const PortRange& a, const PortRange& b) {
+    return std::pair(a.proto, a.first) < std::pair(b.proto, b.first);
+  });
+  Ports merged;
+  for (const PortRange& range : sorted) {
+    if (!merged.empty() && merged.back().proto == range.proto && range.first <= merged.back().last + 1u) {
+      merged.back().last = std::max(merged.back().last, range.last);
+    } else {
+      merged.push_back(range);
+    }
+  }
+  return merged;
+}
+
+Ports common(const Ports& some, const Ports& others) {
+  Ports both;
+  for (const PortRange& a : some) {
+    for (const PortRange& b : others) {
+      const PortRange range{std::max(a.first, b.first), std::min(a.last, b.last), a.proto};
+      if (a.proto == b.proto && range.first <= range.last) both.push_back(range);
+    }
+  }
+  return both;
+}
+
+Ports without(const Ports& some, const Ports& others) {
+  Ports left;
+  for (const PortRange& range : some) {
+    std::uint32_t next = range.first;
+    for (const PortRange& hole : others) {
+      if (hole.proto != range.proto || hole.last < next || hole.first > range.last) continue;
+      if (hole.first > next) {
+        left.push_back({static_cast<std::uint16_t>(next), static_cast<std::uint16_t>(hole.first - 1), range.proto});
+      }
+      next = hole.last + 1u;
+    }
+    if (next <= range.last) left.push_back({static_cast<std::uint16_t>(next), range.last, range.proto});
+  }
+  return left;
+}
+
+// Every client of `rule` is one of `earlier`.
+bool for_all_clients(const RuleModel& earlier, const RuleModel& rule) {
+  if (earlier.clients.empty()) return true;
+  return !rule.clients.empty() && std::all_of(rule.clients.begin(), rule.clients.end(), [&](const std::string& client) {
+    return std::find(earlier.clients.begin(), earlier.clients.end(), client) != earlier.clients.end();
+  });
+}
+
+// The rules so far, by what they list.
+class Listed {
+ public:
+  explicit Listed(const PolicyModel& model) : model_(model) {}
+
+  void add(std::uint32_t index) {
+    const RuleModel& rule = model_.rules[index];
+    const bool anything = rule.domains.empty() && rule.addresses.empty();
+    if (anything && rule.action == Action::kDeny) anything_.push_back(index);
+    for (const Pattern& pattern : rule.domains) {
+      if (pattern.kind != PatternKind::kBelow) exact_[pattern.name.text()].push_back(index);
+      if (pattern.kind != PatternKind::kExact) below_[pattern.name.text()].push_back(index);
+    }
+    for (const Prefix& prefix : rule.addresses) blocks_[prefix].push_back(index);
+  }
+
+  // Those that list all of the pattern, ascending.
+  Rules all_of(const Pattern& pattern) const {
+    Rules rules = anything_;
+    const DomainName& name = pattern.name;
+    const auto apex = exact_.find(name.text()), below = below_.find(name.text());
+    if (pattern.kind == PatternKind::kExactAndBelow) {
+      if (apex != exact_.end() && below != below_.end()) {
+        std::set_intersection(apex->second.begin(), apex->second.end(), below->second.begin(), below->second.end(),
+                              std::back_inserter(rules));
+      }
+    } else if (pattern.kind == PatternKind::kBelow) {
+      if (below != below_.end()) append(rules, below->second);
+    } else if (apex != exact_.end()) {
+      append(rules, apex->second);
+    }
+    for (unsigned labels = name.labels(); labels-- > 1;) {
+      if (const auto found = below_.find(name.suffix(labels)); found != below_.end()) append(rules, found->second);
+    }
+    return sorted(std::move(rules));
+  }
+
+  Rules all_of(const Prefix& block) const {
+    Rules rules = anything_;
+    for (unsigned bits = block.bits() + 1; bits-- > 0;) {
+      if (const auto found = blocks_.find(Prefix::of(block.network(), bits)); found != blocks_.end())
+        append(rules, found->second);
+    }
+    return sorted(std::move(rules));
+  }
+
+ private:
+  static void append(Rules& rules, const Rules& more) { rules.insert(rules.end(), more.begin(), more.end()); }
+  static Rules sorted(Rules rules) {
+    std::sort(rules.begin(), rules.end());
+    rules.erase(std::unique(rules.begin(), rules.end()), rules.end());
+    return rules;
+  }
+
+  const PolicyModel& model_;
+  Rules anything_;
+  std::unordered_map<std::string_view, Rules> exact_, below_;
+  std::map<Prefix, Rules> blocks_;
+};
+
+// What the earlier rules let pass of one entry of a deny rule.
+std::vector<Opening> openings(const PolicyModel& model, const RuleModel& rule, const Rules& earlier_rules) {
+  std::vector<Opening> openings;
+  Ports left = ports_of(rule);  // not decided yet
+  // An allow rule without resolves_to stands back where the guard does: these were never its own.
+  const bool public_ends = std::all_of(rule.resolves_to.begin(), rule.resolves_to.end(), is_surely_public);
+  for (const std::uint32_t by : earlier_rules) {
+    const RuleModel& earlier = model.rules[by];
+    if (!earlier.resolves_to.empty() || !for_all_clients(earlier, rule)) continue;
+    if (earlier.action == Action::kAllow && !public_ends) continue;
+    Ports decided = common(left, ports_of(earlier));
+    if (decided.empty()) continue;
+    left = without(left, decided);
+    if (earlier.action == Action::kAllow) openings.push_back({by, std::move(decided)});
+    if (left.empty()) break;
+  }
+  return openings;
+}
+
+}  // namespace
+
+std::vector<ShadowedRule> find_shadowed_rules(const PolicyModel& model) {
+  std::vector<ShadowedRule> found;
+  Listed listed(model);
+  for (std::uint32_t i = 0; i < model.rules.size(); ++i) {
+    const RuleModel& rule = model.rules[i];
+    if (rule.action == Action::kDeny) {
+      ShadowedRule shadowed{i, {}};
+      const auto look = [&](bool is_domain, std::uint32_t entry, const Rules& earlier) {
+        std::vector<Opening> open = openings(model, rule, earlier);
+        if (!open.empty()) shadowed.entries.push_back({is_domain, entry, std::move(open)});
+      };
+      for (std::uint32_t entry = 0; entry < rule.domains.size(); ++entry) {
+        look(true, entry, listed.all_of(rule.domains[entry]));
+      }
+      for (std::uint32_t entry = 0; entry < rule.addresses.size(); ++entry) {
+        look(false, entry, listed.all_of(rule.addresses[entry]));
+      }
+      if (!shadowed.entries.empty()) found.push_back(std::move(shadowed));
+    }
+    listed.add(i);
+  }
+  return found;
+}
+
+}  // namespace sallyport
