@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <boost/program_options.hpp>
+#include <cerrno>
+#include <cstring>
 #include <limits>
 #include <optional>
 #include <ostream>
@@ -163,6 +165,16 @@ int help(const Invocation& invocation, const Terminal& terminal) {
   }
   return usage_error(terminal, "no help on " + in_ticks(invocation.arguments[0]) +
                                    "; policyctl help lists the commands, policyctl help codes the diagnostics");
+}
+
+int finish(int status, const Terminal& terminal) {
+  errno = 0;
+  terminal.out.flush();
+  if (terminal.out) return status;
+  // The errno of an earlier write is gone by now.
+  terminal.err << "policyctl: standard output: " << (errno != 0 ? std::strerror(errno) : "could not be written")
+               << "\n";
+  return kUsage;
 }
 
 int run(const std::vector<std::string>& arguments, const Terminal& terminal) {

@@ -57,6 +57,9 @@ struct Command {
 std::span<const Command> commands();
 int run(const std::vector<std::string>& arguments, const Terminal& terminal);
 
+// The status to exit with once all is written. A verdict that did not reach its reader is no yes: then kUsage, and why.
+int finish(int status, const Terminal& terminal);
+
 // "policyctl: TEXT" on err, and kUsage.
 int usage_error(const Terminal& terminal, std::string_view text);
 

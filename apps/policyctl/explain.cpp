@@ -138,16 +138,15 @@ void print_text(std::ostream& out, const Colors& colors, const PolicyModel& mode
   }
 }
 
-// How to let a denied destination pass; nothing where a rule of the policy denies it, or where that would answer another
-// question: with no port given, 443 was supposed.
+// How to let a denied destination pass; nothing where a rule of the policy denies it, or where that would answer
+// another question: with no port given, 443 was supposed.
 AllowSuggestion suggestion_for(const PolicyModel& model, const Destination& destination,
                                const FlowExplanation& explanation, const std::optional<Address>& resolved) {
   if (explanation.allowed || explanation.steps.empty()) return {};
   const Verdict& verdict = explanation.steps.back().verdict;
   if (verdict.rule != kNoRuleIndex && model.rules[verdict.rule].action == Action::kDeny) return {};
   if (!destination.port_given && !Explainer(model, destination, explanation).ports_beside().empty()) return {};
-  const std::string text =
-      destination.name ? std::string(destination.name->text()) : destination.address->text();
+  const std::string text = destination.name ? std::string(destination.name->text()) : destination.address->text();
   return suggest_allow(model, text, destination.port, resolved);
 }
 
@@ -296,8 +295,8 @@ int explain(const Invocation& invocation, const Terminal& terminal) {
                         .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
                  << "\n";
   } else {
-    print_text(terminal.out, terminal.out_color ? kTerminalColors : kNoColors, *model, destination, explanation,
-               allow, groups.text);
+    print_text(terminal.out, terminal.out_color ? kTerminalColors : kNoColors, *model, destination, explanation, allow,
+               groups.text);
   }
   return explanation.allowed ? kYes : kNo;
 }

@@ -1,9 +1,7 @@
 // policyctl: the policy at the desk. Composition only; the commands are beside it.
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -24,13 +22,6 @@ bool color(int fd) {
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
-  const int status =
-      sallyport::policyctl::run(arguments, {std::cout, std::cerr, color(STDOUT_FILENO), color(STDERR_FILENO)});
-  // A verdict that did not reach its reader is no yes.
-  errno = 0;
-  std::cout.flush();
-  if (std::cout) return status;
-  // The errno of an earlier write is gone by now.
-  std::cerr << "policyctl: standard output: " << (errno != 0 ? std::strerror(errno) : "could not be written") << "\n";
-  return sallyport::policyctl::kUsage;
+  const sallyport::policyctl::Terminal terminal{std::cout, std::cerr, color(STDOUT_FILENO), color(STDERR_FILENO)};
+  return sallyport::policyctl::finish(sallyport::policyctl::run(arguments, terminal), terminal);
 }

@@ -95,7 +95,8 @@ constexpr CodeText kCodes[] = {
      "block\n"
      "this wide lifts it almost everywhere. Cloud metadata stays refused without allow_metadata: true."},
     {"P042", "partly shadowed",
-     "The first rule that matches decides. An earlier rule decides all flows of this entry the other way; or, of a deny "
+     "The first rule that matches decides. An earlier rule decides all flows of this entry the other way; or, of a "
+     "deny "
      "rule,\n"
      "an earlier allow rule takes some of its ports: below `allow .example.com` on 80 and 443, `deny www.example.com` "
      "stops\n"

@@ -390,7 +390,7 @@ void Decoder::boolean(const YamlNode& node, Message& message, const FieldDescrip
   if (node.quoted || (node.scalar != "true" && node.scalar != "false")) {
     const std::string meant = truth(node.scalar);
     wrong_type(node, path, "true or false",
-               meant.empty()                        ? "write true or false"
+               meant.empty()                         ? "write true or false"
                : node.quoted && meant == node.scalar ? "remove the quotes"
                                                      : "write " + meant);
     return;

@@ -52,7 +52,8 @@ std::string openings_text(const PolicyModel& model, const std::vector<Opening>& 
 void report_shadowed_rules(const PolicyModel& model, const Place& rules, Reporter& reporter,
                            const std::vector<DeadRule>& told) {
   for (const ShadowedRule& shadowed : find_shadowed_rules(model)) {
-    const auto dead = std::find_if(told.begin(), told.end(), [&](const DeadRule& d) { return d.rule == shadowed.rule; });
+    const auto dead =
+        std::find_if(told.begin(), told.end(), [&](const DeadRule& d) { return d.rule == shadowed.rule; });
     if (dead != told.end() && dead->whole) continue;
     const RuleModel& rule = model.rules[shadowed.rule];
     const Place& entry = rules.elements[shadowed.rule];
@@ -88,8 +89,8 @@ void report_shadowed_rules(const PolicyModel& model, const Place& rules, Reporte
         above += (above.empty() ? "" : " and ") + in_ticks(model.rules[opening.by].name);
       }
       Diagnostic& warning =
-          reporter.warning("P042", value.value, path, what + (group.entries > 1 ? " are" : " is") +
-                                                          " denied only in part: " + group.openings,
+          reporter.warning("P042", value.value, path,
+                           what + (group.entries > 1 ? " are" : " is") + " denied only in part: " + group.openings,
                            "move rule " + in_ticks(rule.name) + " above " + above);
       warning.note = "the first rule that matches decides";
       for (const Opening& opening : open.openings) {

@@ -20,11 +20,26 @@ struct Scheme {
   std::uint16_t port;  // 0: none of its own
   std::uint16_t proto = kProtoTcp;
 };
-constexpr Scheme kSchemes[] = {
-    {"https", 443},    {"wss", 443},         {"http", 80},          {"ws", 80},           {"ssh", 22},
-    {"git+ssh", 22},   {"sftp", 22},         {"git", 9418},         {"postgres", 5432},   {"postgresql", 5432},
-    {"mysql", 3306},   {"redis", 6379},      {"tcp", 0},            {"udp", 0, kProtoUdp}, {"quic", 443, kProtoUdp},
-    {"h3", 443, kProtoUdp}, {"dtls", 0, kProtoUdp}, {"ntp", 123, kProtoUdp}, {"coap", 5683, kProtoUdp}, {"tftp", 69, kProtoUdp}};
+constexpr Scheme kSchemes[] = {{"https", 443},
+                               {"wss", 443},
+                               {"http", 80},
+                               {"ws", 80},
+                               {"ssh", 22},
+                               {"git+ssh", 22},
+                               {"sftp", 22},
+                               {"git", 9418},
+                               {"postgres", 5432},
+                               {"postgresql", 5432},
+                               {"mysql", 3306},
+                               {"redis", 6379},
+                               {"tcp", 0},
+                               {"udp", 0, kProtoUdp},
+                               {"quic", 443, kProtoUdp},
+                               {"h3", 443, kProtoUdp},
+                               {"dtls", 0, kProtoUdp},
+                               {"ntp", 123, kProtoUdp},
+                               {"coap", 5683, kProtoUdp},
+                               {"tftp", 69, kProtoUdp}};
 
 const Scheme* find_scheme(std::string_view name) {
   for (const Scheme& scheme : kSchemes) {
@@ -67,7 +82,8 @@ std::string not_a_destination(std::string_view text, const Target& target) {
     const Target host = split_target(rest);
     // git@github.com:org/repository.git, as scp writes it
     const bool scp = host.has_port && !std::holds_alternative<PortRange>(read_port(host.port));
-    return "an account in " + in_ticks(text) + "; write " + std::string(host.host) + (scp ? ":22" : std::string(rest.substr(host.host.size())));
+    return "an account in " + in_ticks(text) + "; write " + std::string(host.host) +
+           (scp ? ":22" : std::string(rest.substr(host.host.size())));
   }
   if (target.host.find('*') != std::string_view::npos || target.host.starts_with('.')) {
     std::string_view below = target.host;
@@ -98,7 +114,8 @@ Destination read_destination(std::string_view text, std::optional<std::uint16_t>
     Parsed<PortRange> parsed = read_port(target.port);
     const auto* range = std::get_if<PortRange>(&parsed);
     if (range == nullptr || range->first != range->last) {
-      usage = (target.port.empty() ? "no port after `:`" : in_ticks(target.port) + " is no port") + "; write " + host + ":443";
+      usage = (target.port.empty() ? "no port after `:`" : in_ticks(target.port) + " is no port") + "; write " + host +
+              ":443";
       return destination;
     }
     if (range->proto == kProtoUdp) destination.proto = kProtoUdp;

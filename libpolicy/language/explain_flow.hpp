@@ -2,7 +2,8 @@
 // plugins of a cell ask: the name (dns), then name and port (sni-filter), then the address that is dialled.
 //
 // Form     A step's query says what was known; its trace has a row a rule, up to the one that decided.
-// Errors   Values: a target that is no name and no address is denied as the cell would, by name_malformed. What no program
+// Errors   Values: a target that is no name and no address is denied as the cell would, by name_malformed. What no
+// program
 //          could ever ask for (a pattern, an account, nothing at all) is a mistake of who asks.
 // Threads  One Reader a thread.
 #pragma once
@@ -28,8 +29,8 @@ struct Destination {
   bool port_given = false;
 };
 
-// A URL, HOST[:PORT], ADDRESS[:PORT] or [IPv6]:PORT; PORT/udp and udp:// are UDP. usage is set if it can't be understood,
-// to what was wrong and what to write.
+// A URL, HOST[:PORT], ADDRESS[:PORT] or [IPv6]:PORT; PORT/udp and udp:// are UDP. usage is set if it can't be
+// understood, to what was wrong and what to write.
 Destination read_destination(std::string_view text, std::optional<std::uint16_t> port, std::string& usage);
 
 struct Step {

@@ -1,5 +1,5 @@
-// The rules that list an entry are found as in effect.cpp: patterns by name, one lookup a label; blocks by prefix length.
-// The ports of the deny rule are then handed to them in order, as the first rule that matches decides.
+// The rules that list an entry are found as in effect.cpp: patterns by name, one lookup a label; blocks by prefix
+// length. The ports of the deny rule are then handed to them in order, as the first rule that matches decides.
 #include "language/shadow.hpp"
 
 #include <algorithm>

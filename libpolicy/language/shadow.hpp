@@ -1,6 +1,6 @@
-// Deny rules that stop less than they name: an earlier allow rule takes some of their ports first. `allow .e.test` on 80
-// and 443 above `deny www.e.test` lets www.e.test pass on 80 and 443, and the deny rule still does something, so it is
-// not dead (effect.hpp).
+// Deny rules that stop less than they name: an earlier allow rule takes some of their ports first. `allow .e.test` on
+// 80 and 443 above `deny www.e.test` lets www.e.test pass on 80 and 443, and the deny rule still does something, so it
+// is not dead (effect.hpp).
 //
 // Found    An entry of a deny rule, all of which an earlier allow rule lists, for all the deny rule's clients. An allow
 //          rule of a part (one name below a denied wildcard, one client of several, one address by resolves_to) is how

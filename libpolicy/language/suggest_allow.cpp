@@ -71,7 +71,8 @@ std::string rule_keys(const PolicyModel& base, const Destination& destination, c
     // Nobody else knows where it leads: any host address shows that the rule would do.
     static constexpr std::string_view kAnyHost = "10.0.0.1";
     std::string keys = rule_keys(base, destination, *Address::parse(kAnyHost));
-    if (const std::size_t at = keys.find(kAnyHost); at != std::string::npos) keys.replace(at, kAnyHost.size(), "ITS-ADDRESS");
+    if (const std::size_t at = keys.find(kAnyHost); at != std::string::npos)
+      keys.replace(at, kAnyHost.size(), "ITS-ADDRESS");
     return keys;
   }
   const std::optional<Address>& end = destination.address ? destination.address : resolved;
@@ -89,8 +90,8 @@ std::string rule_keys(const PolicyModel& base, const Destination& destination, c
   }
   if (end && classify(*end) == AddressClass::kMetadata) keys += ", allow_metadata: true";
   for (const char* permission : {"", ", allow_public_suffix: true", ", multi_tenant: true"}) {
-    const LoadOutcome tried = load_policy(
-        "version: 1\nrules:\n  - { name: tried, action: allow, " + keys + permission + " }\n", "tried");
+    const LoadOutcome tried =
+        load_policy("version: 1\nrules:\n  - { name: tried, action: allow, " + keys + permission + " }\n", "tried");
     if (!tried.ok()) continue;
     PolicyModel model = base;
     model.rules.insert(model.rules.begin(), tried.model->rules[0]);

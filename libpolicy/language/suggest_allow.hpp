@@ -17,8 +17,8 @@ namespace sallyport {
 
 struct AllowSuggestion {
   std::string argument;  // "--allow db.internal:5432"; empty if no argument would help
-  std::string rule;      // "domains: [db.internal], ports: [5432], resolves_to: [10.0.0.6]", keys of an allow rule for a
-                         // policy file; empty if an argument will do, or no rule helps either
+  std::string rule;  // "domains: [db.internal], ports: [5432], resolves_to: [10.0.0.6]", keys of an allow rule for a
+                     // policy file; empty if an argument will do, or no rule helps either
 };
 
 // destination: a name or an address as an audit record has it, without port. port 0: not known, as of a look-up.

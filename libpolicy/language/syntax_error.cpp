@@ -34,7 +34,8 @@ Open open_before(std::string_view text, std::size_t at) {
     }
     const char before = i == 0 ? '\n' : text[i - 1];
     const bool blank_before = std::isspace(static_cast<unsigned char>(before)) != 0;
-    const bool starts = blank_before || before == '[' || before == '{' || before == ',' || before == '\'' || before == '"';
+    const bool starts =
+        blank_before || before == '[' || before == '{' || before == ',' || before == '\'' || before == '"';
     if (c == '#' && blank_before) {
       while (i + 1 < at && text[i + 1] != '\n') ++i;
     } else if ((c == '"' || c == '\'') && starts) {
@@ -54,23 +55,30 @@ class SyntaxError {
       : source_(source), reporter_(reporter), at_(std::min(at, source.text().size())) {}
 
   void report(std::string_view cause) {
-    if (word_with_a_meaning() || tab() || (cause.find("map value") != kNone && map_value()) || never_closed(cause)) return;
-    if (cause == "illegal flow end") return say(at_, 1, "a closing bracket that nothing opens", "remove it, or open it");
+    if (word_with_a_meaning() || tab() || (cause.find("map value") != kNone && map_value()) || never_closed(cause))
+      return;
+    if (cause == "illegal flow end")
+      return say(at_, 1, "a closing bracket that nothing opens", "remove it, or open it");
     if (cause.starts_with("unknown escape")) {
       return say(at_, 1, "a backslash in double quotes", "use single quotes, or write `\\\\`");
     }
-    const bool indentation = cause.starts_with("end of map not") || cause.starts_with("end of sequence not") ||
-                             cause == "illegal block entry" || cause == "illegal map key";
     std::string said(cause);
     if (!said.empty()) said[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(said[0])));
-    if (indentation) {
+    if (is_about_lines(cause)) {
       return say(at_, 1, "this line does not fit the ones above it",
                  "keys of one mapping start in the same column, and so do the `- ` of one list");
     }
-    say(at_, 1, "not valid YAML: " + said, "look for a bracket, a quote or an indentation that is wrong, here or just above");
+    say(at_, 1, "not valid YAML: " + said,
+        "look for a bracket, a quote or an indentation that is wrong, here or just above");
   }
 
  private:
+  // What a line that starts in the wrong column leads to; and the first line after a bracket that was left open.
+  static bool is_about_lines(std::string_view cause) {
+    return cause.starts_with("end of map not") || cause.starts_with("end of sequence not") ||
+           cause == "illegal block entry" || cause == "illegal map key";
+  }
+
   void say(std::size_t offset, std::size_t length, std::string cause, std::string repair) {
     reporter_.error("P002", source_.span_at(offset, length), "", std::move(cause), std::move(repair));
   }
@@ -126,14 +134,15 @@ class SyntaxError {
   bool never_closed(std::string_view cause) {
     const bool flow = cause.find("flow not found") != kNone;
     const bool scalar = cause.find("EOF in scalar") != kNone;
-    if (!flow && !scalar) return false;
+    if (!flow && !scalar && !is_about_lines(cause)) return false;
     const Open open = open_before(source_.text(), at_);
-    if (open.quote != kNone) {
+    if (scalar && open.quote != kNone) {
       const std::string quote(1, source_.text()[open.quote]);
-      say(open.quote, 1, "the quote " + in_ticks(quote) + " is never closed", "close it with another " + in_ticks(quote));
+      say(open.quote, 1, "the quote " + in_ticks(quote) + " is never closed",
+          "close it with another " + in_ticks(quote));
       return true;
     }
-    if (!flow || open.brackets.empty()) return false;
+    if (open.brackets.empty()) return false;
     const std::size_t bracket = open.brackets.back();
     const bool list = source_.text()[bracket] == '[';
     say(bracket, 1, list ? "the bracket `[` is never closed" : "the brace `{` is never closed",

@@ -86,7 +86,8 @@ class Faults {
       if (i > 0) whole.message += "; " + failure.message;
       if (failure.kind == Kind::kWritable) {
         writable += " " + failure.path;
-      } else if (!failure.repair.empty() && std::find(repairs.begin(), repairs.end(), failure.repair) == repairs.end()) {
+      } else if (!failure.repair.empty() &&
+                 std::find(repairs.begin(), repairs.end(), failure.repair) == repairs.end()) {
         repairs.push_back(failure.repair);
       }
     }

@@ -116,7 +116,7 @@ std::string star_repair(std::string_view text, std::size_t star) {
   const std::size_t word = text.find_first_not_of('*');
   const bool in_front = star < word && word != std::string_view::npos;
   const std::size_t dot = text.find('.', star);
-  std::string meant = in_front                         ? "*." + std::string(text.substr(word))
+  std::string meant = in_front                        ? "*." + std::string(text.substr(word))
                       : dot != std::string_view::npos ? "*" + std::string(text.substr(dot))
                                                       : "";
   if (!meant.empty() && Pattern::parse(meant).ok() && std::holds_alternative<Pattern>(read_domain(meant, {}))) {
@@ -131,7 +131,8 @@ std::string name_repair(std::string_view text, const Error& error) {
   if (text.find("..") != std::string_view::npos) return "remove the extra dot";
   if (text.find_first_of(",;|") != std::string_view::npos) return "write two names as two entries";
   if (message.find("A-label") != std::string_view::npos || message.find("xn--") != std::string_view::npos) {
-    return "write the name in Unicode, such as b\xc3\xbc" "cher.example: it is mapped here";
+    return "write the name in Unicode, such as b\xc3\xbc"
+           "cher.example: it is mapped here";
   }
   if (message.find("more than 63") != std::string_view::npos) return "63 is the most: is this a name?";
   if (message.find("more than 253") != std::string_view::npos) return "253 is the most: is this a name?";

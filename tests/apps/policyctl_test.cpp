@@ -1,8 +1,7 @@
 // policyctl as its user sees it: what is printed, where, and the exit status.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -269,8 +268,9 @@ TEST_F(Policyctl, ExplainWithoutAPortNamesThoseThatAreAllowed) {
   const Ran ran = run({"explain", "-p", path, "db.internal"});
   EXPECT_EQ(ran.status, 1);
   EXPECT_THAT(ran.out, HasSubstr("DENY port_denied  tls db.internal:443\n"));
-  EXPECT_THAT(ran.out, HasSubstr("note:   no port was given: 443 is supposed; it may pass on 5432/tcp, 6000-6010/tcp, so "
-                                 "try db.internal:5432\n"));
+  EXPECT_THAT(ran.out,
+              HasSubstr("note:   no port was given: 443 is supposed; it may pass on 5432/tcp, 6000-6010/tcp, so "
+                        "try db.internal:5432\n"));
   EXPECT_THAT(ran.out, testing::Not(HasSubstr("allow:")));
 }
 
@@ -300,8 +300,8 @@ TEST_F(Policyctl, ExplainShowsWhatIsWrongWithItsArguments) {
 
 TEST_F(Policyctl, APolicyMayComeFromStandardInput) {
   const int saved = ::dup(STDIN_FILENO);
-  for (const std::vector<std::string>& arguments :
-       std::vector<std::vector<std::string>>{{"check", "-"}, {"explain", "-p", "-", "--client", "agents", "api.openai.com"}}) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"check", "-"}, {"explain", "-p", "-", "--client", "agents", "api.openai.com"}}) {
     const int file = ::open(policy_.c_str(), O_RDONLY | O_CLOEXEC);
     ASSERT_EQ(::dup2(file, STDIN_FILENO), STDIN_FILENO);
     ::close(file);
@@ -380,22 +380,46 @@ INSTANTIATE_TEST_SUITE_P(
         {"Scheme",
          {"explain", "--allow", "a.example", "gopher://a.example"},
          "the port of `gopher` is not known here; add --port"},
-        {"SchemeWithoutAPortOfItsOwn", {"explain", "--allow", "a.example", "udp://a.example"}, "the port of `udp` is not"},
-        {"Account", {"explain", "--allow", "a.example", "user@a.example:22"}, "an account in `user@a.example:22`; write a.example:22"},
+        {"SchemeWithoutAPortOfItsOwn",
+         {"explain", "--allow", "a.example", "udp://a.example"},
+         "the port of `udp` is not"},
+        {"Account",
+         {"explain", "--allow", "a.example", "user@a.example:22"},
+         "an account in `user@a.example:22`; write a.example:22"},
         {"ScpPath",
          {"explain", "--allow", "a.example", "git@github.com:foo/bar.git"},
          "an account in `git@github.com:foo/bar.git`; write github.com:22"},
         {"NoHost", {"explain", "--allow", "a.example", "https://"}, "no host in `https://`"},
-        {"Pattern", {"explain", "--allow", "a.example", "*.x.example"}, "`*.x.example` is a pattern; ask for one name, such as www.x.example"},
+        {"Pattern",
+         {"explain", "--allow", "a.example", "*.x.example"},
+         "`*.x.example` is a pattern; ask for one name, such as www.x.example"},
         {"Block", {"explain", "--allow", "a.example", "10.0.0.0/8"}, "`10.0.0.0/8` is a block"},
         {"Path", {"explain", "--allow", "a.example", "a.example/v1"}, "write https://a.example/v1"},
         {"Dash", {"explain", "--allow", "a.example", "-"}, "a policy on standard input is -p -"},
-        {"ColonWithoutPort", {"explain", "--allow", "a.example", "a.example:"}, "no port after `:`; write a.example:443"},
+        {"ColonWithoutPort",
+         {"explain", "--allow", "a.example", "a.example:"},
+         "no port after `:`; write a.example:443"},
         {"Client", {"explain", "--allow", "a.example", "--client", "x", "a.example"}, "the policy has no client `x`"},
         {"Resolved", {"explain", "--allow", "a.example", "--resolved", "127.1", "a.example"}, "--resolved `127.1`: "},
         {"HelpOnNothing", {"help", "P999"}, "no help on `P999`"},
     }),
     [](const auto& row) { return row.param.why; });
+
+TEST(Finish, SaysWhyNothingCouldBeWritten) {
+  std::ofstream full("/dev/full");
+  std::ostringstream err;
+  const Terminal terminal{full, err};
+  const int status = run({"--version"}, terminal);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(finish(status, terminal), 2);
+  EXPECT_EQ(err.str(), "policyctl: standard output: No space left on device\n");
+}
+
+TEST(Finish, KeepsTheStatusOtherwise) {
+  std::ostringstream out, err;
+  EXPECT_EQ(finish(1, {out, err}), 1);
+  EXPECT_EQ(err.str(), "");
+}
 
 TEST_F(Policyctl, HelpAndVersionAreNoErrors) {
   for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{{"help"},
@@ -413,6 +437,7 @@ TEST_F(Policyctl, HelpAndVersionAreNoErrors) {
   }
   EXPECT_THAT(run({"help", "p014"}).out, HasSubstr("P014: covers a public suffix\n"));
   EXPECT_THAT(run({"help", "explain"}).out, HasSubstr("  -p, --policy FILE"));
+  EXPECT_THAT(run({"help"}).out, HasSubstr("\n`policyctl --version` says which this is\n"));
 }
 
 }  // namespace

@@ -139,8 +139,8 @@ TEST(AllowWithAPolicy, AWideBlockIsWarnedAbout) {
   ASSERT_TRUE(outcome.ok());
   ASSERT_THAT(codes_of(outcome.diagnostics), ElementsAre("P041"));
   // In the words of a file.
-  const LoadOutcome file = load_policy(
-      "version: 1\nrules:\n  - { name: r, action: allow, addresses: [0.0.0.0/0], ports: [22] }\n", "p");
+  const LoadOutcome file =
+      load_policy("version: 1\nrules:\n  - { name: r, action: allow, addresses: [0.0.0.0/0], ports: [22] }\n", "p");
   ASSERT_THAT(codes_of(file.diagnostics), ElementsAre("P041"));
   EXPECT_EQ(outcome.diagnostics[0].message, file.diagnostics[0].message);
   EXPECT_EQ(outcome.diagnostics[0].repair, file.diagnostics[0].repair);

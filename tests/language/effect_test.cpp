@@ -69,7 +69,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"OtherProtocol",
          "action: allow, domains: [e.test], ports: [443/udp];action: deny, domains: [e.test], ports: [443]",
          {}},
-        {"DenyOfAllPortsIsWider", "action: allow, domains: [e.test], ports: [443];action: deny, domains: [e.test]",
+        {"DenyOfAllPortsIsWider",
+         "action: allow, domains: [e.test], ports: [443];action: deny, domains: [e.test]",
          {"`e.test` is denied only in part: `r1` (p:4) lets it pass on 443; move rule `r2` above `r1`"}},
         {"RangeInside",
          "action: allow, domains: [e.test], ports: [8000-8010];action: deny, domains: [e.test], ports: [8005]",
@@ -139,7 +140,8 @@ INSTANTIATE_TEST_SUITE_P(
           "entry",
           "rule `r3` can never take effect; all it covers is decided before it by `r2`"}},
         // What a deny rule does not stop, because it stands too low.
-        {"NarrowDenyOnEveryPort", "action: allow, domains: [.e.test];action: deny, domains: [x.e.test]",
+        {"NarrowDenyOnEveryPort",
+         "action: allow, domains: [.e.test];action: deny, domains: [x.e.test]",
          {"`x.e.test` is denied only in part: `r1` (p:4) lets it pass on 80 and 443; move rule `r2` above `r1`"}},
         {"DenyFirst", "action: deny, domains: [x.e.test];action: allow, domains: [.e.test]", {}},
         {"DenyOfMoreThanTheAllow", "action: allow, domains: [x.e.test];action: deny, domains: [.e.test]", {}},
@@ -169,7 +171,8 @@ INSTANTIATE_TEST_SUITE_P(
          {"`x.e.test` is denied only in part: `r1` (p:4) lets it pass on every TCP port, `r2` (p:5) lets it pass on "
           "53/udp; move rule `r3` above `r1` and `r2`"}},
         {"ManyNamesAreOneWarning",
-         "action: allow, domains: [.e.test], ports: [443];action: deny, domains: [f.test, x.e.test, y.e.test, z.e.test]",
+         "action: allow, domains: [.e.test], ports: [443];action: deny, domains: [f.test, x.e.test, y.e.test, "
+         "z.e.test]",
          {"`x.e.test` and 2 more are denied only in part: `r1` (p:4) lets it pass on 443; move rule `r2` above `r1`"}},
         {"BlockInAnAllowedBlock",
          "action: allow, addresses: [192.88.0.0/16], ports: [443];action: deny, addresses: [192.88.100.0/24]",

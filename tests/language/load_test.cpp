@@ -290,7 +290,7 @@ TEST(Load, OnlyTheFirstThousandErrorsAreListedAndTheRestCounted) {
   const LoadOutcome outcome = load_policy(text, "p");
   ASSERT_THAT(outcome.diagnostics, SizeIs(1001));
   EXPECT_EQ(outcome.diagnostics.back().message, "200 more are not shown");
-  EXPECT_EQ(count_of(outcome.diagnostics, Severity::kError), 1201u - 1);  // and no version is one of them
+  EXPECT_EQ(count_of(outcome.diagnostics, Severity::kError), 1200u);
   EXPECT_FALSE(outcome.ok());
 }
 
@@ -325,12 +325,14 @@ INSTANTIATE_TEST_SUITE_P(
         {"VersionNothing", "version:\n", "write a number, such as 1"},
         {"Yes", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: yes }]\n", "write true"},
         {"Off", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: Off }]\n", "write false"},
-        {"TrueQuoted", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: \"true\" }]\n", "remove the quotes"},
+        {"TrueQuoted", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: \"true\" }]\n",
+         "remove the quotes"},
         {"YesQuoted", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: \"yes\" }]\n", "write true"},
-        {"NoBooleanAtAll", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: maybe }]\n", "write true or false"},
-        {"ActionNothing", "version: 1\nrules:\n  - name: r\n    action:\n", "write allow or deny"},
+        {"NoBooleanAtAll", "version: 1\nrules: [{ name: r, action: deny, allow_metadata: maybe }]\n",
+         "write true or false"},
+        {"ActionNothing", "version: 1\nrules:\n  - name: r\n    action:\n", "write deny or allow"},
         {"NameNothing", "version: 1\nrules:\n  - name:\n    action: deny\n", "write one"},
-        {"DefaultNothing", "version: 1\ndefault:\n", "write allow or deny, or remove the key"},
+        {"DefaultNothing", "version: 1\ndefault:\n", "write deny or allow, or remove the key"},
     }),
     [](const auto& row) { return row.param.why; });
 

@@ -55,8 +55,8 @@ TEST_P(SuggestAllow, HelpsOrIsNotMade) {
   Reader reader(*Snapshot::open(bytes));
   std::string usage;
   const bool v6 = std::string_view(row.destination).find(':') != std::string_view::npos;
-  const Destination destination =
-      read_destination(v6 ? "[" + std::string(row.destination) + "]" : row.destination, row.port == 0 ? 443 : row.port, usage);
+  const Destination destination = read_destination(v6 ? "[" + std::string(row.destination) + "]" : row.destination,
+                                                   row.port == 0 ? 443 : row.port, usage);
   EXPECT_TRUE(explain_flow(reader, destination, 0, resolved).allowed);
 }
 INSTANTIATE_TEST_SUITE_P(

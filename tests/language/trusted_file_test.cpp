@@ -172,8 +172,8 @@ TEST_F(TrustedFileTest, EverythingThatIsWrongIsSaidAtOnce) {
   ASSERT_EQ(::chmod((directory_ + "/open").c_str(), 0777), 0);
   ASSERT_EQ(::chmod((directory_ + "/open/inner").c_str(), 0775), 0);
   expect(path, Kind::kWritable,
-         "`" + directory_ + "/open` is writable by everyone; `" + directory_ + "/open/inner` is writable by its group; `" +
-             path + "` is writable by everyone");
+         "`" + directory_ + "/open` is writable by everyone; `" + directory_ +
+             "/open/inner` is writable by its group; `" + path + "` is writable by everyone");
   EXPECT_EQ(TrustedFile::open(path, 100).failure->repair,
             "chmod go-w " + directory_ + "/open " + directory_ + "/open/inner " + path);
 }
@@ -190,8 +190,8 @@ TEST_F(TrustedFileTest, OwnerAndModeAreSaidAtOnce) {
 TEST_F(TrustedFileTest, AMissingFileBelowAnOpenDirectoryIsBoth) {
   file("open/other.yaml");
   ASSERT_EQ(::chmod((directory_ + "/open").c_str(), 0777), 0);
-  expect(directory_ + "/open/policy.yaml", Kind::kWritable, "/open` is writable by everyone; `" + directory_ +
-                                                                "/open/policy.yaml` does not exist");
+  expect(directory_ + "/open/policy.yaml", Kind::kWritable,
+         "/open` is writable by everyone; `" + directory_ + "/open/policy.yaml` does not exist");
 }
 
 TEST_F(TrustedFileTest, OneGigabyte) {

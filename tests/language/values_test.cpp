@@ -51,7 +51,8 @@ const Refused kDomains[] = {
      "list the names, or what they lie below (*.example.com)"},
     {"TwoNames", "a.example,b.example", "P008", "`a.example,b.example`: an octet that no name may hold",
      "write two names as two entries"},
-    {"BadALabel", "xn--a.example", "P008", "`xn--a.example`: an A-label that does not decode to valid Unicode (IDNA 2008)",
+    {"BadALabel", "xn--a.example", "P008",
+     "`xn--a.example`: an A-label that does not decode to valid Unicode (IDNA 2008)",
      "write the name in Unicode, such as b\xc3\xbc"
      "cher.example: it is mapped here"},
     {"LongLabel", std::string(64, 'a') + ".test.example", "P008",
@@ -99,7 +100,7 @@ const Refused kDomains[] = {
     {"Account", "git@github.com", "P007", "expected a domain, found an account in `git@github.com`",
      "write `github.com`"},
     {"DecimalAddress", "2130706433", "P008", "`2130706433`: the last label is a number, so this reads as an address",
-     "write a name, or in addresses an address of four decimal numbers"},                                                                  // ADR-01
+     "write a name, or in addresses an address of four decimal numbers"},  // ADR-01
     {"PercentNul", "api.example.test%00.evil.test", "P008", nullptr, ""},  // NAM-07
 };
 

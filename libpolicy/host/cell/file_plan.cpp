@@ -193,7 +193,9 @@ CellResult<FilePlan> plan_files(const CellOptions& options) {
   std::vector<std::string> open = plan.real;
   open.insert(open.end(), plan.binds.begin(), plan.binds.end());
   sort_unique(open);
-  plan.names = TakenNames::take(open, plan.home);
+  CellResult<TakenNames> names = TakenNames::take(open, plan.home);
+  if (!names) return names.error();
+  plan.names = *std::move(names);
   plan.new_repositories = plan.names.new_repositories();
   return plan;
 }

@@ -39,7 +39,8 @@ void add_git_directory(const std::string& git, int depth, std::vector<std::strin
 std::string dot_git(const std::string& directory) {
   std::string git = join(directory, ".git");
   std::array<char, PATH_MAX> target{};
-  if (::readlink(git.c_str(), target.data(), target.size() - 1) > 0 && target[0] != '/')
+  if (::readlink(git.c_str(), target.data(), target.size() - 1) > 0 && target[0] != '/' &&
+      std::string_view(target.data()).find("..") == std::string_view::npos)
     git = join(directory, target.data());
   return git;
 }

@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -38,6 +37,7 @@ constexpr std::array<Entry, 12> kMoved = {{{"objects", true},
                                            {"HEAD", false}}};
 constexpr std::string_view kOwnConfig =
     "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n";
+constexpr int kAttempts = 3;  // another run may remove what was just there
 constexpr std::size_t kLargestConfig = 64 * 1024;
 
 bool is_empty(const std::string& path) {
@@ -52,38 +52,26 @@ bool is_empty(const std::string& path) {
 
 std::string NewRepository::place_in(const std::string& directory) { return join(directory, ".git/made-in-cell"); }
 
-std::optional<NewRepository> NewRepository::hold(const std::string& directory) {
-  if (!is_directory(directory) || !repository_of(directory).empty() || is_git_directory(directory)) return std::nullopt;
+CellResult<std::optional<NewRepository>> NewRepository::hold(const std::string& directory) {
+  if (!is_directory(directory) || !repository_of(directory).empty() || is_git_directory(directory))
+    return std::optional<NewRepository>();
   const std::string git = join(directory, ".git");
-  if (!exists(git) && is_empty(directory)) return std::nullopt;
-  const bool made = ::mkdir(git.c_str(), 0777) == 0;
+  if (!exists(git) && is_empty(directory)) return std::optional<NewRepository>();
   const std::string place = place_in(directory);
-  if ((made || errno == EEXIST) && (::mkdir(place.c_str(), 0777) == 0 || errno == EEXIST)) {
-    const int lock = ::open(place.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (lock >= 0) {
-      ::flock(lock, LOCK_SH | LOCK_NB);  // fails while another moves: then there is nothing left here to move
-      return NewRepository(directory, lock);
-    }
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if ((::mkdir(git.c_str(), 0777) != 0 && errno != EEXIST) || (::mkdir(place.c_str(), 0777) != 0 && errno != EEXIST))
+      continue;
+    std::optional<SharedLock> lock = SharedLock::take(place);
+    if (!lock && errno == EWOULDBLOCK)
+      return failed("lock " + place, "another program keeps it locked: end that first");
+    if (lock && lock->is_at(place)) return std::optional(NewRepository(directory, *std::move(lock)));
   }
-  if (made) ::rmdir(git.c_str());
-  return std::nullopt;
-}
-
-NewRepository::NewRepository(NewRepository&& other) noexcept
-    : directory_(std::move(other.directory_)), lock_(std::exchange(other.lock_, -1)) {}
-
-NewRepository& NewRepository::operator=(NewRepository&& other) noexcept {
-  std::swap(directory_, other.directory_);
-  std::swap(lock_, other.lock_);
-  return *this;
-}
-
-NewRepository::~NewRepository() {
-  if (lock_ >= 0) ::close(lock_);
+  ::rmdir(git.c_str());  // only if it is empty
+  return std::optional<NewRepository>();
 }
 
 std::string NewRepository::settle() {
-  if (lock_ < 0 || ::flock(lock_, LOCK_EX | LOCK_NB) != 0) return {};  // another run ends later
+  if (!lock_.leave_last()) return {};  // another run ends later
   const std::string place = place_in(directory_);
   std::string note;
   if (exists(join(place, "HEAD"))) {
@@ -93,7 +81,6 @@ std::string NewRepository::settle() {
   } else {
     note = "the command wrote to " + directory_ + "/.git: it is in " + place;
   }
-  ::close(std::exchange(lock_, -1));
   return note;
 }
 

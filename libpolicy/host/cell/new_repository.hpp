@@ -12,16 +12,16 @@
 #include <string>
 #include <utility>
 
+#include "host/cell/failure.hpp"
+#include "host/cell/shared_lock.hpp"
+
 namespace sallyport::cell {
 
 class NewRepository {
  public:
   // Nothing: there is a repository, the directory is empty (`git clone URL .` wants it so), or it can't be written.
-  static std::optional<NewRepository> hold(const std::string& directory);
-
-  NewRepository(NewRepository&& other) noexcept;
-  NewRepository& operator=(NewRepository&& other) noexcept;
-  ~NewRepository();
+  // A failure: others keep the place locked.
+  static CellResult<std::optional<NewRepository>> hold(const std::string& directory);
 
   const std::string& directory() const noexcept { return directory_; }
   // What the command sees as .git.
@@ -31,11 +31,11 @@ class NewRepository {
   std::string settle();
 
  private:
-  NewRepository(std::string directory, int lock) : directory_(std::move(directory)), lock_(lock) {}
+  NewRepository(std::string directory, SharedLock lock) : directory_(std::move(directory)), lock_(std::move(lock)) {}
   std::string adopt() const;
 
   std::string directory_;
-  int lock_ = -1;  // the place, shared lock
+  SharedLock lock_;  // of the place
 };
 
 }  // namespace sallyport::cell

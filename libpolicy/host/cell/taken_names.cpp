@@ -1,13 +1,13 @@
 #include "host/cell/taken_names.hpp"
 
 #include <fcntl.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cerrno>
 #include <utility>
 
 #include "host/cell/files.hpp"
@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::size_t kWatchedDirectories = 2000;  // a look at each costs microseconds; more are somebody's data
 constexpr std::size_t kLargestConfig = 64 * 1024;
-constexpr const char* kHere = ".\n";  // a commondir that changes nothing
+constexpr std::string_view kHere = ".\n";  // a commondir that changes nothing
 
 constexpr std::array<const char*, 28> kHomeNames = {".bashrc",          ".bash_profile",
                                                     ".bash_login",      ".bash_logout",
@@ -71,35 +71,52 @@ std::vector<std::string> names_that_run_in(const std::string& home) {
   return names;
 }
 
-TakenNames TakenNames::take(const std::vector<std::string>& real, const std::string& home) {
+CellResult<TakenNames> TakenNames::take(const std::vector<std::string>& real, const std::string& home) {
   TakenNames taken;
   taken.real_ = real;
   taken.home_ = home;
-  for (const std::string& root : real) {
-    for (const std::string& git : git_directories(root)) taken.take_git(git);
-    if (std::optional<NewRepository> repository = NewRepository::hold(root))
-      taken.repositories_.push_back(*std::move(repository));
-  }
   taken.before_ = taken.look();
+  for (const std::string& root : real) {
+    for (const std::string& git : git_directories(root))
+      if (Failure failure = taken.take_git(git)) {
+        taken.give_back();
+        return *std::move(failure);
+      }
+    CellResult<std::optional<NewRepository>> repository = NewRepository::hold(root);
+    if (!repository) {
+      taken.give_back();
+      return repository.error();
+    }
+    if (*repository) taken.repositories_.push_back(**std::move(repository));
+  }
   return taken;
 }
 
-void TakenNames::take_git(const std::string& git) {
+Failure TakenNames::take_git(const std::string& git) {
+  std::optional<SharedLock> lock = SharedLock::take(git);
+  if (!lock && errno == EWOULDBLOCK) return failed("lock " + git, "another program keeps it locked: end that first");
+  if (!lock) return {};  // not readable for the caller, nor for the command
+  GitDirectory& taken = git_.emplace_back(GitDirectory{*std::move(lock), {}});
+  // Another run has placeholders here, or was killed and left them: they are this run's, too, to remove.
+  const bool inherited = read_start(join(git, "commondir"), kHere.size() + 1) == kHere;
+
   const std::string hooks = join(git, "hooks");
-  if (::mkdir(hooks.c_str(), 0755) == 0) placeholders_.push_back({hooks, "", true});
+  if (::mkdir(hooks.c_str(), 0755) == 0 || inherited) taken.placeholders.push_back({hooks, "", true});
   const auto file = [&](const char* name, std::string_view text) {
     const std::string path = join(git, name);
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd < 0 && !inherited) return;
+    taken.placeholders.push_back({path, std::string(text)});
     if (fd < 0) return;
     static_cast<void>(::write(fd, text.data(), text.size()) == 0);
     ::close(fd);
-    placeholders_.push_back({path, std::string(text)});
   };
   file("config", "");
   file("commondir", kHere);
   // Only obeyed where the config says so, and the command can't change that.
   if (mentions(read_start(join(git, "config"), kLargestConfig).value_or(""), "worktreeconfig"))
     file("config.worktree", "");
+  return {};
 }
 
 std::vector<std::string> TakenNames::new_repositories() const {
@@ -139,13 +156,17 @@ std::vector<std::string> TakenNames::give_back() {
   }
   for (NewRepository& repository : std::exchange(repositories_, {}))
     if (std::string note = repository.settle(); !note.empty()) notes.push_back(std::move(note));
-  for (const Placeholder& placeholder : std::exchange(placeholders_, {})) {
-    if (placeholder.directory) {
-      ::rmdir(placeholder.path.c_str());  // only if it is still empty
-    } else if (read_start(placeholder.path, placeholder.text.size() + 1) == placeholder.text) {
-      ::unlink(placeholder.path.c_str());
+  for (GitDirectory& git : git_) {
+    if (!git.lock.leave_last()) continue;
+    for (const Placeholder& placeholder : git.placeholders) {
+      if (placeholder.directory) {
+        ::rmdir(placeholder.path.c_str());  // only if it is still empty
+      } else if (read_start(placeholder.path, placeholder.text.size() + 1) == placeholder.text) {
+        ::unlink(placeholder.path.c_str());
+      }
     }
   }
+  git_.clear();
   real_.clear();
   return notes;
 }

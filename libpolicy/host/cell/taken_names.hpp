@@ -18,7 +18,7 @@ namespace sallyport::cell {
 class TakenNames {
  public:
   // `home` may be empty. All paths canonical.
-  static TakenNames take(const std::vector<std::string>& real, const std::string& home);
+  static CellResult<TakenNames> take(const std::vector<std::string>& real, const std::string& home);
 
   // Those of `real` whose .git is to be NewRepository::place_in() for the command.
   std::vector<std::string> new_repositories() const;
@@ -32,14 +32,18 @@ class TakenNames {
     std::string text;  // of a file; a directory is empty
     bool directory = false;
   };
+  struct GitDirectory {
+    SharedLock lock;
+    std::vector<Placeholder> placeholders;
+  };
 
-  void take_git(const std::string& git);
+  Failure take_git(const std::string& git);
   // What is at the watched names now: the inode, or 0.
   std::map<std::string, std::uint64_t> look() const;
 
   std::vector<std::string> real_;
   std::string home_;
-  std::vector<Placeholder> placeholders_;
+  std::vector<GitDirectory> git_;
   std::vector<NewRepository> repositories_;
   std::map<std::string, std::uint64_t> before_;
 };

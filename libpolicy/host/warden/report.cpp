@@ -5,54 +5,59 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "language/suggest_allow.hpp"
+#include "names/address.hpp"
+
 namespace sallyport {
 namespace {
 
 std::string counted(std::size_t n, const char* one) { return absl::StrFormat("%d %s%s", n, one, n == 1 ? "" : "s"); }
 
-// The flag that would allow a row; empty if none would (the guard, refused input).
-std::string allow_flag(const DenialSummary::Row& row) {
-  const bool by_rule = row.reason == "no_rule" || row.reason == "port_denied" || row.reason == "ip_literal_denied";
-  if (!by_rule || row.destination == "_other") return "";
-  const bool v6 = row.destination.find(':') != std::string::npos;
-  const std::string host = v6 && row.port != 0 ? "[" + row.destination + "]" : row.destination;
-  const std::string port = row.port == 0 ? "" : absl::StrFormat(":%d", row.port);
-  return absl::StrFormat("--allow %s%s", host, port);
-}
+// A row as it is shown: what getaddrinfo() asks twice (A and AAAA) is one thing to a person.
+struct Shown {
+  DenialSummary::Row row;
+  std::string argument;  // "--allow X:P"; empty if none would help
+  std::string rule;      // or the keys of a rule that would
+};
 
 std::string header(const DenialSummary& denied) {
   return absl::StrFormat("sallyport: %s denied\n", counted(denied.destinations(), "destination"));
 }
 
-// getaddrinfo() asks for A and AAAA: one row for the two, as a person thinks of it.
-std::vector<DenialSummary::Row> rows_of(const DenialSummary& denied) {
-  std::vector<DenialSummary::Row> rows;
+bool is_twin(const DenialSummary::Row& seen, const DenialSummary::Row& row) {
+  const bool pair =
+      (seen.asked == "dns A" && row.asked == "dns AAAA") || (seen.asked == "dns AAAA" && row.asked == "dns A");
+  return pair && seen.destination == row.destination && seen.reason == row.reason;
+}
+
+std::vector<Shown> shown(const DenialSummary& denied, const PolicyModel& policy) {
+  constexpr std::size_t kMostSuggestions = 50;  // each compiles two small policies
+  std::vector<Shown> rows;
   for (const auto& row : denied.rows()) {
-    const auto twin = std::find_if(rows.begin(), rows.end(), [&](const auto& seen) {
-      const bool pair =
-          (seen.asked == "dns A" && row.asked == "dns AAAA") || (seen.asked == "dns AAAA" && row.asked == "dns A");
-      return pair && seen.destination == row.destination && seen.reason == row.reason;
-    });
-    if (twin == rows.end()) {
-      rows.push_back(row);
-    } else {
-      twin->asked = "dns A";
-      twin->count = std::max(twin->count, row.count);
+    const auto twin = std::find_if(rows.begin(), rows.end(), [&](const Shown& seen) { return is_twin(seen.row, row); });
+    if (twin != rows.end()) {
+      twin->row.asked = "dns A";
+      twin->row.count = std::max(twin->row.count, row.count);
+      continue;
     }
+    AllowSuggestion suggestion;
+    const bool meant = row.is_name || Address::parse(row.destination).ok();
+    if (meant && rows.size() < kMostSuggestions) suggestion = suggest_allow(policy, row.destination, row.port);
+    rows.push_back({row, suggestion.argument, suggestion.rule});
   }
   return rows;
 }
 
-std::string as_text(const DenialSummary& denied) {
+std::string as_text(const DenialSummary& denied, const std::vector<Shown>& rows, const std::string& prefix) {
   std::size_t widest = 0;
-  const std::vector<DenialSummary::Row> rows = rows_of(denied);
-  for (const auto& row : rows) widest = std::max(widest, std::min<std::size_t>(row.destination.size(), 48));
+  for (const Shown& shown : rows) widest = std::max(widest, std::min<std::size_t>(shown.row.destination.size(), 48));
   std::string text = header(denied);
-  for (const auto& row : rows) {
+  for (const auto& [row, argument, rule] : rows) {
     const std::string times = row.count > 1 ? absl::StrFormat("  %dx", row.count) : "";
     const std::string ref = row.ref.empty() ? "" : "  ref " + row.ref;
-    const std::string flag = allow_flag(row);
-    const std::string hint = flag.empty() ? "" : absl::StrFormat("    allow: sallyport run %s -- ...", flag);
+    std::string hint;
+    if (!argument.empty()) hint = absl::StrFormat("    allow: %s %s -- ...", prefix, argument);
+    if (!rule.empty()) hint = absl::StrFormat("    allow in a policy: %s", rule);
     absl::StrAppendFormat(&text, "  %-*s  %s  %s%s%s%s\n", static_cast<int>(widest), row.destination, row.asked,
                           row.reason, ref, times, hint);
   }
@@ -66,33 +71,35 @@ std::string cell(const std::string& text) {
   return escaped;
 }
 
-std::string as_markdown(const DenialSummary& denied) {
+std::string as_markdown(const DenialSummary& denied, const std::vector<Shown>& rows) {
   std::string text = absl::StrFormat("### sallyport: %s denied\n", counted(denied.destinations(), "destination"));
-  if (denied.rows().empty()) return text;
+  if (rows.empty()) return text;
   text += "\n| destination | asked | reason | count | ref | allow |\n|---|---|---|---:|---|---|\n";
-  for (const auto& row : rows_of(denied)) {
-    const std::string flag = allow_flag(row);
+  for (const auto& [row, argument, rule] : rows) {
+    const std::string& remedy = argument.empty() ? rule : argument;
     absl::StrAppendFormat(&text, "| `%s` | %s | `%s` | %d | %s | %s |\n", cell(row.destination), cell(row.asked),
-                          row.reason, row.count, row.ref, flag.empty() ? "" : "`" + cell(flag) + "`");
+                          row.reason, row.count, row.ref, remedy.empty() ? "" : "`" + cell(remedy) + "`");
   }
   return text;
 }
 
-std::string as_json(const DenialSummary& denied) {
-  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-  for (const auto& row : denied.rows()) {
-    rows.push_back({{"destination", row.destination},
+std::string as_json(const DenialSummary& denied, const std::vector<Shown>& rows) {
+  using nlohmann::ordered_json;
+  ordered_json list = ordered_json::array();
+  for (const auto& [row, argument, rule] : rows) {
+    list.push_back({{"destination", row.destination},
                     {"asked", row.asked},
                     {"reason", row.reason},
                     {"count", row.count},
                     {"ref", row.ref},
-                    {"allow", allow_flag(row)}});
+                    {"allow", argument.empty() ? ordered_json() : ordered_json(argument)},
+                    {"rule", rule.empty() ? ordered_json() : ordered_json(rule)}});
   }
-  const nlohmann::ordered_json whole = {{"schema", "sallyport.report/1"},
-                                        {"destinations", denied.destinations()},
-                                        {"records", denied.total()},
-                                        {"denied", rows}};
-  return whole.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) + "\n";
+  const ordered_json whole = {{"schema", "sallyport.report/1"},
+                              {"destinations", denied.destinations()},
+                              {"records", denied.total()},
+                              {"denied", list}};
+  return whole.dump(-1, ' ', true, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace
@@ -105,18 +112,22 @@ std::string banner(const std::string& policy, const std::vector<std::string>& no
   return text;
 }
 
-std::string report(const DenialSummary& denied, ReportFormat format) {
-  switch (format) {
-    case ReportFormat::kSummary:
-      return denied.rows().empty() ? "" : as_text(denied);
-    case ReportFormat::kText:
-      return as_text(denied);
-    case ReportFormat::kMarkdown:
-      return as_markdown(denied);
-    case ReportFormat::kJson:
-      return as_json(denied);
-  }
-  return "";
+std::string command_prefix(const RunOptions& options) {
+  std::string prefix = "sallyport run";
+  if (!options.policy_file.empty()) prefix += " -p " + options.policy_file;
+  if (options.name != RunOptions().name) prefix += " --name " + options.name;
+  for (const std::string& entry : options.allow) prefix += " --allow " + entry;
+  constexpr std::size_t kMost = 200;  // a line that a person reads
+  return prefix.size() <= kMost ? prefix : "sallyport run ...";
+}
+
+std::string report(const DenialSummary& denied, const PolicyModel& policy, const std::string& prefix,
+                   ReportFormat format) {
+  if (format == ReportFormat::kSummary && denied.rows().empty()) return "";
+  const std::vector<Shown> rows = shown(denied, policy);
+  if (format == ReportFormat::kMarkdown) return as_markdown(denied, rows);
+  if (format == ReportFormat::kJson) return as_json(denied, rows);
+  return as_text(denied, rows, prefix);
 }
 
 }  // namespace sallyport

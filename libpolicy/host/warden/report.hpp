@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "audit/denial_summary.hpp"
+#include "engine/model.hpp"
 #include "host/warden/run.hpp"
 
 namespace sallyport {
@@ -13,7 +14,12 @@ namespace sallyport {
 // "sallyport: confined (namespace: lo only, no route out); policy: ..." and one line a note.
 std::string banner(const std::string& policy, const std::vector<std::string>& notes);
 
-// The denied destinations, empty if there were none and the format is the default summary.
-std::string report(const DenialSummary& denied, ReportFormat format);
+// The command line that a suggestion starts with: the policy, name and allowances of this run, which it must keep.
+std::string command_prefix(const RunOptions& options);
+
+// The denied destinations, each with the argument that would allow it, if one would (tried, not guessed); empty if
+// there were none and the format is the default summary.
+std::string report(const DenialSummary& denied, const PolicyModel& policy, const std::string& prefix,
+                   ReportFormat format);
 
 }  // namespace sallyport

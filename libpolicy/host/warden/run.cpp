@@ -290,8 +290,9 @@ int run_cell(const RunOptions& options) {
   const int status = attend(*cell, sockets, supervisor, *audit, signals);
   sockets.close();
   audit->finish();
-  const std::string closing =
-      options.quiet && options.report == ReportFormat::kSummary ? "" : report(audit->denied(), options.report);
+  const std::string closing = options.quiet && options.report == ReportFormat::kSummary
+                                  ? ""
+                                  : report(audit->denied(), policy->model, command_prefix(options), options.report);
   absl::FPrintF(stderr, "%s", closing);
   return status;
 }
