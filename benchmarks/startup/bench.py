@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What confinement adds to the start of a command: `sallyport run -- true` against bare `true`, interleaved, and the memory it takes.
+"""CEL-19: what confinement adds to the start of a command: `sallyport run -- true` against bare `true`, interleaved, and the memory it takes.
 
 Runs as the caller; as root it drops to the user "games", as the lab does. Prints milliseconds and one RATIO line a target.
 """

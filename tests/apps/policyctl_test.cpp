@@ -205,6 +205,7 @@ TEST_F(Policyctl, ExplainOfWhatIsNoName) {  // ADR-01, NAM-02
   EXPECT_THAT(explained({"a..b:443"}, 1), HasSubstr("DENY name_malformed  `a..b`: a label is empty"));
   EXPECT_THAT(explained({"[fe80::1%25eth0]:443"}, 1), HasSubstr("DENY name_malformed"));
   EXPECT_THAT(explained({"[v1.x]:443"}, 1), HasSubstr("DENY name_malformed"));
+  EXPECT_THAT(explained({".api.example.test:443"}, 1), HasSubstr("DENY name_malformed"));
 }
 
 TEST_F(Policyctl, CheckCountsWarningsAndShowsThem) {
@@ -275,7 +276,8 @@ TEST_F(Policyctl, ExplainWithoutAPortNamesThoseThatAreAllowed) {
 }
 
 TEST_F(Policyctl, ExplainOfUdp) {
-  for (const char* target : {"udp://api.openai.com:443", "quic://api.openai.com", "api.openai.com:443/udp"}) {
+  for (const char* target :
+       {"udp://api.openai.com:443", "UDP://api.openai.com:443", "quic://api.openai.com", "api.openai.com:443/udp"}) {
     const Ran ran = run({"explain", "--allow", "api.openai.com:443", target});
     EXPECT_EQ(ran.status, 1) << target;
     EXPECT_THAT(ran.out, HasSubstr("DENY no_rule  udp api.openai.com:443\nnote:   UDP never leaves a cell"));

@@ -3,7 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
 
 #include "cell_lab.hpp"
 
@@ -45,6 +49,27 @@ class CellGit : public testing::TestWithParam<Who> {
                         "commit -qm first && git log --format=%s"),
                 testing::EndsWith("first\n"));
   }
+  // `script` says when by writing to the pipe `ready`, and goes on when `go` can be read.
+  Outcome run_and_meanwhile(const std::string& script, const std::function<void()>& body) {
+    for (const char* name : {"go", "ready"}) {
+      const std::string path = work_ + "/" + name;
+      if (::mkfifo(path.c_str(), 0666) != 0 || ::chmod(path.c_str(), 0666) != 0) std::abort();
+    }
+    Outside meanwhile(GetParam(), [&] {
+      std::string line;
+      if (::chdir(work_.c_str()) != 0 || !std::getline(std::ifstream("ready"), line)) return;
+      const pid_t child = ::fork();
+      if (child == 0) {
+        body();
+        ::_exit(0);
+      }
+      ::waitpid(child, nullptr, 0);
+      std::ofstream("go") << "on\n";
+    });
+    const Outcome outcome = run(as_usual(shell(script)));
+    meanwhile.join();
+    return outcome;
+  }
   bool there(const std::string& name) const { return ::access((work_ + "/" + name).c_str(), F_OK) == 0; }
 
   Scratch scratch_{GetParam()};
@@ -81,20 +106,42 @@ echo .. > .git/commondir; mv .git moved 2>/dev/null; rmdir .git 2>/dev/null; ls 
 
 TEST_P(CellGit, ANewRepositoryIsNoneOutsideWhileTheCommandRuns) {
   scratch_.write("home/project/file", "1\n");
-  ASSERT_EQ(::mkfifo((work_ + "/go").c_str(), 0666), 0);
-  ASSERT_EQ(::mkfifo((work_ + "/ready").c_str(), 0666), 0);
-  ::chmod((work_ + "/go").c_str(), 0666);
-  ::chmod((work_ + "/ready").c_str(), 0666);
-  std::string seen;
-  Outside looker(GetParam(), [&] {
-    const std::string script = "cd " + work_ + "; cat ready > /dev/null; git status > seen 2>&1; echo > go";
-    ::execl("/bin/sh", "sh", "-c", script.c_str(), nullptr);
-  });
-  const Outcome outcome =
-      run(as_usual(shell(std::string(kPlant) + "git init -q . && plant .git; echo > ready; cat go")));
-  looker.join();
+  const Outcome outcome = run_and_meanwhile(std::string(kPlant) + "git init -q . && plant .git; echo > ready; cat go",
+                                            [&] { ::execl("/bin/sh", "sh", "-c", "git status > seen 2>&1", nullptr); });
   EXPECT_THAT(scratch_.read("home/project/seen"), HasSubstr("not a git repository")) << outcome.all();
   EXPECT_FALSE(there("ran"));
+}
+
+TEST_P(CellGit, TheFirstOfTwoRunsToEndLeavesTheOtherItsNames) {
+  make_repository();
+  outside("rm -r .git/hooks");
+  const Outcome outcome = run_and_meanwhile(
+      "echo > ready; cat go; ls .git; (mkdir .git/hooks; echo evil > .git/hooks/pre-commit; echo ../evil > "
+      ".git/commondir) 2>/dev/null",
+      [&] { run(as_usual({"true"})); });
+  EXPECT_THAT(outcome.output, HasSubstr("commondir\n")) << outcome.all();
+  EXPECT_THAT(outcome.output, HasSubstr("hooks\n")) << outcome.all();
+  EXPECT_FALSE(there(".git/hooks"));
+  EXPECT_FALSE(there(".git/commondir"));
+}
+
+TEST_P(CellGit, TheFirstOfTwoRunsToEndLeavesTheOtherItsNewRepository) {
+  scratch_.write("home/project/file", "1\n");
+  const Outcome outcome = run_and_meanwhile(
+      std::string(kPlant) + "echo > ready; cat go; git init -q . && git add file && git commit -qm late && plant .git",
+      [&] { run(as_usual(shell("git init -q . && git commit -q --allow-empty -m early"))); });
+  EXPECT_THAT(outside("git status --short; git log --format=%s"), testing::EndsWith("late\nearly\n")) << outcome.all();
+  EXPECT_FALSE(there("ran"));
+}
+
+TEST_P(CellGit, ALockThatTheCommandKeepsIsNoWayIn) {
+  make_repository();
+  const Outcome outcome = run_and_meanwhile("flock -x .git sh -c 'echo > ready; cat go'", [&] {
+    const Outcome second = run(as_usual({"true"}));
+    std::ofstream(work_ + "/second") << second.code << second.all();
+  });
+  EXPECT_THAT(scratch_.read("home/project/second"), testing::StartsWith("125")) << outcome.all();
+  EXPECT_FALSE(there(".git/commondir"));
 }
 
 TEST_P(CellGit, NothingIsLeftWhereNoRepositoryWasMade) {

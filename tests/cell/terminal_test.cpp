@@ -186,7 +186,7 @@ print('read', input(), flush=True)
 
 TEST_P(CellTerminal, ACommandThatStopsItselfStopsTheJob) {  // an editor's Ctrl-Z
   Terminal terminal(GetParam(), scratch_.path(), shell("kill -STOP $$; echo continued; exit 4"));
-  ASSERT_EQ(terminal.event(), "stopped " + std::to_string(SIGSTOP));
+  ASSERT_EQ(terminal.event(), "stopped " + std::to_string(SIGTSTP));
   terminal.foreground();
   EXPECT_EQ(terminal.event(), "exited 4");
   EXPECT_THAT(terminal.until("continued"), HasSubstr("continued"));

@@ -192,6 +192,31 @@ def test_denied_when_only_another_name_is_allowed(lab, witness, allow, command, 
     assert name in run.errors and "no_rule" in run.errors, run
 
 
+APT = (
+    "-o Dir::Etc::sourcelist=$PWD/sources -o Dir::Etc::sourceparts=- -o Dir::State=$PWD/state -o Dir::Cache=$PWD/cache"
+    " -o Dir::State::status=/var/lib/dpkg/status -o Acquire::Languages=none -o Acquire::Retries=0"
+)
+APT_SOURCE = "echo 'deb [trusted=yes] http://pkg.test/apt ./' >sources && mkdir -p state/lists/partial cache/archives/partial"
+
+
+def test_apt_download_as_user(lab, witness):
+    """CEL-16: apt without root."""
+    script = f"{APT_SOURCE} && apt-get -qq {APT} update && apt-get -qq {APT} download lab-deb && ls lab-deb_1.0_all.deb"
+    run = lab.run("sh", "-c", script, allow=["pkg.test:80"], timeout=60)
+    assert run.status == 0 and "lab-deb_1.0_all.deb" in run.text, run
+    with witness.expect_zero():
+        denied = lab.run("sh", "-c", script, allow=["www.example.test:80"], timeout=60)
+    assert denied.status != 0 and denied.denials(name="pkg.test"), denied
+
+
+def test_apt_install_as_root(lab):
+    """CEL-16: root installs a package in its cell, and the system is unchanged afterwards."""
+    script = f"{APT_SOURCE} && apt-get -qq {APT} update && apt-get -qq -y {APT} install lab-deb && cat /usr/share/lab-deb/proof"
+    run = lab.run("sh", "-c", script, allow=["pkg.test:80"], uid=0, timeout=60)
+    assert run.status == 0 and "installed from the small internet" in run.text, run
+    assert not os.path.exists("/usr/share/lab-deb")
+
+
 def test_denied_port(lab, witness):
     """An allowed name on another port: reset at once, nothing dialled."""
     with witness.expect_only("api.example.test"):

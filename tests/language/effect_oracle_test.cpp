@@ -1,13 +1,16 @@
-// Soundness: what find_dead_rules() calls dead changes no verdict. Random policies over a small world, every flow of
-// which is decided with the rule and without it.
+// Soundness: what find_dead_rules() calls dead changes no verdict, what find_shadowed_rules() calls open is. Random
+// policies over a small world, every flow of which is decided with the rule and without it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <random>
 
 #include "engine/decide.hpp"
 #include "language/effect.hpp"
+#include "language/shadow.hpp"
+#include "names/guard.hpp"
 
 namespace sallyport {
 namespace {
@@ -146,6 +149,54 @@ TEST_P(DeadRules, ChangeNoVerdict) {
   EXPECT_GT(dead_seen, 0u);  // else this looked at nothing
 }
 INSTANTIATE_TEST_SUITE_P(Seeds, DeadRules, testing::Range(0u, 20u));
+
+class ShadowedRules : public testing::TestWithParam<unsigned> {};
+
+// What is said to pass is decided by the allow rule that is named, or before it: the deny rule never comes to it.
+TEST_P(ShadowedRules, AreNotComeTo) {
+  unsigned flows = 0, passed = 0;
+  for (unsigned round = 0; round < 60; ++round) {
+    const unsigned seed = GetParam() * 1000 + round;
+    const PolicyModel model = World(seed).policy();
+    const Compiled policy = compiled(model);
+    for (const ShadowedRule& shadowed : find_shadowed_rules(model)) {
+      const RuleModel& rule = model.rules[shadowed.rule];
+      for (const OpenEntry& entry : shadowed.entries) {
+        for (const Opening& opening : entry.openings) {
+          ASSERT_LT(opening.by, shadowed.rule);
+          ASSERT_EQ(model.rules[opening.by].action, Action::kAllow);
+          each_flow([&](const Query& query) {
+            const bool named = (query.known & kKnowName) != 0;
+            const AddressClass kind = classify(*query.address);
+            const bool meant =
+                entry.is_domain
+                    ? named && kind == AddressClass::kPublic && model.own_addresses.empty() &&
+                          rule.domains[entry.index].matches(*query.name)
+                    : !named && kind != AddressClass::kMetadata && rule.addresses[entry.index].contains(*query.address);
+            const bool open = std::any_of(opening.ports.begin(), opening.ports.end(), [&](const PortRange& range) {
+              return range.proto == query.proto && range.first <= query.port && query.port <= range.last;
+            });
+            const bool client = rule.clients.empty() ||
+                                std::any_of(rule.clients.begin(), rule.clients.end(), [&](const std::string& name) {
+                                  return (query.groups >> (name == "a" ? 0 : 1) & 1) != 0;
+                                });
+            if (!meant || !open || !client) return;
+            const Verdict verdict = policy.reader->decide(query);
+            ++flows;
+            passed += verdict.allowed() ? 1 : 0;
+            ASSERT_LE(verdict.rule, opening.by)
+                << "seed " << seed << " rule " << shadowed.rule << " " << (named ? query.name->text() : "literal")
+                << " at " << query.address->text() << " port " << query.port;
+          });
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+  EXPECT_GT(flows, 0u);  // else this looked at nothing
+  EXPECT_GT(passed, flows / 2);
+}
+INSTANTIATE_TEST_SUITE_P(Seeds, ShadowedRules, testing::Range(0u, 20u));
 
 }  // namespace
 }  // namespace sallyport

@@ -177,6 +177,9 @@ INSTANTIATE_TEST_SUITE_P(
         {"BlockInAnAllowedBlock",
          "action: allow, addresses: [192.88.0.0/16], ports: [443];action: deny, addresses: [192.88.100.0/24]",
          {"`192.88.100.0/24` is denied only in part: `r1` (p:4) lets it pass on 443; move rule `r2` above `r1`"}},
+        {"MetadataInAnAllowedBlock",  // which the allow rule does not mean
+         "action: allow, addresses: [169.254.0.0/16], ports: [80];action: deny, addresses: [169.254.169.254]",
+         {}},
         // A part of a rule.
         {"OneEntryContradicted",
          "action: deny, domains: [x.e.test];action: allow, domains: [x.e.test, y.e.test]",

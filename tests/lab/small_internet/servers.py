@@ -145,6 +145,7 @@ class Servers:
             sh("git", *command, env=environment)
         self._make_npm(f"{www}/npm")
         self._make_pypi(f"{www}/pypi")
+        self._make_apt(f"{www}/apt")
 
     @staticmethod
     def _make_npm(directory):
@@ -168,6 +169,24 @@ class Servers:
         }
         with open(f"{directory}/lab-pad", "w") as file:
             json.dump({"name": "lab-pad", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": manifest}}, file)
+
+    @staticmethod
+    def _make_apt(directory):
+        """A flat repository with one package, unsigned: /apt/ on every name."""
+        tree = f"{directory}/tree"
+        os.makedirs(f"{tree}/DEBIAN")
+        os.makedirs(f"{tree}/usr/share/lab-deb")
+        with open(f"{tree}/usr/share/lab-deb/proof", "w") as file:
+            file.write("installed from the small internet\n")
+        control = "Package: lab-deb\nVersion: 1.0\nArchitecture: all\nMaintainer: Lab <lab@example.test>\nDescription: a package of the lab\n"
+        with open(f"{tree}/DEBIAN/control", "w") as file:
+            file.write(control)
+        name = "lab-deb_1.0_all.deb"
+        sh("dpkg-deb", "--root-owner-group", "-b", tree, f"{directory}/{name}")
+        with open(f"{directory}/{name}", "rb") as file:
+            data = file.read()
+        with open(f"{directory}/Packages", "w") as file:
+            file.write(f"{control}Filename: ./{name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n\n")
 
     @staticmethod
     def _make_pypi(directory):
