@@ -43,7 +43,11 @@ constexpr Scheme kSchemes[] = {{"https", 443},
 
 const Scheme* find_scheme(std::string_view name) {
   for (const Scheme& scheme : kSchemes) {
-    if (scheme.name == name) return &scheme;
+    // RFC 3986 §3.1: in either case.
+    const bool same = std::equal(name.begin(), name.end(), scheme.name.begin(), scheme.name.end(), [](char a, char b) {
+      return (a >= 'A' && a <= 'Z' ? static_cast<char>(a - 'A' + 'a') : a) == b;
+    });
+    if (same) return &scheme;
   }
   return nullptr;
 }
@@ -85,7 +89,8 @@ std::string not_a_destination(std::string_view text, const Target& target) {
     return "an account in " + in_ticks(text) + "; write " + std::string(host.host) +
            (scp ? ":22" : std::string(rest.substr(host.host.size())));
   }
-  if (target.host.find('*') != std::string_view::npos || target.host.starts_with('.')) {
+  // A dot in front may be a program's own mistake, which a cell answers with name_malformed.
+  if (target.host.find('*') != std::string_view::npos) {
     std::string_view below = target.host;
     below.remove_prefix(std::min(below.find_first_not_of("*."), below.size()));
     return in_ticks(target.host) + " is a pattern; ask for one name" +

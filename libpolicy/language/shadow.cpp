@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "language/effect.hpp"
+#include "names/guard.hpp"
 
 namespace sallyport {
 namespace {
@@ -129,8 +130,10 @@ class Listed {
   std::map<Prefix, Rules> blocks_;
 };
 
-// What the earlier rules let pass of one entry of a deny rule.
-std::vector<Opening> openings(const PolicyModel& model, const RuleModel& rule, const Rules& earlier_rules) {
+// What the earlier rules let pass of one entry of a deny rule. ports: of every rule so far; metadata: the entry is the
+// address of a metadata service, which an allow rule around it does not mean.
+std::vector<Opening> openings(const PolicyModel& model, const RuleModel& rule, const Rules& earlier_rules,
+                              const std::vector<Ports>& ports, bool metadata) {
   std::vector<Opening> openings;
   Ports left = ports_of(rule);  // not decided yet
   // An allow rule without resolves_to stands back where the guard does: these were never its own.
@@ -138,8 +141,8 @@ std::vector<Opening> openings(const PolicyModel& model, const RuleModel& rule, c
   for (const std::uint32_t by : earlier_rules) {
     const RuleModel& earlier = model.rules[by];
     if (!earlier.resolves_to.empty() || !for_all_clients(earlier, rule)) continue;
-    if (earlier.action == Action::kAllow && !public_ends) continue;
-    Ports decided = common(left, ports_of(earlier));
+    if (earlier.action == Action::kAllow && (!public_ends || (metadata && !earlier.allow_metadata))) continue;
+    Ports decided = common(left, ports[by]);
     if (decided.empty()) continue;
     left = without(left, decided);
     if (earlier.action == Action::kAllow) openings.push_back({by, std::move(decided)});
@@ -153,23 +156,28 @@ std::vector<Opening> openings(const PolicyModel& model, const RuleModel& rule, c
 std::vector<ShadowedRule> find_shadowed_rules(const PolicyModel& model) {
   std::vector<ShadowedRule> found;
   Listed listed(model);
+  std::vector<Ports> ports;  // of each rule so far
+  ports.reserve(model.rules.size());
   for (std::uint32_t i = 0; i < model.rules.size(); ++i) {
     const RuleModel& rule = model.rules[i];
     if (rule.action == Action::kDeny) {
       ShadowedRule shadowed{i, {}};
-      const auto look = [&](bool is_domain, std::uint32_t entry, const Rules& earlier) {
-        std::vector<Opening> open = openings(model, rule, earlier);
+      const auto look = [&](bool is_domain, std::uint32_t entry, const Rules& earlier, bool metadata) {
+        std::vector<Opening> open = openings(model, rule, earlier, ports, metadata);
         if (!open.empty()) shadowed.entries.push_back({is_domain, entry, std::move(open)});
       };
       for (std::uint32_t entry = 0; entry < rule.domains.size(); ++entry) {
-        look(true, entry, listed.all_of(rule.domains[entry]));
+        look(true, entry, listed.all_of(rule.domains[entry]), false);
       }
       for (std::uint32_t entry = 0; entry < rule.addresses.size(); ++entry) {
-        look(false, entry, listed.all_of(rule.addresses[entry]));
+        const Prefix& block = rule.addresses[entry];
+        const bool host = block.bits() == (block.network().is_v4() ? 32u : 128u);
+        look(false, entry, listed.all_of(block), host && classify(block.network()) == AddressClass::kMetadata);
       }
       if (!shadowed.entries.empty()) found.push_back(std::move(shadowed));
     }
     listed.add(i);
+    ports.push_back(ports_of(rule));
   }
   return found;
 }

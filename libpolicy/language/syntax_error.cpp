@@ -57,8 +57,7 @@ class SyntaxError {
   void report(std::string_view cause) {
     if (word_with_a_meaning() || tab() || (cause.find("map value") != kNone && map_value()) || never_closed(cause))
       return;
-    if (cause == "illegal flow end")
-      return say(at_, 1, "a closing bracket that nothing opens", "remove it, or open it");
+    if (cause == "illegal flow end") return wrong_end();
     if (cause.starts_with("unknown escape")) {
       return say(at_, 1, "a backslash in double quotes", "use single quotes, or write `\\\\`");
     }
@@ -131,12 +130,21 @@ class SyntaxError {
     return true;
   }
 
+  void wrong_end() {
+    const Open open = open_before(source_.text(), at_);
+    if (open.brackets.empty()) return say(at_, 1, "a closing bracket that nothing opens", "remove it, or open it");
+    const std::size_t bracket = open.brackets.back();
+    const bool list = source_.text()[bracket] == '[';
+    say(bracket, 1, std::string("the ") + (list ? "bracket `[`" : "brace `{`") + " is not closed by its own kind",
+        list ? "close it with `]`" : "close it with `}`");
+  }
+
   bool never_closed(std::string_view cause) {
     const bool flow = cause.find("flow not found") != kNone;
     const bool scalar = cause.find("EOF in scalar") != kNone;
     if (!flow && !scalar && !is_about_lines(cause)) return false;
     const Open open = open_before(source_.text(), at_);
-    if (scalar && open.quote != kNone) {
+    if ((flow || scalar) && open.quote != kNone) {
       const std::string quote(1, source_.text()[open.quote]);
       say(open.quote, 1, "the quote " + in_ticks(quote) + " is never closed",
           "close it with another " + in_ticks(quote));
@@ -144,6 +152,12 @@ class SyntaxError {
     }
     if (open.brackets.empty()) return false;
     const std::size_t bracket = open.brackets.back();
+    const Open at_the_end = open_before(source_.text(), source_.text().size());
+    if (std::find(at_the_end.brackets.begin(), at_the_end.brackets.end(), bracket) == at_the_end.brackets.end()) {
+      // It is closed further on: what stands between does not belong there.
+      if (at_ < source_.text().size() && source_.text()[at_] == ':') return map_value();
+      return false;
+    }
     const bool list = source_.text()[bracket] == '[';
     say(bracket, 1, list ? "the bracket `[` is never closed" : "the brace `{` is never closed",
         list ? "close it with `]`" : "close it with `}`");
