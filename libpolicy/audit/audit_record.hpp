@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "engine/decide.hpp"
@@ -32,6 +33,7 @@ struct AuditRecord {
   std::uint64_t realtime_ns = 0;  // CLOCK_REALTIME
   std::uint64_t generation = 0;
   std::uint64_t client_id = 0;
+  std::uint32_t ref = 0;  // audit_ref(); kRefBits of it
   std::uint32_t rule = kNoRuleIndex;
   Effect verdict = Effect::kDeny;
   Effect effective = Effect::kDeny;  // what was done: differs from verdict in observe and learn mode
@@ -63,9 +65,23 @@ struct AuditRecord {
   std::string_view plugin_text() const noexcept { return {plugin.data(), plugin_size}; }
   std::string_view detail_text() const noexcept { return {detail.data(), detail_size}; }
 
+  Address address() const noexcept;  // only if addr_family is not 0
+
   // Brings sizes, enumerators and families into their ranges. What a reader does first with a record from shared
   // memory.
   void sanitize() noexcept;
 };
+
+// The ref of a decision, by which a person who was refused and the line of the audit find each other.
+//
+// Form     A keyed hash of client, destination (the name or the refused input; without one the address), port and
+//          reason: a repeat has the same ref, and so do a name's A and AAAA queries and every plugin that says so. Not
+//          unique: two decisions that share one are told apart by the id of their lines.
+// Source   Crockford's base 32, lower case: no i, l, o, u.
+inline constexpr unsigned kRefBits = 25;
+inline constexpr std::size_t kRefSize = 5;
+std::uint32_t audit_ref(const AuditRecord& record, std::uint64_t seed) noexcept;
+std::array<char, kRefSize> ref_characters(std::uint32_t ref) noexcept;
+std::string ref_text(std::uint32_t ref);
 
 }  // namespace sallyport

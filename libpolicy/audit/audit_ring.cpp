@@ -22,7 +22,7 @@
 namespace sallyport {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x3147'4e49'5244'5541;  // "AUDRING1"
+constexpr std::uint64_t kMagic = 0x3247'4e49'5244'5541;  // "AUDRING2"
 constexpr std::uint32_t kMaxSlots = 1u << 20;
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
@@ -33,6 +33,7 @@ static_assert(std::is_trivially_copyable_v<AuditRecord>, "records are copied oct
 struct AuditRing::Header {
   std::uint64_t magic;
   std::uint32_t slots, record_size;
+  std::uint64_t ref_seed;
   // Each on its own cache line: writers share the first, the reader owns the second.
   alignas(64) std::atomic<std::uint64_t> tickets;  // handed out
   alignas(64) std::atomic<std::uint64_t> taken;    // by the reader
@@ -84,6 +85,12 @@ void AuditRecord::set_client_addr(const Address& address, std::uint16_t from_por
   client_port = from_port;
 }
 
+Address AuditRecord::address() const noexcept {
+  if (addr_family == 6) return Address::v6(addr);
+  return Address::v4(std::uint32_t{addr[0]} << 24 | std::uint32_t{addr[1]} << 16 | std::uint32_t{addr[2]} << 8 |
+                     addr[3]);
+}
+
 void AuditRecord::sanitize() noexcept {
   // Out of range reads as the strictest, as everywhere.
   if (verdict > Effect::kContinue) verdict = Effect::kDeny;
@@ -97,11 +104,51 @@ void AuditRecord::sanitize() noexcept {
   name_size = static_cast<std::uint8_t>(std::min<std::size_t>(name_size, kMaxName));
   plugin_size = static_cast<std::uint8_t>(std::min<std::size_t>(plugin_size, kMaxPlugin));
   detail_size = static_cast<std::uint16_t>(std::min<std::size_t>(detail_size, kMaxDetail));
+  ref &= (std::uint32_t{1} << kRefBits) - 1;
   // A name that is not canonical is refused input, whatever the flag says.
   if (name_size > 0 && (flags & kAuditRaw) == 0) {
     const Result<DomainName> canonical = DomainName::parse(name_text());
     if (!canonical.ok() || canonical->text() != name_text()) flags |= kAuditRaw;
   }
+}
+
+std::uint32_t audit_ref(const AuditRecord& record, std::uint64_t seed) noexcept {
+  std::uint64_t state = seed ^ 0x9e3779b97f4a7c15u;
+  const auto mix = [&state](std::uint64_t value) {
+    const auto product = static_cast<unsigned __int128>(state ^ value) * 0xe7037ed1a0b428dbu;
+    state = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64) ^ 0x8ebc6af09c88c6e3u;
+  };
+  const auto mix_octets = [&mix](const char* octets, std::size_t size) {
+    for (std::size_t at = 0; at < size; at += 8) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, octets + at, std::min<std::size_t>(8, size - at));
+      mix(word);
+    }
+  };
+  mix(record.client_id);
+  mix(std::uint64_t{record.port} << 32 | std::uint64_t{static_cast<std::uint16_t>(record.reason)} << 16 |
+      record.name_size);
+  if (record.name_size > 0) {
+    mix(record.flags & kAuditRaw);
+    mix_octets(record.name.data(), record.name_size);
+  } else {
+    mix(record.addr_family);
+    if (record.addr_family != 0) mix_octets(reinterpret_cast<const char*>(record.addr.data()), record.addr.size());
+  }
+  mix(seed);
+  return static_cast<std::uint32_t>(state >> (64 - kRefBits));
+}
+
+std::array<char, kRefSize> ref_characters(std::uint32_t ref) noexcept {
+  constexpr std::string_view kAlphabet = "0123456789abcdefghjkmnpqrstvwxyz";
+  std::array<char, kRefSize> out;
+  for (std::size_t i = kRefSize; i > 0; --i, ref >>= 5) out[i - 1] = kAlphabet[ref & 31];
+  return out;
+}
+
+std::string ref_text(std::uint32_t ref) {
+  const std::array<char, kRefSize> characters = ref_characters(ref);
+  return {characters.data(), characters.size()};
 }
 
 AuditRing::Header& AuditRing::header() const noexcept { return *reinterpret_cast<Header*>(base_); }
@@ -121,7 +168,7 @@ Result<AuditRing> AuditRing::attach(int fd, std::uint32_t slots, int wake_fd) {
   return ring;
 }
 
-Result<AuditRing> AuditRing::create(std::uint32_t slots, int wake_fd) {
+Result<AuditRing> AuditRing::create(std::uint32_t slots, int wake_fd, std::uint64_t ref_seed) {
   if (!std::has_single_bit(slots) || slots < 2 * kMaxWriters || slots > kMaxSlots) {
     return Error{ErrorCode::kUnsupported, "an audit ring has 128 to 1048576 slots, a power of two", 0};
   }
@@ -137,6 +184,7 @@ Result<AuditRing> AuditRing::create(std::uint32_t slots, int wake_fd) {
     return ring;
   }
   ring->fd_ = fd;
+  ring->ref_seed_ = ring->header().ref_seed = ref_seed;
   ring->header().slots = slots;
   ring->header().record_size = sizeof(AuditRecord);
   ring->header().magic = kMagic;
@@ -152,6 +200,7 @@ Result<AuditRing> AuditRing::map(int fd, int wake_fd) {
   struct {
     std::uint64_t magic;
     std::uint32_t slots, record_size;
+    std::uint64_t ref_seed;
   } seen;
   if (pread(fd, &seen, sizeof seen, 0) != static_cast<ssize_t>(sizeof seen) || seen.magic != kMagic) {
     return Error{ErrorCode::kCorrupt, "not an audit ring", 0};
@@ -162,7 +211,9 @@ Result<AuditRing> AuditRing::map(int fd, int wake_fd) {
       static_cast<std::uint64_t>(status.st_size) != sizeof(Header) + std::size_t{seen.slots} * sizeof(Slot)) {
     return Error{ErrorCode::kCorrupt, "an audit ring with a damaged header", 0};
   }
-  return attach(fd, seen.slots, wake_fd);
+  Result<AuditRing> ring = attach(fd, seen.slots, wake_fd);
+  if (ring.ok()) ring->ref_seed_ = seen.ref_seed;
+  return ring;
 }
 
 bool AuditRing::write(const AuditRecord& record) noexcept {
@@ -242,6 +293,7 @@ AuditRing& AuditRing::operator=(AuditRing&& other) noexcept {
   std::swap(base_, other.base_);
   std::swap(size_, other.size_);
   std::swap(slots_, other.slots_);
+  std::swap(ref_seed_, other.ref_seed_);
   std::swap(next_, other.next_);
   return *this;
 }

@@ -25,10 +25,13 @@ class AuditRing {
   static constexpr std::uint32_t kDefaultSlots = 2048;  // 2.9 MB, touched as used; some 100 ms of a busy worker
 
   // slots: a power of two, at least 2 * kMaxWriters. wake_fd (-1: none) is borrowed and must outlive the ring.
-  static Result<AuditRing> create(std::uint32_t slots, int wake_fd);
+  // ref_seed: random, of the run; writers make their records' refs with it.
+  static Result<AuditRing> create(std::uint32_t slots, int wake_fd, std::uint64_t ref_seed = 0);
   static Result<AuditRing> map(int fd, int wake_fd);
 
   int fd() const noexcept { return fd_; }  // for the worker; -1 for a mapped ring
+
+  std::uint64_t ref_seed() const noexcept { return ref_seed_; }  // as it was when the ring was made or mapped
 
   // False: the ring is full, the record is lost and counted.
   bool write(const AuditRecord& record) noexcept;
@@ -63,6 +66,7 @@ class AuditRing {
   std::byte* base_ = nullptr;
   std::size_t size_ = 0;
   std::uint32_t slots_ = 0;
+  std::uint64_t ref_seed_ = 0;
   std::uint64_t next_ = 0;  // the reader's own copy: shared memory cannot move it
 };
 

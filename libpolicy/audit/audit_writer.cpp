@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -24,22 +25,11 @@ constexpr std::size_t kMaxGroups = 4096;          // distinct decisions within o
 constexpr std::size_t kKeptGenerations = 4;       // records are on their way for milliseconds; reloads take longer
 
 constexpr std::string_view kBase32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";  // Crockford: no I, L, O, U
-constexpr std::string_view kBase32Lower = "0123456789abcdefghjkmnpqrstvwxyz";
 
-std::string base32(std::uint64_t value, std::size_t digits, std::string_view alphabet) {
+std::string base32(std::uint64_t value, std::size_t digits) {
   std::string out(digits, '0');
-  for (std::size_t i = digits; i > 0; --i, value >>= 5) out[i - 1] = alphabet[value & 31];
+  for (std::size_t i = digits; i > 0; --i, value >>= 5) out[i - 1] = kBase32[value & 31];
   return out;
-}
-
-// The counter as a ref of 4 characters, then 5, 6 ... Within a length, a multiplication by an odd number spreads
-// neighbours, so that a mistyped ref is nobody's or a stranger's rather than the next line's.
-std::string ref_of(std::uint64_t counter, std::uint64_t seed) {
-  std::size_t digits = 4;
-  while (counter >> (5 * digits) != 0) ++digits;
-  // Lengths follow each other: 2^20 refs of 4 characters, then those of 5 whose counter has not been used by 4.
-  const std::uint64_t mask = (std::uint64_t{1} << (5 * digits)) - 1;
-  return base32((counter * 0x9e3779b97f4a7c15u + seed) & mask, digits, kBase32Lower);
 }
 
 std::string_view to_text(Effect effect) {
@@ -134,6 +124,7 @@ std::string fold_key(const AuditRecord& record) {
   put(record.client_addr);
   put(record.plugin_size);
   key += record.plugin_text();
+  put(record.ref);
   put(record.name_size);
   key += record.name_text();
   key += record.detail_text();
@@ -165,29 +156,48 @@ std::string qtype_text(std::uint16_t qtype) {
   return "TYPE" + std::to_string(qtype);
 }
 
-AuditWriter::AuditWriter(Options options, int fd) : options_(std::move(options)), fd_(fd) {}
+AuditWriter::AuditWriter(Options options, int fd) : options_(std::move(options)), fd_(fd) {
+  if (options_.after_half_line && fd_ >= 0) pending_ = "\n";
+}
 
-void AuditWriter::publish(std::shared_ptr<const Snapshot> snapshot) {
+void AuditWriter::publish(std::shared_ptr<const Snapshot> snapshot, MatchText match) {
   const std::uint64_t generation = snapshot->generation();
-  snapshots_[generation] = std::move(snapshot);
+  snapshots_[generation] = {std::move(snapshot), std::move(match)};
   while (snapshots_.size() > kKeptGenerations) snapshots_.erase(snapshots_.begin());
 }
 
 void AuditWriter::name_client(std::uint64_t client_id, std::string group) { clients_[client_id] = std::move(group); }
 
-// 26 characters like a ULID: time in ms (10), a counter that sorts within it, the run, and the ref in lower case.
-AuditWriter::Identity AuditWriter::next_identity(std::uint64_t realtime_ns) {
-  Identity identity;
-  identity.ref = ref_of(counter_, options_.run_seed);
-  identity.id = base32(realtime_ns / 1'000'000, 10, kBase32) + base32(counter_, 7, kBase32);
-  identity.id += base32(options_.run_seed >> 20, 26 - identity.id.size() - identity.ref.size(), kBase32) + identity.ref;
-  ++counter_;
-  return identity;
+// 26 characters like a ULID: time in ms (10), a counter that sorts within it (7), the run (4), the ref in lower case.
+std::string AuditWriter::next_id(const AuditRecord& record) {
+  return base32(record.realtime_ns / 1'000'000, 10) + base32(counter_++, 7) + base32(options_.run_seed >> 20, 4) +
+         ref_text(record.ref);
 }
 
-std::string AuditWriter::line(const AuditRecord& record, const Identity& identity, std::uint64_t count) {
+MatchText match_text(PolicyModel model) {
+  return [model = std::move(model)](std::uint32_t index, const DomainName* name, const Address* addr) -> std::string {
+    if (index >= model.rules.size()) return "";
+    const RuleModel& rule = model.rules[index];
+    const Pattern* best = nullptr;
+    for (const Pattern& pattern : rule.domains) {
+      if (name == nullptr || !pattern.matches(*name)) continue;
+      const bool longer = best == nullptr || pattern.name.text().size() > best->name.text().size();
+      if (longer || (pattern.name == best->name && pattern.kind == PatternKind::kExact)) best = &pattern;
+    }
+    if (best != nullptr) return best->text();
+    const Prefix* narrowest = nullptr;
+    for (const Prefix& prefix : rule.addresses) {
+      if (addr == nullptr || !prefix.contains(*addr)) continue;
+      if (narrowest == nullptr || prefix.bits() > narrowest->bits()) narrowest = &prefix;
+    }
+    return narrowest != nullptr ? narrowest->text() : "";
+  };
+}
+
+std::string AuditWriter::line(const AuditRecord& record, std::uint64_t count) {
   const auto found = snapshots_.find(record.generation);
-  const Snapshot* snapshot = found == snapshots_.end() ? nullptr : found->second.get();
+  const Snapshot* snapshot = found == snapshots_.end() ? nullptr : found->second.snapshot.get();
+  const bool is_raw = (record.flags & kAuditRaw) != 0;
   const bool by_rule = record.rule != kNoRuleIndex;
   const bool known_rule = snapshot != nullptr && (!by_rule || record.rule < snapshot->rules());
 
@@ -198,7 +208,7 @@ std::string AuditWriter::line(const AuditRecord& record, const Identity& identit
   Json out;
   out["schema"] = "sallyport.audit/1";
   out["ts"] = audit_time(record.realtime_ns);
-  out["id"] = identity.id;
+  out["id"] = next_id(record);
   out["gateway"] = options_.gateway;
   out["generation"] = record.generation;
   out["kind"] = record.kind == AuditKind::kClose ? "close" : "decision";
@@ -213,23 +223,32 @@ std::string AuditWriter::line(const AuditRecord& record, const Identity& identit
   if (known_rule) {
     if (by_rule) out["rule"] = snapshot->rule_name(record.rule);
     const SourcePosition where = snapshot->rule_where(record.rule);
-    std::string place(snapshot->source());
+    // A rule without a line was given as --allow, whatever file stands beside it.
+    std::string place(by_rule && where.line == 0 ? "command line" : snapshot->source());
     if (where.line != 0) place += ":" + std::to_string(where.line);
     if (!place.empty()) out["where"] = std::move(place);
+    if (by_rule && found->second.match) {
+      const Result<DomainName> name = DomainName::parse(record.name_text());
+      const Address addr = record.address();
+      std::string matched = found->second.match(record.rule, name.ok() && !is_raw ? &*name : nullptr,
+                                                record.addr_family != 0 ? &addr : nullptr);
+      if (!matched.empty()) out["match"] = std::move(matched);
+    }
   }
   const auto client = clients_.find(record.client_id);
-  out["client"]["group"] = client != clients_.end() ? client->second : "client-" + std::to_string(record.client_id);
+  Json& group = out["client"]["group"];
+  group = client != clients_.end() ? client->second : "client-" + std::to_string(record.client_id);
+  if (client != clients_.end() && client->second.empty()) group = nullptr;
   out["client"]["addr"] = address_text(record.client_addr_family, record.client_addr);
   out["client"]["port"] = record.client_port != 0 ? Json(record.client_port) : Json();
   out["client"]["user"] = nullptr;
 
-  const bool is_raw = (record.flags & kAuditRaw) != 0;
   out["name"] = record.name_size > 0 && !is_raw ? Json(record.name_text()) : Json();
   Json raw = given("raw");
   if (is_raw && record.name_size > 0) {
     raw = printable(record.name_text(), AuditRecord::kMaxName, (record.flags & kAuditTruncated) != 0);
   } else if (raw.is_string()) {
-    raw = printable(raw.get_ref<const std::string&>(), AuditRecord::kMaxName);
+    raw = printable_again(raw.get_ref<const std::string&>(), AuditRecord::kMaxName);
   }
   if (!raw.is_null()) out["raw"] = std::move(raw);
   out["addr"] = address_text(record.addr_family, record.addr);
@@ -248,7 +267,8 @@ std::string AuditWriter::line(const AuditRecord& record, const Identity& identit
   out["trace"] = nullptr;
   out["count"] = count;
   out["lost_before"] = lost_;
-  if (detail.contains("cause")) out["cause"] = printable(detail["cause"].get<std::string>(), AuditRecord::kMaxName);
+  if (detail.contains("cause"))
+    out["cause"] = printable_again(detail["cause"].get<std::string>(), AuditRecord::kMaxName);
   if (!whole) out["detail_dropped"] = true;
   // ASCII: what is not is \u-escaped, and octets that are no UTF-8 become U+FFFD.
   return out.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n";
@@ -264,30 +284,28 @@ std::string AuditWriter::add(const AuditRecord& record) {
       Group& group = found->second;
       if (record.realtime_ns < group.window_end_ns) {
         if (group.repeats++ == 0) group.first = record;
-        return group.ref;
+        return ref_text(record.ref);
       }
       write_group(group);
       groups_.erase(found);
     }
   }
-  const Identity identity = next_identity(record.realtime_ns);
-  write_line(line(record, identity, 1));
+  write_line(line(record, 1));
   if (folds) {
     if (groups_.size() == kMaxGroups) {
       for (auto& [other, group] : groups_) write_group(group);
       groups_.clear();
     }
     Group group;
-    group.ref = identity.ref;
     group.window_end_ns = record.realtime_ns + options_.fold_window_ns;
     groups_.emplace(std::move(key), std::move(group));
   }
-  return identity.ref;
+  return ref_text(record.ref);
 }
 
 void AuditWriter::write_group(Group& group) {
   if (group.repeats == 0) return;
-  write_line(line(group.first, next_identity(group.first.realtime_ns), group.repeats));
+  write_line(line(group.first, group.repeats));
   group.repeats = 0;
 }
 
@@ -309,7 +327,8 @@ bool AuditWriter::finish() {
   drain();
   if (!pending_.empty()) {
     // No later line will say so; the caller does.
-    lost_ += static_cast<std::uint64_t>(std::count(pending_.begin(), pending_.end(), '\n'));
+    const bool mark = pending_.front() == '\n';  // of after_half_line, or the end of a line that is whole but for it
+    lost_ += static_cast<std::uint64_t>(std::count(pending_.begin() + (mark ? 1 : 0), pending_.end(), '\n'));
     pending_.clear();
   }
   return total_lost() == 0;
@@ -338,11 +357,21 @@ void AuditWriter::drain() {
   while (done < pending_.size()) {
     // A pipe that poll() calls writable takes PIPE_BUF octets at least, even if the descriptor blocks.
     pollfd sink{fd_, POLLOUT, 0};
-    if (poll(&sink, 1, 0) != 1 || (sink.revents & POLLOUT) == 0) break;
+    if (poll(&sink, 1, 0) != 1 || (sink.revents & POLLOUT) == 0) {
+      sink_failure_ =
+          (sink.revents & (POLLERR | POLLHUP)) != 0 ? "nobody reads the pipe any more" : "its reader does not keep up";
+      break;
+    }
     const ssize_t size = ::write(fd_, pending_.data() + done, std::min<std::size_t>(pending_.size() - done, PIPE_BUF));
     if (size <= 0) {
       if (size < 0 && errno == EINTR) continue;
-      break;  // ENOSPC, EAGAIN, EPIPE and the rest: what is here stays up to the bound, and is tried again
+      // What is here stays up to the bound, and is tried again.
+      if (size == 0 || errno == EAGAIN) {
+        sink_failure_ = "its reader does not keep up";
+      } else {
+        sink_failure_ = errno == EPIPE ? "nobody reads the pipe any more" : std::strerror(errno);
+      }
+      break;
     }
     done += static_cast<std::size_t>(size);
   }

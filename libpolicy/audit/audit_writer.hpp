@@ -2,8 +2,8 @@
 //
 // Form     One line a record, fields always in the same order, ASCII only: control octets, invalid UTF-8, escape
 //          sequences and bidirectional marks arrive escaped, whatever a workload put into a name.
-// Identity Each line has an id that sorts by time. Its last characters are the ref that users see; refs are unique in
-//          a run.
+// Identity Each line has an id of its own that sorts by time. Its last characters are the record's ref, which users
+//          see; the lines of one decision share it.
 // Folding  A repeat of the same decision within the window is not written at once; one line at the window's end
 //          stands for all of them. The sum of `count` is the number of records.
 // Memory   Bounded: pending output, fold groups, kept snapshots.
@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,13 +25,18 @@
 
 namespace sallyport {
 
+// What of a rule matched, as text: "*.cdn.test", "203.0.113.0/24"; "" for nothing, or a rule it does not know.
+// name is nullptr where none is known, addr likewise. See match_text().
+using MatchText = std::function<std::string(std::uint32_t rule, const DomainName* name, const Address* addr)>;
+
 class AuditWriter {
  public:
   struct Options {
     std::string gateway;                           // `gateway`: the cell's or gateway's name
     std::uint64_t run_seed = 0;                    // random; part of every id, so that two runs' ids differ
     std::uint64_t fold_window_ns = 1'000'000'000;  // a retry loop makes one line a second; 0: nothing is folded
-    bool log_paths = false;  // http.path, http.query and http.target are left out unless asked for
+    bool log_paths = false;        // http.path, http.query and http.target are left out unless asked for
+    bool after_half_line = false;  // the file ends within a line: ours start on one of their own
   };
 
   // fd is opened by the caller and stays the caller's; -1: nothing is written, refs are still given. A blocking
@@ -38,12 +44,14 @@ class AuditWriter {
   AuditWriter(Options options, int fd);
 
   // Rule names and places of records of that generation. The last few generations are kept for records on their way.
-  void publish(std::shared_ptr<const Snapshot> snapshot);
+  // match fills in `match`; without one it is null.
+  void publish(std::shared_ptr<const Snapshot> snapshot, MatchText match = {});
 
-  // What `client.group` says for a client id that the host issued; others get "client-<id>".
+  // What `client.group` says for a client id that the host issued: the policy's group; "" is null. Others get
+  // "client-<id>".
   void name_client(std::uint64_t client_id, std::string group);
 
-  // Takes one record; returns the ref of its line (of the first line of its kind, for a folded repeat).
+  // Takes one record; returns its ref.
   std::string add(const AuditRecord& record);
 
   // Records that never came (AuditRing::lost() and the like); reported by the next line.
@@ -58,33 +66,39 @@ class AuditWriter {
   std::uint64_t lines() const noexcept { return lines_; }  // given to the sink
   std::uint64_t total_lost() const noexcept { return total_lost_ + lost_; }
   std::size_t pending_octets() const noexcept { return pending_.size(); }
+  // Why the sink took nothing when it last did not, in words ("No space left on device"); "" if it always did.
+  const std::string& sink_failure() const noexcept { return sink_failure_; }
 
  private:
   struct Group {
-    std::string ref;
     std::uint64_t window_end_ns = 0;
     std::uint64_t repeats = 0;  // not yet written
     AuditRecord first;          // of the repeats
   };
-  struct Identity {
-    std::string id, ref;
+  struct Published {
+    std::shared_ptr<const Snapshot> snapshot;
+    MatchText match;
   };
 
-  Identity next_identity(std::uint64_t realtime_ns);
-  std::string line(const AuditRecord& record, const Identity& identity, std::uint64_t count);
+  std::string next_id(const AuditRecord& record);
+  std::string line(const AuditRecord& record, std::uint64_t count);
   void write_line(std::string text);
   void write_group(Group& group);
   void drain();
 
   Options options_;
   int fd_;
-  std::map<std::uint64_t, std::shared_ptr<const Snapshot>> snapshots_;
+  std::map<std::uint64_t, Published> snapshots_;
   std::unordered_map<std::uint64_t, std::string> clients_;
   std::unordered_map<std::string, Group> groups_;  // by everything that makes two records the same
   std::uint64_t counter_ = 0;
+  std::string sink_failure_;
   std::string pending_;  // whole lines, less what was already written of the first
   std::uint64_t lost_ = 0, total_lost_ = 0, lines_ = 0;
 };
+
+// The most specific pattern of the rule that matches the name, else the longest prefix that the address is in.
+MatchText match_text(PolicyModel model);
 
 // RFC 3339 in UTC with microseconds: "2026-11-24T23:17:52.104113Z".
 std::string audit_time(std::uint64_t realtime_ns);

@@ -1,8 +1,9 @@
 #include "audit/escape.hpp"
 
 namespace sallyport {
+namespace {
 
-std::string printable(std::string_view octets, std::size_t max_size, bool was_cut) {
+std::string escaped(std::string_view octets, std::size_t max_size, bool was_cut, std::string_view backslash) {
   static constexpr char kHex[] = "0123456789abcdef";
   static constexpr std::string_view kMark = "...";
   std::string out;
@@ -10,7 +11,7 @@ std::string printable(std::string_view octets, std::size_t max_size, bool was_cu
   for (const char c : octets) {
     const auto octet = static_cast<unsigned char>(c);
     if (c == '\\') {
-      out += "\\\\";
+      out += backslash;
     } else if (octet >= 0x20 && octet < 0x7f) {
       out += c;
     } else {
@@ -29,6 +30,16 @@ std::string printable(std::string_view octets, std::size_t max_size, bool was_cu
     out += kMark.substr(0, max_size);
   }
   return out;
+}
+
+}  // namespace
+
+std::string printable(std::string_view octets, std::size_t max_size, bool was_cut) {
+  return escaped(octets, max_size, was_cut, "\\\\");
+}
+
+std::string printable_again(std::string_view text, std::size_t max_size) {
+  return escaped(text, max_size, false, "\\");
 }
 
 }  // namespace sallyport

@@ -48,6 +48,35 @@ bool for_each_element(std::string_view list, Each each) {
   }
 }
 
+// Fields that say where a message ends or who it is for: as connection options they would be taken off on the way.
+bool is_framing_name(std::string_view name) {
+  return equals_any_case(name, "host") || equals_any_case(name, "content-length") ||
+         equals_any_case(name, "transfer-encoding");
+}
+
+// A list of codings that ends in "chunked", which occurs once. Requests: that alone.
+bool is_chunked(std::string_view value, bool response) {
+  if (!response) return equals_any_case(value, "chunked");
+  bool chunked = false;
+  const bool fine = for_each_element(value, [&](std::string_view coding) {
+    if (chunked) return false;
+    chunked = equals_any_case(coding, "chunked");
+    return is_token(coding);
+  });
+  return fine && chunked;
+}
+
+// White space around the value of a field, as it was sent.
+bool has_tab_around(const HttpField& field) {
+  for (const char* c = field.name.data() + field.name.size() + 1; c != field.value.data(); ++c) {
+    if (*c == '\t') return true;
+  }
+  for (const char* c = field.value.data() + field.value.size(); *c != '\r'; ++c) {
+    if (*c == '\t') return true;
+  }
+  return false;
+}
+
 // Digits alone, no leading zero, below 2^63: others compute with signed numbers.
 bool read_content_length(std::string_view text, std::uint64_t& value) {
   constexpr auto kMax = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
@@ -205,7 +234,7 @@ void HttpHeadReader::fields_into(std::vector<HttpField>& out) const {
   for (const FieldSpan& field : fields_) out.push_back({view(field.name), view(field.value)});
 }
 
-HttpFault HttpHeadReader::common_fields(HttpCommonHead& head) const noexcept {
+HttpFault HttpHeadReader::common_fields(HttpCommonHead& head, bool response) const noexcept {
   bool have_length = false, have_encoding = false;
   std::size_t upgrade_tokens = 0, websocket_tokens = 0;
   for (const HttpField& field : head.fields) {
@@ -213,7 +242,7 @@ HttpFault HttpHeadReader::common_fields(HttpCommonHead& head) const noexcept {
       if (have_length || !read_content_length(field.value, head.content_length)) return HttpFault::kContentLength;
       have_length = true;
     } else if (equals_any_case(field.name, "transfer-encoding")) {
-      if (have_encoding || head.minor_version == 0 || !equals_any_case(field.value, "chunked")) {
+      if (have_encoding || head.minor_version == 0 || !is_chunked(field.value, response)) {
         return HttpFault::kTransferEncoding;
       }
       have_encoding = true;
@@ -222,7 +251,7 @@ HttpFault HttpHeadReader::common_fields(HttpCommonHead& head) const noexcept {
         head.connection_close |= equals_any_case(token, "close");
         head.connection_keep_alive |= equals_any_case(token, "keep-alive");
         head.connection_upgrade |= equals_any_case(token, "upgrade");
-        return is_token(token);
+        return is_token(token) && !is_framing_name(token);
       });
       if (!fine) return HttpFault::kConnection;
     } else if (equals_any_case(field.name, "upgrade")) {
@@ -294,13 +323,14 @@ HttpFault HttpRequestReader::finish() {
     if (equals_any_case(field.name, "host")) {
       if (head_.has_host) return HttpFault::kTwoHosts;
       head_.has_host = true;
+      if (has_tab_around(field)) return HttpFault::kHostMalformed;  // some origins keep it as part of the name
       head_.host_raw = field.value;
     } else if (equals_any_case(field.name, "expect")) {
       head_.expect = field.value;
       head_.expect_continue = equals_any_case(field.value, "100-continue");
     }
   }
-  fault = common_fields(head_);
+  fault = common_fields(head_, false);
   if (fault != HttpFault::kNone) return fault;
   if (!head_.has_host && head_.minor_version == 1) return HttpFault::kHostMissing;
   if (head_.has_host) {
@@ -334,7 +364,7 @@ HttpFault HttpResponseReader::check_start_line(std::string_view line) noexcept {
   if (version != HttpFault::kNone) return version;
   // "HTTP/1.1 200 OK"; servers leave out the space before an empty reason, and nobody reads that differently.
   if (line.size() < 12 || (line.size() > 12 && line[12] != ' ')) return HttpFault::kStartLine;
-  if (line[9] < '1' || line[9] > '5' || !is_digit(line[10]) || !is_digit(line[11])) return HttpFault::kStartLine;
+  if (line[9] < '1' || line[9] > '9' || !is_digit(line[10]) || !is_digit(line[11])) return HttpFault::kStartLine;
   return HttpFault::kNone;
 }
 
@@ -345,7 +375,7 @@ HttpFault HttpResponseReader::finish(ResponseTo request) {
   head_.status = static_cast<unsigned>((line[9] - '0') * 100 + (line[10] - '0') * 10 + (line[11] - '0'));
   head_.reason = line.size() > 13 ? line.substr(13) : std::string_view();
   fields_into(head_.fields);
-  fault = common_fields(head_);
+  fault = common_fields(head_, true);
   if (fault != HttpFault::kNone) return fault;
 
   // RFC 9112 §6.3, in its order.

@@ -45,11 +45,11 @@ enum class HttpFault : std::uint8_t {
   kNoColon,
   kHostMissing,  // in HTTP/1.1
   kTwoHosts,
-  kHostMalformed,     // empty, a list, or refused by parse_authority()
+  kHostMalformed,     // empty, a list, with a tab around it, or refused by parse_authority()
   kContentLength,     // empty, a sign, a list, leading zero, over 2^63 - 1, or given twice
-  kTransferEncoding,  // anything but one "chunked", or any in HTTP/1.0
+  kTransferEncoding,  // anything but one "chunked" (responses: other codings before it), or any in HTTP/1.0
   kLengthAndEncoding,
-  kConnection,      // a Connection or Upgrade field that is no list of tokens
+  kConnection,      // a Connection or Upgrade field that is no list of tokens, or an option that names Host or a length
   kBodyNotAllowed,  // CONNECT with a body
   kChunkSize,       // the rest: ChunkedReader
   kChunkEnd,
@@ -110,7 +110,7 @@ struct HttpRequestHead : HttpCommonHead {
 };
 
 struct HttpResponseHead : HttpCommonHead {
-  unsigned status = 0;  // 100 to 599
+  unsigned status = 0;  // 100 to 999; readers take an unknown class as x00 (RFC 9110 §15)
   std::string_view reason;
 };
 
@@ -151,7 +151,7 @@ class HttpHeadReader {
   std::string_view start_line() const noexcept { return view(start_line_); }
   void fields_into(std::vector<HttpField>& out) const;
   // Content-Length, Transfer-Encoding, Connection and Upgrade, which mean the same in both directions.
-  HttpFault common_fields(HttpCommonHead& head) const noexcept;
+  HttpFault common_fields(HttpCommonHead& head, bool response) const noexcept;
 
   virtual HttpFault check_start_line(std::string_view line) noexcept = 0;
 

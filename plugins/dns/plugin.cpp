@@ -72,6 +72,7 @@ class Dns final : public policy::Plugin {
       out.decision = owner.host.get<policy_decision_v1>(POLICY_DECISION_ID);
       out.synthetic = owner.host.get<policy_synthetic_draft1>(POLICY_SYNTHETIC_ID);
       out.reader = &reader;
+      out.upstreams = net::text_of(owner.config_.upstreams);
       out.resolve = [this](DomainName name, std::uint16_t type, net::Clock::time_point deadline) {
         return resolver.resolve(name, type, deadline);
       };

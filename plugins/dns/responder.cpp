@@ -19,7 +19,8 @@ using wire::QueryOutcome;
 using wire::Rcode;
 
 constexpr std::uint32_t kNameAlone = POLICY_KNOW_NAME;
-constexpr std::size_t kMaxFixed = 16;  // host addresses of one name; a policy names one or two
+constexpr std::uint16_t kTcp = 6, kUdp = 17;  // IP protocol numbers
+constexpr std::size_t kMaxFixed = 16;         // host addresses of one name; a policy names one or two
 
 std::size_t limit_of(const DnsQuery& query, Transport transport) {
   return transport == Transport::kTcp ? Responder::kReplyOctets
@@ -107,6 +108,20 @@ policy_verdict denied(std::uint16_t reason) {
   return verdict;
 }
 
+// The labels as they came, dots between them; one inside a label is "\.".
+std::string octets_of(const wire::WireName& name) {
+  const auto wire = name.octets();
+  std::string out;
+  for (std::size_t at = 0; at < wire.size() && wire[at] != 0; at += 1u + wire[at]) {
+    if (at > 0) out += '.';
+    for (const std::uint8_t octet : wire.subspan(at + 1, wire[at])) {
+      if (octet == '.') out += '\\';
+      out += static_cast<char>(octet);
+    }
+  }
+  return out.empty() ? "." : out;
+}
+
 bool is_transfer(std::uint16_t type) { return type == wire::kTypeAxfr || type == wire::kTypeIxfr; }
 
 }  // namespace
@@ -123,17 +138,16 @@ policy_query Responder::query_of(const Pending& pending) {
   return asked;
 }
 
-bool Responder::audit(const policy_query& asked, const policy_verdict& verdict, std::uint16_t qtype, Rcode rcode,
-                      Transport transport, std::string_view raw_json) {
+policy::Audited Responder::audit(const policy_query& asked, const policy_verdict& verdict, std::uint16_t qtype,
+                                 Rcode rcode, Transport transport, std::string_view raw, std::string_view cause) {
   std::string detail = R"({"dns":{"qtype":")" + qtype_word(qtype) + R"(","rcode":")";
   detail += rcode_word(rcode);
   detail += transport == Transport::kTcp ? R"(","transport":"tcp"})" : R"(","transport":"udp"})";
-  if (!raw_json.empty()) {
-    detail += R"(,"raw":)";
-    detail += raw_json;
-  }
+  if (!cause.empty()) detail += R"(,"cause":)" + net::json_text(cause);
   detail += "}";
-  return services_.reader->audit(asked, verdict, detail);
+  policy_query with_transport = asked;  // decide() is asked about the destination, of which nothing is known yet
+  with_transport.proto = transport == Transport::kTcp ? kTcp : kUdp;
+  return services_.reader->audit(with_transport, verdict, detail, raw);
 }
 
 Responder::Reply Responder::deny(const DnsQuery& query, const policy_query& asked, policy_verdict verdict,
@@ -141,16 +155,13 @@ Responder::Reply Responder::deny(const DnsQuery& query, const policy_query& aske
   ++counters_.denied;
   verdict.verdict = POLICY_DENY;
   std::string raw;
-  if (!asked.name) {
-    wire::WireName::TextBuffer text;
-    raw = net::json_text(query.question->name.text(text));
-  }
-  audit(asked, verdict, query.question->type, rcode, transport, raw);
+  if (!asked.name) raw = octets_of(query.question->name);
+  const policy::Audited audited = audit(asked, verdict, query.question->type, rcode, transport, raw);
   DnsReplyWriter reply(buffer, query, limit_of(query, transport), rcode);
   if (rcode != Rcode::kRefused) add_negative_soa(reply, query.question->name, kDeniedTtl);
-  char text[64];
-  const std::string_view word = net::reason_word(verdict.reason);
-  std::snprintf(text, sizeof text, "blocked by policy: %.*s", static_cast<int>(word.size()), word.data());
+  std::string text = "blocked by policy: " + std::string(net::reason_word(verdict.reason));
+  text += "; this is not a fault, do not retry";
+  if (!audited.ref.empty()) text += "; ref " + audited.ref;
   reply.set_error(EdeCode::kBlocked, text);
   return reply.finish();
 }
@@ -229,18 +240,19 @@ Responder::Reply Responder::no_data(const Pending& pending, std::uint32_t ttl, B
   return reply.finish();
 }
 
-Responder::Reply Responder::failure(const Pending& pending, EdeCode code, std::string_view text, Buffer buffer) {
+Responder::Reply Responder::failure(const Pending& pending, EdeCode code, std::string_view text, std::string_view cause,
+                                    Buffer buffer) {
   ++counters_.failed;
   policy_verdict verdict = pending.verdict;
   verdict.reason = POLICY_REASON_UPSTREAM_FAILED;
-  audit(query_of(pending), verdict, pending.query.question->type, Rcode::kServFail, pending.transport);
+  audit(query_of(pending), verdict, pending.query.question->type, Rcode::kServFail, pending.transport, {}, cause);
   DnsReplyWriter reply(buffer, pending.query, limit_of(pending.query, pending.transport), Rcode::kServFail);
   reply.set_error(code, text);
   return reply.finish();
 }
 
 Responder::Reply Responder::overloaded(const Pending& pending, Buffer buffer) {
-  return failure(pending, EdeCode::kOther, "too many queries at once", buffer);
+  return failure(pending, EdeCode::kOther, "too many queries at once", "too many queries at once", buffer);
 }
 
 bool Responder::any_permitted(const Pending& pending, std::span<const policy_addr> addresses, policy_verdict& refusal,
@@ -277,7 +289,10 @@ Responder::Reply Responder::address_reply(const Pending& pending, std::uint32_t 
   policy_addr address{};
   const policy_code code = services_.synthetic->assign(services_.reader->raw(), pending.client_id, &pending.name,
                                                        kAssignMs, v6 ? nullptr : &address, v6 ? &address : nullptr);
-  if (code != POLICY_OK) return failure(pending, EdeCode::kOther, "no synthetic address is free", buffer);
+  if (code != POLICY_OK) {
+    constexpr std::string_view kNoneFree = "no synthetic address is free";
+    return failure(pending, EdeCode::kOther, kNoneFree, kNoneFree, buffer);
+  }
   if (!audit(query_of(pending), pending.verdict, pending.query.question->type, Rcode::kNoError, pending.transport)) {
     DnsReplyWriter refused(buffer, pending.query, limit_of(pending.query, pending.transport), Rcode::kServFail);
     refused.set_error(EdeCode::kOther, "audit_dropped");
@@ -314,7 +329,7 @@ Responder::Reply Responder::fixed_addresses(const Pending& pending, std::span<co
 net::awaitable<Responder::Reply> Responder::finish(const Pending* pending, Buffer buffer) {
   const std::uint16_t type = pending->query.question->type;
   const Result<DomainName> name = DomainName::parse(policy::view(pending->name));
-  if (!name.ok()) co_return failure(*pending, EdeCode::kOther, "", buffer);
+  if (!name.ok()) co_return failure(*pending, EdeCode::kOther, "", "", buffer);
   const net::ResolveResult result = co_await services_.resolve(*name, type, net::Clock::now() + kResolveLimit);
   switch (result.outcome) {
     case ResolveOutcome::kAnswers:
@@ -329,11 +344,15 @@ net::awaitable<Responder::Reply> Responder::finish(const Pending* pending, Buffe
       co_return reply.finish();
     }
     case ResolveOutcome::kTimeout:
-      co_return failure(*pending, EdeCode::kNoReachableAuthority, "no upstream answered in time", buffer);
+      co_return failure(*pending, EdeCode::kNoReachableAuthority, "no upstream answered in time",
+                        "no answer from " + services_.upstreams + " within 4.5 s", buffer);
     case ResolveOutcome::kUnreachable:
-      co_return failure(*pending, EdeCode::kNetworkError, "no upstream can be reached", buffer);
+      co_return failure(*pending, EdeCode::kNetworkError, "no upstream can be reached",
+                        services_.upstreams.empty() ? "there is no resolver" : "cannot reach " + services_.upstreams,
+                        buffer);
     case ResolveOutcome::kFailed:
-      co_return failure(*pending, EdeCode::kNoReachableAuthority, "the upstream failed", buffer);
+      co_return failure(*pending, EdeCode::kNoReachableAuthority, "the upstream failed",
+                        "no usable answer from " + services_.upstreams, buffer);
   }
   std::vector<policy_addr> addresses;
   addresses.reserve(result.addresses.size());

@@ -28,6 +28,7 @@ struct Services {
   policy::Reader* reader = nullptr;
   std::function<net::awaitable<net::ResolveResult>(DomainName, std::uint16_t, net::Clock::time_point)> resolve;
   std::function<bool()> has_ipv6;  // a route to the IPv6 internet
+  std::string upstreams;           // "9.9.9.9:53", for the causes of failures; empty: there is none
 };
 
 enum class Transport : std::uint8_t { kUdp = 0, kTcp };
@@ -76,7 +77,9 @@ class Responder {
   Reply deny(const wire::DnsQuery& query, const policy_query& asked, policy_verdict verdict, Transport transport,
              wire::Rcode rcode, Buffer buffer);
   Reply no_data(const Pending& pending, std::uint32_t ttl, Buffer buffer);
-  Reply failure(const Pending& pending, wire::EdeCode code, std::string_view text, Buffer buffer);
+  // text is for the client, cause for the audit.
+  Reply failure(const Pending& pending, wire::EdeCode code, std::string_view text, std::string_view cause,
+                Buffer buffer);
   Reply address_reply(const Pending& pending, std::uint32_t ttl, Buffer buffer);
   // Some address may be dialled. Else *refusal is the verdict on the first one and *refused that address.
   bool any_permitted(const Pending& pending, std::span<const policy_addr> addresses, policy_verdict& refusal,
@@ -85,8 +88,8 @@ class Responder {
                          Buffer buffer);
   Reply fixed_addresses(const Pending& pending, std::span<const policy_addr> addresses, Buffer buffer);
 
-  bool audit(const policy_query& asked, const policy_verdict& verdict, std::uint16_t qtype, wire::Rcode rcode,
-             Transport transport, std::string_view raw_json = {});
+  policy::Audited audit(const policy_query& asked, const policy_verdict& verdict, std::uint16_t qtype,
+                        wire::Rcode rcode, Transport transport, std::string_view raw = {}, std::string_view cause = {});
   static policy_query query_of(const Pending& pending);
 
   Services services_;

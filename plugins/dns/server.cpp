@@ -11,6 +11,10 @@ using net::awaitable;
 using net::error_code;
 using net::kAsResult;
 
+// Queries have one question and an OPT record, padding included (RFC 8467 §4.1: 128 octets). All text reads as a longer
+// one, so that other protocols at this port end at once and not at the silence limit.
+constexpr std::size_t kLongestQuery = 4096;
+
 // One TCP client. Held by its reader, its writer and every answer at work; gone with the last of them.
 struct Server::Connection {
   Connection(Server& s, net::tcp::socket accepted, std::uint64_t client)
@@ -158,8 +162,8 @@ awaitable<void> Server::serve_tcp(std::shared_ptr<Connection> connection) {
     std::size_t taken = 0;
     while (filled - taken >= 2 && connection->socket.is_open()) {
       const std::size_t length = std::size_t{received[taken]} << 8 | received[taken + 1];
-      if (length < wire::kDnsHeaderOctets) {
-        connection->close();  // nothing that could be answered
+      if (length < wire::kDnsHeaderOctets || length > kLongestQuery) {
+        connection->close();  // nothing that could be answered; HTTP, TLS and SSH start so
         co_return;
       }
       if (filled - taken < 2 + length) break;

@@ -91,6 +91,13 @@ std::uint16_t check_request(const policy_edge_v1& edge, const wire::HttpRequestH
   return POLICY_REASON_OK;
 }
 
+std::string_view claimed_host(const policy_edge_v1& edge, const wire::HttpRequestHead& head, const policy_name& name,
+                              std::uint16_t port) {
+  const bool has_target = head.form == wire::TargetForm::kAbsolute || head.form == wire::TargetForm::kAuthority;
+  if (has_target && head.has_host && is_name(edge, head.host, name, port)) return head.target_authority.host;
+  return head.host_raw;
+}
+
 std::uint16_t reason_of(HttpFault fault) noexcept {
   switch (fault) {
     case HttpFault::kHostMalformed:
@@ -123,16 +130,20 @@ unsigned status_of(std::uint16_t reason) noexcept {
   return reason == POLICY_REASON_UNPARSED || reason == POLICY_REASON_FRAMING_AMBIGUOUS ? 400 : 403;
 }
 
-std::string refusal_response(unsigned status, std::string_view reason, bool head_request) {
+std::string refusal_response(unsigned status, std::string_view reason, std::string_view ref, bool head_request) {
   const std::string code = std::to_string(status);
   const std::string title(title_of(status));
   const std::string error = status == 502   ? "http_protocol_error"
                             : status == 403 ? "http_request_denied"
                                             : "http_request_error";
+  const std::string word(reason), reference(ref);
+  const std::string detail = status == 502   ? "the server's response was refused: " + word
+                             : status == 403 ? "refused by policy: " + word + "; this is not a fault, do not retry"
+                                             : "the request was refused: " + word + "; do not retry it as it is";
   const std::string body = R"({"type":"about:blank","title":")" + title + R"(","status":)" + code + R"(,"detail":")" +
-                           std::string(reason) + "\"}\n";
-  return "HTTP/1.1 " + code + " " + title + "\r\nProxy-Status: sallyport; error=" + error + "; details=\"" +
-         std::string(reason) +
+                           detail + "\"" + (ref.empty() ? "" : R"(,"ref":")" + reference + "\"") + "}\n";
+  return "HTTP/1.1 " + code + " " + title + "\r\nProxy-Status: sallyport; error=" + error + "; details=\"" + word +
+         (ref.empty() ? "" : " ref=" + reference) +
          "\"\r\nContent-Type: application/problem+json\r\nContent-Length: " + std::to_string(body.size()) +
          "\r\nConnection: close\r\n\r\n" + (head_request ? "" : body);
 }

@@ -26,12 +26,18 @@ std::uint16_t check_request(const policy_edge_v1& edge, const wire::HttpRequestH
                             std::uint16_t port);
 std::uint16_t reason_of(wire::HttpFault fault) noexcept;
 
+// The host that a refused request asked for, as sent: its Host, or its target's authority if the Host is right. A head
+// that could not be read to its end gives what there is of it; "" if there is nothing.
+std::string_view claimed_host(const policy_edge_v1& edge, const wire::HttpRequestHead& head, const policy_name& name,
+                              std::uint16_t port);
+
 // The status that answers a request refused for that; 403 for the policy's own reasons.
 unsigned status_of(wire::HttpFault fault) noexcept;
 unsigned status_of(std::uint16_t reason) noexcept;
 
-// A whole response: problem+json (RFC 9457) with Proxy-Status (RFC 9209), closing the connection.
-std::string refusal_response(unsigned status, std::string_view reason, bool head_request);
+// A whole response: problem+json (RFC 9457) with Proxy-Status (RFC 9209), closing the connection. How to allow it is
+// told to the operator alone.
+std::string refusal_response(unsigned status, std::string_view reason, std::string_view ref, bool head_request);
 
 // A fatal alert record (RFC 8446 §6) that fits the reason.
 std::string tls_alert(std::uint16_t reason);

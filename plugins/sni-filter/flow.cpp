@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <cerrno>
 #include <cinttypes>
@@ -21,13 +22,23 @@ using net::error_code;
 namespace {
 
 constexpr std::uint16_t kHttp = 80, kHttps = 443;
-constexpr std::uint16_t kTcp = 6;                        // IP protocol number
-constexpr std::size_t kMaxFixed = 16;                    // host addresses of one name
-constexpr std::size_t kReadOctets = 16 * 1024;           // PERF 5: first octets
-constexpr std::chrono::milliseconds kAlertDrain{1'000};  // for the client to read the alert before the close
+constexpr std::uint16_t kTcp = 6;                          // IP protocol number
+constexpr std::size_t kMaxFixed = 16;                      // host addresses of one name
+constexpr std::size_t kReadOctets = 16 * 1024;             // PERF 5: first octets
+constexpr std::chrono::milliseconds kResolutionDelay{50};  // RFC 8305 §3, recommended
+constexpr std::chrono::milliseconds kAlertDrain{1'000};    // for the client to read the alert before the close
 
 bool passes(const policy_verdict& verdict) {
   return verdict.verdict == POLICY_ALLOW || verdict.verdict == POLICY_CONTINUE;
+}
+
+// {"method":"GET","host":"api.example.test","status":200}, less what is not known.
+std::string http_json(std::string_view method, std::string_view host, unsigned status) {
+  std::string members;
+  if (!method.empty()) members += ",\"method\":" + net::json_text(method, wire::kMaxMethod);
+  if (!host.empty()) members += ",\"host\":" + net::json_text(host);
+  if (status != 0) members += ",\"status\":" + std::to_string(status);
+  return members.empty() ? "" : "{" + members.substr(1) + "}";
 }
 
 std::string_view text_of(const std::vector<std::uint8_t>& octets) {
@@ -47,6 +58,7 @@ Flow::Flow(const Config& config, const Services& services, Counters& counters, n
       number_(number),
       began_(net::Clock::now()),
       relay_(client_, server_, *services.relay),
+      answer_came_(client_.get_executor()),
       hello_deadline_(client_.get_executor()) {
   net::set_no_delay(client_.native_handle());
 }
@@ -83,16 +95,35 @@ std::string Flow::detail(std::string_view extra_json) const {
   std::snprintf(flow, sizeof flow, "{\"flow\":\"%" PRIx64 "\"", number_);
   std::string out = flow;
   if (!tls_json_.empty()) out += ",\"tls\":" + tls_json_;
+  if (!http_json_.empty()) out += ",\"http\":" + http_json_;
   if (!extra_json.empty()) out += "," + std::string(extra_json);
   return out + "}";
 }
 
-void Flow::refuse(const policy_verdict& verdict, std::string_view extra_json) {
+std::string Flow::refuse(const policy_verdict& verdict, std::string_view extra_json) {
   ++counters_.denied;
   policy_verdict denied = verdict;
   denied.struct_size = sizeof denied;
   denied.verdict = POLICY_DENY;
-  services_.reader->audit(query(POLICY_LAYER_TCP), denied, detail(extra_json));
+  return services_.reader->audit(query(POLICY_LAYER_TCP), denied, detail(extra_json)).ref;
+}
+
+// Of one request, or of the origin; the flow's own record at its close stays with the first request.
+std::string Flow::refused_http(const HttpExchange::Refusal& refusal) {
+  kind_ = Kind::kHttp;
+  policy_verdict verdict = verdict_;
+  verdict.reason = refusal.reason;
+  const wire::HttpRequestHead* head = refusal.request;
+  std::string of_this = http_json(head ? head->method : "",
+                                  head ? claimed_host(*services_.edge, *head, name_, port_) : "", refusal.status);
+  of_this.swap(http_json_);
+  std::string cause;
+  if (!refusal.cause.empty()) {
+    cause = "\"cause\":" + net::json_text((head ? "request: " : "response: ") + std::string(refusal.cause));
+  }
+  std::string ref = refuse(verdict, cause);
+  of_this.swap(http_json_);
+  return ref;
 }
 
 void Flow::reset(std::uint16_t reason, std::string_view extra_json) {
@@ -151,91 +182,148 @@ bool Flow::admit() {
     relay_.fail();
     return false;
   }
-  tunnel_any_ = !has_name_ || (verdict_.flags & POLICY_FLAG_TUNNEL_ANY) != 0;
   return true;
 }
 
-awaitable<std::vector<policy_addr>> Flow::addresses_of_name() {
-  std::vector<policy_addr> out;
-  std::array<policy_addr, kMaxFixed> fixed;
-  const std::size_t count =
-      services_.decision->host_addresses(services_.reader->raw(), client_id_, &name_, fixed.data(), fixed.size());
-  std::vector<Address> found;
-  if (count == 0) {
-    const Result<DomainName> name = DomainName::parse(policy::view(name_));
-    if (!name.ok() || name_.labels < 2) co_return out;  // no upstream is asked for a single label
+awaitable<void> Flow::fetch(Family family) {
+  const Result<DomainName> name = DomainName::parse(policy::view(name_));
+  net::ResolveResult result;
+  if (name.ok()) {
     const auto deadline = net::Clock::now() + config_.connect_timeout;
-    if (services_.has_ipv6()) {
-      const auto [v6, v4] = co_await (services_.resolve(*name, wire::kTypeAaaa, deadline) &&
-                                      services_.resolve(*name, wire::kTypeA, deadline));
-      found = v6.addresses;
-      found.insert(found.end(), v4.addresses.begin(), v4.addresses.end());
-    } else {
-      const net::ResolveResult v4 = co_await services_.resolve(*name, wire::kTypeA, deadline);
-      found = v4.addresses;
-    }
-    for (const Address& address : found) {
-      const auto canonical = net::canonical(*services_.edge, net::to_asio(address), port_);
-      if (canonical) out.push_back(*canonical);
-    }
-    co_return out;
+    result = co_await services_.resolve(*name, family == kV6 ? wire::kTypeAaaa : wire::kTypeA, deadline);
   }
-  for (std::size_t i = 0; i < std::min(count, fixed.size()); ++i) {
-    const auto canonical = net::canonical(*services_.edge, net::to_asio(fixed[i]), port_);  // with the port
-    if (canonical) out.push_back(*canonical);
-  }
-  co_return out;
+  answers_[family] = std::move(result);
+  answer_came_.cancel();
 }
 
-awaitable<bool> Flow::connect() {
-  std::vector<policy_addr> addresses;
-  if (has_name_) {
-    addresses = co_await addresses_of_name();
+awaitable<void> Flow::until_enough() {
+  const auto has_addresses = [](const auto& answer) { return answer && !answer->addresses.empty(); };
+  while (std::none_of(answers_.begin(), answers_.end(), has_addresses)) {
+    answer_came_.expires_at(net::Clock::time_point::max());
+    (void)co_await answer_came_.async_wait(net::kAsResult);
+  }
+  answer_came_.expires_after(kResolutionDelay);
+  (void)co_await answer_came_.async_wait(net::kAsResult);
+}
+
+awaitable<void> Flow::resolve() {
+  if (!services_.has_ipv6()) answers_[kV6] = net::ResolveResult{};
+  if (answers_[kV6]) {
+    co_await fetch(kV4);
   } else {
-    addresses.push_back(*literal_);
+    (void)co_await ((fetch(kV6) && fetch(kV4)) || until_enough());
+  }
+}
+
+void Flow::weigh(const policy_addr& address) {
+  policy_query asked = query(POLICY_LAYER_DIAL);
+  asked.dest = &address;
+  asked.known |= POLICY_KNOW_ADDRESS;
+  asked.deferred = 0;
+  const policy_verdict verdict = services_.reader->decide(asked);
+  if (verdict.verdict == POLICY_ALLOW) {
+    candidates_.push_back({{net::to_asio(address), port_}, verdict});
+  } else if (!refusal_) {
+    refusal_ = verdict;
+    refused_ = address;
+  }
+}
+
+void Flow::weigh(Family family) {
+  if (!answers_[family]) return;
+  for (const Address& address : answers_[family]->addresses) {
+    const auto canonical = net::canonical(*services_.edge, net::to_asio(address), port_);
+    if (canonical) weigh(*canonical);
+  }
+}
+
+std::vector<net::tcp::endpoint> Flow::endpoints(bool v6) const {
+  std::vector<net::tcp::endpoint> out;
+  for (const Candidate& candidate : candidates_) {
+    if (candidate.endpoint.address().is_v6() == v6) out.push_back(candidate.endpoint);
+  }
+  return out;
+}
+
+awaitable<bool> Flow::choose() {
+  candidates_.clear();
+  refusal_.reset();
+  if (!has_name_) {
+    weigh(*literal_);
+  } else {
+    std::array<policy_addr, kMaxFixed> fixed;
+    const std::size_t count =
+        services_.decision->host_addresses(services_.reader->raw(), client_id_, &name_, fixed.data(), fixed.size());
+    if (count > 0 || name_.labels < 2) answers_.fill(net::ResolveResult{});  // no upstream is asked for a single label
+    for (std::size_t i = 0; i < std::min(count, fixed.size()); ++i) {
+      const auto canonical = net::canonical(*services_.edge, net::to_asio(fixed[i]), port_);  // with the port
+      if (canonical) weigh(*canonical);
+    }
+    if (!answered()) co_await resolve();
+    weigh(kV6);
+    weigh(kV4);
+    for (const Family family : {kV6, kV4}) {  // the one that came first has nothing to dial
+      if (!candidates_.empty() || answers_[family] || relay_.failed()) continue;
+      co_await fetch(family);
+      weigh(family);
+    }
   }
   if (relay_.failed()) co_return false;
-  if (addresses.empty()) {
+  if (candidates_.empty() && !refusal_) {
     fail_upstream("no address");
     co_return false;
   }
-  std::vector<net::tcp::endpoint> v6, v4;
-  std::optional<policy_verdict> refusal, permission;
-  for (const policy_addr& address : addresses) {
-    policy_query asked = query(POLICY_LAYER_DIAL);
-    asked.dest = &address;
-    asked.known |= POLICY_KNOW_ADDRESS;
-    asked.deferred = 0;
-    policy_verdict verdict = services_.reader->decide(asked);
-    // What was not looked into may only go where the rule that says so leads.
-    if (verdict.verdict == POLICY_ALLOW && has_name_ && tunnel_any_ && !(verdict.flags & POLICY_FLAG_TUNNEL_ANY)) {
-      verdict.verdict = POLICY_DENY;
-      verdict.reason = POLICY_REASON_ADDRESS_DENIED;
-    }
-    if (verdict.verdict == POLICY_ALLOW) {
-      if (!permission) permission = verdict;
-      (address.family == POLICY_IPV6 ? v6 : v4).emplace_back(net::to_asio(address), port_);
-    } else if (!refusal) {
-      refusal = verdict;
-      literal_ = address;  // what the record names
-    }
-  }
-  if (!permission) {
-    refuse(*refusal);
+  if (candidates_.empty()) {
+    literal_ = refused_;  // what the record names
+    refuse(*refusal_);
     relay_.fail();
     co_return false;
   }
+  // What is not looked into may only go where the rule that says so leads.
+  const auto looked_into = [](const Candidate& one) { return (one.verdict.flags & POLICY_FLAG_TUNNEL_ANY) == 0; };
+  tunnel_any_ = !has_name_ || (!inspected_ && !std::all_of(candidates_.begin(), candidates_.end(), looked_into));
+  if (has_name_ && tunnel_any_) std::erase_if(candidates_, looked_into);
+  verdict_ = candidates_.front().verdict;
+  co_return true;
+}
+
+// The family that was not waited for. Never ends by itself: the dial beside it does.
+awaitable<void> Flow::feed(std::shared_ptr<net::LateCandidates> late) {
+  for (const Family family : {kV6, kV4}) {
+    if (!has_name_ || answers_[family]) continue;
+    co_await fetch(family);
+    candidates_.clear();
+    weigh(family);
+    if (tunnel_any_)
+      std::erase_if(candidates_, [](const Candidate& one) { return !(one.verdict.flags & POLICY_FLAG_TUNNEL_ANY); });
+    late->add(endpoints(family == kV6));
+  }
+  late->close();
+  for (;;) {
+    answer_came_.expires_at(net::Clock::time_point::max());
+    (void)co_await answer_came_.async_wait(net::kAsResult);
+  }
+}
+
+awaitable<bool> Flow::connect() {
   if (has_name_) literal_.reset();
-  verdict_ = *permission;
-  net::Dialled dialled =
-      co_await net::dial(net::interleave(std::move(v6), std::move(v4)), net::Clock::now() + config_.connect_timeout);
-  if (relay_.failed()) co_return false;
+  auto late = std::make_shared<net::LateCandidates>();
+  auto first = co_await (net::dial(net::interleave(endpoints(true), endpoints(false)),
+                                   net::Clock::now() + config_.connect_timeout, late) ||
+                         feed(late));
+  if (relay_.failed() || first.index() != 0) co_return false;
+  net::Dialled dialled = std::move(std::get<0>(first));
   if (!dialled.socket) {
     fail_upstream(dialled.error == net::asio::error::timed_out ? "timeout" : dialled.error.message());
     co_return false;
   }
   server_ = std::move(*dialled.socket);
   peer_ = net::canonical(*services_.edge, dialled.peer.address(), dialled.peer.port());
+  if (has_name_ && peer_) {  // the record says what permitted this very address
+    candidates_.clear();
+    weigh(*peer_);
+    if (!candidates_.empty()) verdict_ = candidates_.front().verdict;
+  }
   if (!services_.reader->audit(query(POLICY_LAYER_TCP), verdict_, detail())) {
     relay_.fail();
     co_return false;
@@ -296,19 +384,63 @@ awaitable<bool> Flow::classify() {
     co_return good;
   }
   if (port_ == kHttps) {
-    co_await alert(POLICY_REASON_NOT_TLS, {});
-    co_return false;
+    const bool good = co_await other_protocol(POLICY_REASON_NOT_TLS);
+    co_return good;
   }
   if (flight == FirstFlight::kHttp || flight == FirstFlight::kHttp2) {
     const bool good = co_await classify_http();
     co_return good;
   }
   if (port_ == kHttp) {
-    reset(POLICY_REASON_UNPARSED);
-    co_return false;
+    const bool good = co_await other_protocol(POLICY_REASON_UNPARSED);
+    co_return good;
   }
   hello_deadline_.cancel();
+  if (flight == FirstFlight::kOtherSoFar) {
+    const bool good = co_await watch_first_line();
+    if (!good) co_return false;
+  }
   kind_ = Kind::kOpaque;
+  co_return true;
+}
+
+// Neither TLS nor HTTP where only they may be: unless the address, so far unknown, is what a later rule has opened.
+awaitable<bool> Flow::other_protocol(std::uint16_t reason) {
+  if (verdict_.verdict == POLICY_CONTINUE && candidates_.empty()) {
+    hello_deadline_.cancel();
+    const bool chosen = co_await choose();
+    if (!chosen) co_return false;
+    if (tunnel_any_) {
+      kind_ = Kind::kOpaque;
+      co_return true;
+    }
+  }
+  if (port_ == kHttps) {
+    co_await alert(reason, {});
+  } else {
+    reset(reason);
+  }
+  co_return false;
+}
+
+// Binary octets go on at once, but each is looked at before it does: no version of HTTP ends this first line.
+awaitable<bool> Flow::watch_first_line() {
+  using wire::FirstFlight;
+  std::size_t sent = 0;
+  for (FirstFlight flight = FirstFlight::kOtherSoFar; flight == FirstFlight::kOtherSoFar;) {
+    const bool written = co_await relay_.write_up(std::span(held_).subspan(sent));
+    if (!written) co_return false;
+    sent = held_.size();
+    const std::size_t n = co_await read_more();
+    if (n == 0 && relay_.failed()) co_return false;
+    if (n == 0) break;  // its half is over
+    flight = wire::first_flight(text_of(held_));
+    if (flight != FirstFlight::kOtherSoFar && flight != FirstFlight::kOther) {
+      reset(POLICY_REASON_FRAMING_AMBIGUOUS);
+      co_return false;
+    }
+  }
+  held_.erase(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(sent));
   co_return true;
 }
 
@@ -327,7 +459,10 @@ awaitable<bool> Flow::classify_tls() {
   hello_deadline_.cancel();
   kind_ = Kind::kOpaque;
   if (state == wire::ClientHelloReader::State::kFailed) {
-    co_await alert(reason_of(reader.failure()), "\"cause\":" + net::json_text(reader.message()));
+    // It starts as some server's TLS does, so it is that, and malformed.
+    const std::uint16_t failure = reason_of(reader.failure());
+    co_await alert(failure == POLICY_REASON_NOT_TLS ? std::uint16_t{POLICY_REASON_TLS_MALFORMED} : failure,
+                   "\"cause\":" + net::json_text(reader.message()));
     co_return false;
   }
   const wire::ClientHello& hello = reader.hello();
@@ -355,16 +490,12 @@ awaitable<bool> Flow::classify_http() {
   http_ = std::make_unique<HttpExchange>(
       relay_, client_, server_, std::exchange(held_, {}),
       [this](const wire::HttpRequestHead& head) { return check_request(*services_.edge, head, name_, port_); },
-      [this](std::uint16_t reason) {
-        kind_ = Kind::kHttp;
-        policy_verdict verdict = verdict_;
-        verdict.reason = reason;
-        refuse(verdict);
-      });
+      [this](const HttpExchange::Refusal& refusal) { return refused_http(refusal); });
   const bool good = co_await http_->first_request();
   if (timed_out_) co_return false;
   hello_deadline_.cancel();
   kind_ = Kind::kHttp;
+  if (good) http_json_ = http_json(http_->first_method(), http_->first_host(), 0);
   co_return good;
 }
 
@@ -408,16 +539,25 @@ awaitable<void> Flow::carry() {
 
 awaitable<void> Flow::run() {
   if (!admit()) co_return;
-  const bool client_first = (port_ == kHttp || port_ == kHttps) && !tunnel_any_;
-  if (client_first) {
+  const bool client_first = has_name_ && (port_ == kHttp || port_ == kHttps);
+  if (client_first && !(verdict_.flags & POLICY_FLAG_TUNNEL_ANY)) {
     start_hello_deadline();
-    const bool good = co_await classify();
-    if (!good) co_return;
+    inspected_ = co_await classify();
+    if (!inspected_) co_return;
+  }
+  if (candidates_.empty()) {
+    const bool chosen = co_await choose();
+    if (!chosen) co_return;
+  }
+  if (client_first && !inspected_ && !tunnel_any_) {  // another rule has permitted the address
+    start_hello_deadline();
+    inspected_ = co_await classify();
+    if (!inspected_) co_return;
   }
   const bool connected = co_await connect();
   if (!connected) co_return;
   bool good = true;
-  if (!client_first && !tunnel_any_) {
+  if (!inspected_ && !tunnel_any_) {
     const auto ended =
         co_await ((classify_and_signal(&good) && serve_until_classified()) || relay_.watch(config_.idle_timeout));
     good = good && ended.index() == 0 && !relay_.failed();
@@ -428,6 +568,7 @@ awaitable<void> Flow::run() {
 
 void Flow::audit_close() {
   const auto lived = std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now() - began_).count();
+  if (http_) http_json_ = http_json(http_->first_method(), http_->first_host(), http_->first_status());
   char extra[128];
   std::snprintf(extra, sizeof extra, "\"bytes\":{\"up\":%" PRIu64 ",\"down\":%" PRIu64 "},\"duration_ms\":%lld",
                 relay_.counts().up, relay_.counts().down, static_cast<long long>(lived));

@@ -2,17 +2,20 @@
 //
 //   admit      original destination -> name (or literal) -> decide()
 //   classify   the client's first octets: TLS with that SNI, clear HTTP with that Host, or another protocol
-//   connect    our own resolution; every candidate decided and guarded; Happy Eyeballs
+//   choose     our own resolution; every candidate decided and guarded
+//   connect    Happy Eyeballs over those candidates
 //   carry      octets both ways: strict HTTP, or opaque with splice
 //
-// On ports 80 and 443 classify comes before connect; elsewhere servers may speak first, so connect comes first, and
-// what the client says is held back until it is classified.
+// On ports 80 and 443 classify comes first; elsewhere servers may speak first, so it comes last, and what the client
+// says is held back until it is classified. `tunnel: any` is a rule's word about the candidates it permits, so it holds
+// once they are chosen: then those alone are dialled, and classify is left out.
 //
 // Threads  The loop's.
 #pragma once
 
 #include <policy/ext/draft/synthetic.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -59,10 +62,27 @@ class Flow {
  private:
   enum class Kind : std::uint8_t { kPending = 0, kOpaque, kHttp };
 
+  // An address that the policy permits for this flow, and the permitting verdict.
+  struct Candidate {
+    net::tcp::endpoint endpoint;
+    policy_verdict verdict;
+  };
+  enum Family : std::size_t { kV6 = 0, kV4 = 1 };
+
   bool admit();
+  net::awaitable<bool> choose();  // sets candidates_ and tunnel_any_
   net::awaitable<bool> connect();
-  net::awaitable<std::vector<policy_addr>> addresses_of_name();
+  net::awaitable<void> resolve();  // both families, or the first that has addresses and a moment more
+  net::awaitable<void> fetch(Family family);
+  net::awaitable<void> until_enough();
+  net::awaitable<void> feed(std::shared_ptr<net::LateCandidates> late);
+  void weigh(Family family);
+  void weigh(const policy_addr& address);
+  std::vector<net::tcp::endpoint> endpoints(bool v6) const;
+  bool answered() const { return answers_[kV6].has_value() && answers_[kV4].has_value(); }
   net::awaitable<bool> classify();
+  net::awaitable<bool> other_protocol(std::uint16_t reason);  // on 80 and 443
+  net::awaitable<bool> watch_first_line();
   net::awaitable<bool> classify_tls();
   net::awaitable<bool> classify_http();
   net::awaitable<void> classify_and_signal(bool* good);
@@ -73,7 +93,8 @@ class Flow {
   void start_hello_deadline();
   void reset(std::uint16_t reason, std::string_view extra_json = {});  // a refusal of ours: audited, RST
   net::awaitable<void> alert(std::uint16_t reason, std::string_view extra_json);
-  void refuse(const policy_verdict& verdict, std::string_view extra_json = {});
+  std::string refuse(const policy_verdict& verdict, std::string_view extra_json = {});  // returns the ref
+  std::string refused_http(const HttpExchange::Refusal& refusal);
   void fail_upstream(std::string_view cause);
   policy_query query(std::uint16_t layer) const;
   std::string detail(std::string_view extra_json = {}) const;
@@ -94,13 +115,20 @@ class Flow {
   bool has_port_ = false;
   std::uint16_t port_ = 0;
   bool tunnel_any_ = false;
+  bool inspected_ = false;                                    // classify() was passed before the candidates were chosen
+  std::array<std::optional<net::ResolveResult>, 2> answers_;  // by Family, as far as they have come
+  net::asio::steady_timer answer_came_;
+  std::vector<Candidate> candidates_;
+  std::optional<policy_verdict> refusal_;  // of the first address that may not be dialled
+  policy_addr refused_{};                  // that address
   policy_verdict verdict_{};
   std::optional<policy_addr> peer_;  // dialled
   bool opened_ = false;
 
   std::vector<std::uint8_t> held_;  // of the client, not yet sent on
   Kind kind_ = Kind::kPending;
-  std::string tls_json_;  // for the audit, once a hello was read
+  std::string tls_json_;   // for the audit, once a hello was read
+  std::string http_json_;  // and once a request was
   std::unique_ptr<HttpExchange> http_;
   net::Deadline hello_deadline_;
   bool deadline_running_ = false, timed_out_ = false;

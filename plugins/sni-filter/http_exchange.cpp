@@ -70,18 +70,20 @@ void HttpExchange::finish() {
   signal_.cancel();
 }
 
-awaitable<void> HttpExchange::refuse(unsigned status, std::uint16_t reason) {
-  refused_(reason);
+awaitable<void> HttpExchange::refuse(unsigned status, std::uint16_t reason, std::string_view cause) {
+  const std::string ref = refused_({reason, status, &request_.head(), cause});
   const bool head = request_.state() == HttpState::kDone && request_.head().method == "HEAD";
-  answer_ = refusal_response(status, net::reason_word(reason), head);
+  answer_ = refusal_response(status, net::reason_word(reason), ref, head);
   if (!outstanding_.empty()) co_return;  // down() sends it after those
   (void)co_await relay_.write_down(octets_of(answer_));
   finish();
 }
 
-awaitable<void> HttpExchange::bad_gateway() {
-  const std::string answer =
-      refusal_response(502, "framing_ambiguous", outstanding_.front().to == wire::ResponseTo::kHead);
+awaitable<void> HttpExchange::bad_gateway(std::string_view cause) {
+  constexpr unsigned kBadGateway = 502;
+  const std::string ref = refused_({POLICY_REASON_FRAMING_AMBIGUOUS, kBadGateway, nullptr, cause});
+  const std::string answer = refusal_response(kBadGateway, net::reason_word(POLICY_REASON_FRAMING_AMBIGUOUS), ref,
+                                              outstanding_.front().to == wire::ResponseTo::kHead);
   (void)co_await relay_.write_down(octets_of(answer));
   finish();
 }
@@ -101,15 +103,18 @@ awaitable<bool> HttpExchange::read_request() {
     const HttpState state = request_.feed(from_client_.rest());
     from_client_.used += request_.consumed();
     if (state == HttpState::kFailed) {
-      co_await refuse(status_of(request_.fault()), reason_of(request_.fault()));
+      co_await refuse(status_of(request_.fault()), reason_of(request_.fault()), wire::to_string(request_.fault()));
       co_return false;
     }
     if (state == HttpState::kDone) break;
   }
-  ++requests_;
   const std::uint16_t reason = check_(request_.head());
+  if (++requests_ == 1) {
+    first_method_ = request_.head().method;
+    first_host_ = request_.head().host_raw;
+  }
   if (reason == POLICY_REASON_OK) co_return true;
-  co_await refuse(status_of(reason), reason);
+  co_await refuse(status_of(reason), reason, {});
   co_return false;
 }
 
@@ -145,7 +150,8 @@ awaitable<bool> HttpExchange::body(BodyKind kind, std::uint64_t length, bool up)
     if (kind == BodyKind::kChunked) {
       const HttpState state = chunked.feed(part);
       if (state == HttpState::kFailed) {
-        if (up) refused_(POLICY_REASON_FRAMING_AMBIGUOUS);
+        refused_(
+            {POLICY_REASON_FRAMING_AMBIGUOUS, 0, up ? &request_.head() : nullptr, wire::to_string(chunked.fault())});
         relay_.fail();
         co_return false;
       }
@@ -169,12 +175,14 @@ awaitable<void> HttpExchange::requests_up() {
     const bool websocket = head.upgrade_websocket && head.connection_upgrade;
     const BodyKind kind = head.body;
     const std::uint64_t length = head.content_length;
-    outstanding_.push_back({head.method == "HEAD" ? wire::ResponseTo::kHead : wire::ResponseTo::kOther, websocket});
+    outstanding_.push_back({head.method == "HEAD" ? wire::ResponseTo::kHead : wire::ResponseTo::kOther, websocket,
+                            kind == BodyKind::kNone});
     signal_.cancel();
     const bool sent = co_await put(octets_of(request_.raw()), true);
     if (!sent) co_return;
     const bool passed = co_await body(kind, length, true);
     if (!passed) co_return;
+    if (!outstanding_.empty()) outstanding_.back().whole = true;
     if (websocket) {
       while (!switched_ && !outstanding_.empty() && !ended_) co_await changed();
       if (switched_) {
@@ -228,9 +236,12 @@ awaitable<void> HttpExchange::responses_down() {
     const wire::HttpResponseHead& head = response_.head();
     if (state == HttpState::kFailed || (head.status == 101 && !outstanding_.front().websocket) ||
         (head.status < 200 && head.status != 101 && ++interim > kMaxInterim)) {
-      co_await bad_gateway();
+      co_await bad_gateway(state == HttpState::kFailed ? wire::to_string(response_.fault())
+                           : head.status == 101        ? "101 to a request that asked for no websocket"
+                                                       : "too many interim responses");
       co_return;
     }
+    if (first_status_ == 0 && (head.status >= 200 || head.status == 101)) first_status_ = head.status;
     const bool sent = co_await put(octets_of(response_.raw()), false);
     if (!sent) co_return;
     started = false;
@@ -254,11 +265,12 @@ awaitable<void> HttpExchange::responses_down() {
     const bool keep_alive = head.keep_alive;
     const bool passed = co_await body(head.body, head.content_length, false);
     if (!passed) co_return;
+    const bool whole = outstanding_.front().whole;
     outstanding_.pop_front();
     response_.reset();
     signal_.cancel();
     if (outstanding_.empty() && !answer_.empty()) (void)co_await relay_.write_down(octets_of(answer_));
-    if (!keep_alive || (outstanding_.empty() && (client_ended_ || !answer_.empty()))) co_return;
+    if (!keep_alive || !whole || (outstanding_.empty() && (client_ended_ || !answer_.empty()))) co_return;
   }
 }
 

@@ -2,7 +2,8 @@
 //
 // Every request's head is checked before an octet of it leaves; bodies are passed on by their framing. A request that
 // is refused is answered here, after the responses to those before it, and ends the connection. Only the origin's 101
-// to a `websocket` request turns the connection opaque.
+// to a `websocket` request turns the connection opaque. A response that ends before its request does ends the
+// connection too: an origin that has not read the body would take the rest of it for the next request (CL.0).
 //
 // Threads  The loop's; both directions are coroutines of one flow.
 // Source   RFC 9112; RFC 9110 §7.8 (Upgrade); RFC 6455.
@@ -25,8 +26,14 @@ class HttpExchange {
  public:
   // POLICY_REASON_OK, or why the request is refused.
   using Check = std::function<std::uint16_t(const wire::HttpRequestHead&)>;
-  // Called once, at the refusal.
-  using Refused = std::function<void(std::uint16_t reason)>;
+  struct Refusal {
+    std::uint16_t reason = 0;
+    unsigned status = 0;                             // of the answer; 0: none could be given
+    const wire::HttpRequestHead* request = nullptr;  // for the call; as far as it was read. nullptr: the origin's fault
+    std::string_view cause;                          // what broke the format, or empty
+  };
+  // Called at each refusal, before it is answered; returns the ref that the answer carries.
+  using Refused = std::function<std::string(const Refusal&)>;
 
   // held: what the client has sent so far.
   HttpExchange(net::Relay& relay, net::tcp::socket& client, net::tcp::socket& server, std::vector<std::uint8_t> held,
@@ -40,6 +47,10 @@ class HttpExchange {
   net::awaitable<void> run(std::chrono::milliseconds idle);
 
   std::uint64_t requests() const noexcept { return requests_; }
+  // Of the first request, for the audit; status is 0 until its response has begun.
+  const std::string& first_method() const noexcept { return first_method_; }
+  const std::string& first_host() const noexcept { return first_host_; }
+  unsigned first_status() const noexcept { return first_status_; }
 
  private:
   static constexpr std::size_t kBufferOctets = 32 * 1024;
@@ -57,6 +68,7 @@ class HttpExchange {
   struct Outstanding {
     wire::ResponseTo to = wire::ResponseTo::kOther;
     bool websocket = false;
+    bool whole = false;  // its body has been passed on
   };
 
   net::awaitable<bool> fill_up();
@@ -71,8 +83,8 @@ class HttpExchange {
   net::awaitable<void> requests_up();
   net::awaitable<void> down();
   net::awaitable<void> responses_down();
-  net::awaitable<void> refuse(unsigned status, std::uint16_t reason);
-  net::awaitable<void> bad_gateway();
+  net::awaitable<void> refuse(unsigned status, std::uint16_t reason, std::string_view cause);
+  net::awaitable<void> bad_gateway(std::string_view cause);
   net::awaitable<void> changed();
   void finish();
 
@@ -90,6 +102,8 @@ class HttpExchange {
   bool client_ended_ = false;
   bool ended_ = false;  // finish() was called
   std::uint64_t requests_ = 0;
+  std::string first_method_, first_host_;
+  unsigned first_status_ = 0;
   net::asio::steady_timer signal_;  // never expires; cancelled at each change
   net::Deadline drain_;
 };

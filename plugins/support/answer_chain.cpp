@@ -83,7 +83,7 @@ ChainReply read_chain(std::span<const std::uint8_t> message, const WireName& nam
   ChainReply reply;
   reply.end = name;
   const std::optional<Records> records = read_records(message, type);
-  if (!records) return reply;
+  if (!records || wire::DnsHeader::read(message)->is_truncated()) return reply;
   const bool is_nxdomain = records->rcode == static_cast<std::uint16_t>(wire::Rcode::kNxDomain);
   if (!is_nxdomain && records->rcode != static_cast<std::uint16_t>(wire::Rcode::kNoError)) return reply;
 

@@ -4,8 +4,8 @@
 // name;
 //          of the authority section only the SOA of a zone that holds the chain's end, for the negative TTL (DNS-29).
 // Threads  A pure function.
-// Errors   kFailed: malformed anywhere, an RCODE other than NOERROR and NXDOMAIN, a referral, two CNAMEs for one name
-// or a CNAME
+// Errors   kFailed: malformed anywhere, truncated (TC, here over TCP), an RCODE other than NOERROR and NXDOMAIN, a
+// referral, two CNAMEs for one name or a CNAME
 //          beside addresses, a loop, more links than are left.
 // Source   RFC 1034 §3.6.2 (CNAME), RFC 2308 §2 (the forms of NXDOMAIN and NODATA), RFC 5452 §6 (in-bailiwick).
 #pragma once

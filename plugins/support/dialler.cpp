@@ -63,13 +63,21 @@ std::vector<tcp::endpoint> interleave(std::vector<tcp::endpoint> v6, std::vector
   return out;
 }
 
-awaitable<Dialled> dial(std::vector<tcp::endpoint> candidates, Clock::time_point deadline) {
+awaitable<Dialled> dial(std::vector<tcp::endpoint> candidates, Clock::time_point deadline,
+                        std::shared_ptr<LateCandidates> late) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   const RaceEnd guard{std::make_shared<Race>(executor)};
   Race& race = *guard.race;
+  if (late) {
+    late->wake_ = [weak = std::weak_ptr(guard.race)] {
+      if (const auto woken = weak.lock()) woken->changed.cancel();
+    };
+  }
   std::size_t next = 0;
   Clock::time_point next_start = Clock::now();
   while (!race.winner) {
+    if (late) candidates.insert(candidates.end(), late->added_.begin(), late->added_.end());
+    if (late) late->added_.clear();
     const Clock::time_point now = Clock::now();
     if (now >= deadline) {
       race.last_error = asio::error::timed_out;
@@ -80,7 +88,7 @@ awaitable<Dialled> dial(std::vector<tcp::endpoint> candidates, Clock::time_point
       next_start = now + kAttemptDelay;
       continue;
     }
-    if (race.running == 0) break;  // all have failed
+    if (race.running == 0 && (!late || late->closed_)) break;  // all have failed
     race.changed.expires_at(next < candidates.size() ? std::min(next_start, deadline) : deadline);
     (void)co_await race.changed.async_wait(kAsResult);  // cancelled by an attempt that ended
   }

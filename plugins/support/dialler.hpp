@@ -5,6 +5,8 @@
 // loop's.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -23,6 +25,27 @@ struct Dialled {
 // RFC 8305 §4: families in turn, IPv6 first.
 std::vector<tcp::endpoint> interleave(std::vector<tcp::endpoint> v6, std::vector<tcp::endpoint> v4);
 
-awaitable<Dialled> dial(std::vector<tcp::endpoint> candidates, Clock::time_point deadline);
+// Candidates that come while a dial is at work (RFC 8305 §3: the other family's answer is not waited for).
+class LateCandidates {
+ public:
+  void add(std::vector<tcp::endpoint> candidates) {
+    added_.insert(added_.end(), candidates.begin(), candidates.end());
+    if (wake_) wake_();
+  }
+  // No more will come. Until then a dial whose candidates have all failed waits.
+  void close() {
+    closed_ = true;
+    if (wake_) wake_();
+  }
+
+ private:
+  friend awaitable<Dialled> dial(std::vector<tcp::endpoint>, Clock::time_point, std::shared_ptr<LateCandidates>);
+  std::vector<tcp::endpoint> added_;
+  bool closed_ = false;
+  std::function<void()> wake_;
+};
+
+awaitable<Dialled> dial(std::vector<tcp::endpoint> candidates, Clock::time_point deadline,
+                        std::shared_ptr<LateCandidates> late = nullptr);
 
 }  // namespace sallyport::net

@@ -1,5 +1,5 @@
-// Text as a JSON string, for audit details: quoted, ASCII alone, control octets escaped, cut to `most` octets of input.
-// Octets above 0x7e are refused input, not text: each becomes \\xHH, so that a reader sees what came.
+// Text as a JSON string, for audit details: quoted and ASCII alone. Inside it is the escaped form that a reader of the
+// audit sees: a backslash doubled, \xHH for every octet outside printable ASCII; cut to `most` characters of that form.
 #pragma once
 
 #include <cstddef>

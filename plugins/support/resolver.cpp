@@ -153,6 +153,11 @@ awaitable<void> Resolver::State::run(std::shared_ptr<State> self, std::shared_pt
                          result.outcome == ResolveOutcome::kNxDomain;
   result.ttl =
       is_answer ? std::clamp(result.ttl, self->config.min_ttl, self->config.max_ttl) : self->config.failure_ttl;
+  if (result.outcome == ResolveOutcome::kTimeout) {  // servers there are that answer A and drop AAAA
+    const std::uint16_t other = lookup->key.type == wire::kTypeA ? wire::kTypeAaaa : wire::kTypeA;
+    const auto known = self->cache.find({lookup->key.name, other}, self->environment.now());
+    if (known && known->outcome == ResolveOutcome::kAnswers) result.ttl = self->config.one_type_ttl;
+  }
   self->cache.store(lookup->key, result, self->environment.now());
   lookup->result = std::move(result);
 }
@@ -197,7 +202,9 @@ awaitable<Resolver::State::Asked> Resolver::State::ask(WireName name, std::uint1
         asked.failure = worse(asked.failure, ResolveOutcome::kTimeout);
         co_return asked;
       }
-      Exchange exchange = co_await ask_server(server, name, type, budget, timeout, deadline);
+      const bool last = round + 1 == config.rounds && i + 1 == order.size();
+      const Clock::duration patience = last ? std::max(timeout, deadline - now) : timeout;
+      Exchange exchange = co_await ask_server(server, name, type, budget, patience, deadline);
       bool give_up_on_it = false;
       if (exchange.outcome == ExchangeOutcome::kReply) {
         server->down_until = {};

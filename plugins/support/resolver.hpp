@@ -32,14 +32,15 @@ namespace sallyport::net {
 
 struct ResolverConfig {
   std::vector<Upstream> upstreams;                 // in order of preference; empty: every lookup is kUnreachable
-  std::chrono::milliseconds try_timeout{1000};     // doubled in every further round
+  std::chrono::milliseconds try_timeout{1000};     // doubled in every further round; the last try lasts on
   std::chrono::milliseconds lookup_timeout{4500};  // a client is told by 5 s (DNS-35)
   std::chrono::milliseconds case_grace{100};       // a suspect reply came: the true one may still be on its way
   std::chrono::seconds down_time{30};              // an upstream that was silent is asked last for so long
   std::chrono::seconds folded_time{600};           // and one that changes letters is asked over TCP
-  unsigned rounds = 3;                             // over all upstreams
-  std::uint32_t min_ttl = 0, max_ttl = 3600;       // s; every TTL is brought within
-  std::uint32_t failure_ttl = 1;                   // s; RFC 9520 §3.2 asks for at least one
+  unsigned rounds = 2;                        // over all upstreams; an only one that takes 3 s has 3.5 s in the second
+  std::uint32_t min_ttl = 0, max_ttl = 3600;  // s; every TTL is brought within
+  std::uint32_t failure_ttl = 1;              // s; RFC 9520 §3.2 asks for at least one
+  std::uint32_t one_type_ttl = 30;            // s; of a timeout where the name's other type was answered
   std::size_t cache_entries = 4096;
   std::size_t max_lookups = 1000;  // at once; a descriptor each
 };

@@ -16,6 +16,16 @@ std::string_view take_word(std::string_view& line) {
 
 }  // namespace
 
+std::string text_of(const std::vector<Upstream>& upstreams) {
+  std::string out;
+  for (const Upstream& upstream : upstreams) {
+    if (!out.empty()) out += ", ";
+    const std::string address = upstream.address.text();
+    out += (upstream.address.is_v4() ? address : "[" + address + "]") + ":" + std::to_string(upstream.port);
+  }
+  return out;
+}
+
 std::vector<Upstream> upstreams_from_resolv_conf(std::string_view text) {
   std::vector<Upstream> upstreams;
   while (!text.empty()) {

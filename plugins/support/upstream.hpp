@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -15,6 +16,9 @@ struct Upstream {
 
   friend bool operator==(const Upstream&, const Upstream&) = default;
 };
+
+// "9.9.9.9:53, [2620:fe::fe]:53", for messages.
+std::string text_of(const std::vector<Upstream>& upstreams);
 
 // The nameserver lines of a resolv.conf(5), in order, each once; an address that is not canonical or has a zone is left
 // out.

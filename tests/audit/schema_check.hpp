@@ -8,7 +8,7 @@
 #include <set>
 #include <string>
 
-namespace sallyport::testing {
+namespace sallyport::testing_kit {
 
 inline bool has_type(const nlohmann::json& value, const std::string& type) {
   if (type == "object") return value.is_object();
@@ -66,4 +66,4 @@ inline nlohmann::json audit_schema() {
   return nlohmann::json::parse(file);
 }
 
-}  // namespace sallyport::testing
+}  // namespace sallyport::testing_kit

@@ -143,7 +143,7 @@ CellStatus serve(Cell& cell, const CellSockets& sockets) {
                                     {sockets.dns_udp4, POLLIN, 0},
                                     {sockets.dns_udp6, POLLIN, 0}}};
   for (;;) {
-    ::poll(waiting.data(), waiting.size(), -1);
+    ::poll(waiting.data(), waiting.size(), 100);  // a signal may come right before it
     if (terminate != 0) {
       cell.forward_signal(SIGTERM);
       terminate = 0;

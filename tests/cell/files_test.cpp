@@ -118,20 +118,6 @@ TEST_P(CellFiles, ALargeDirectoryIsSaidNotToBeSearchedWhole) {
   EXPECT_TRUE(run(as_usual({"true"})).reported("note " + work_ + " is large"));
 }
 
-TEST_P(CellFiles, AWorkingDirectoryThatMayNotBeEnteredIsSaid) {
-  if (GetParam() != Who::kUser || ::geteuid() != 0) GTEST_SKIP() << "needs a directory of somebody else";
-  Launch wanted = as_usual({"true"});
-  wanted.directory.clear();
-  wanted.before_drop = [&] {
-    if (::mkdir((work_ + "/closed").c_str(), 0700) != 0 || ::chdir((work_ + "/closed").c_str()) != 0) ::_exit(95);
-  };
-  const Outcome outcome = run(wanted);
-  EXPECT_EQ(outcome.code, 125) << outcome.all();
-  EXPECT_TRUE(outcome.reported("error working directory " + work_ + "/closed: Permission denied | uid " +
-                               std::to_string(user_of(GetParam())) + " may not enter it"))
-      << outcome.all();
-}
-
 TEST_P(CellFiles, AbstractSocketsAreTheCellsOwn) {
   const std::string name = "sallyport-test-" + std::to_string(::getpid());
   std::string address = std::string(1, '\0') + name;

@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -55,88 +54,6 @@ TEST_P(CellProcess, ExecFailuresAre126And127) {  // CEL-01
   const Outcome own = run(as_usual(shell("exit 127")));
   EXPECT_TRUE(own.reported("end 3 127 0 0")) << own.all();
   EXPECT_EQ(run(as_usual({"/etc"})).code, 126);
-}
-
-TEST_P(CellProcess, WhyACommandCouldNotRunIsSaid) {
-  const auto program = [&](const std::string& name, const std::string& text, unsigned mode) {
-    scratch_.write(name, text);
-    ::chmod((scratch_ / name).c_str(), mode);
-  };
-  program("plain", "no program", 0644);
-  program("orphan", "#! /nonexist/interp -x\n", 0755);
-  program("windows", "#!/bin/sh\r\n", 0755);
-  program("lead", "#!./plain\n", 0755);
-  program("inside", "#!/usr\n", 0755);
-  scratch_.make_directory("d");
-  ASSERT_EQ(::symlink("nowhere", (scratch_ / "dangling").c_str()), 0);
-  struct Row {
-    const char* command;
-    const char* text;
-  };
-  for (const Row& row :
-       {Row{"nonexist", "nonexist: not found"}, Row{"./missing", "./missing: not found"},
-        Row{"./plain", "./plain: is not executable (chmod +x)"}, Row{"./d", "./d: is a directory"},
-        Row{"./plain/x", "./plain/x: not found"},
-        Row{"./orphan", "./orphan: its interpreter /nonexist/interp does not exist"},
-        Row{"./windows",
-            "./windows: its interpreter /bin/sh? does not exist: its first line ends as Windows ends lines"},
-        Row{"./lead", "./lead: its interpreter ./plain is not executable"},
-        Row{"./inside", "./inside: its interpreter /usr is a directory"},
-        Row{"./dangling", "./dangling: is a link to nowhere, which does not exist"}}) {
-    const Outcome outcome = run(as_usual({row.command}));
-    EXPECT_TRUE(outcome.reported(std::string("exec ") + row.text)) << row.command << "\n" << outcome.all();
-  }
-  EXPECT_FALSE(run(as_usual(shell("exit 127"))).reported("exec"));
-}
-
-// A program whose loader is of another system: a copy of this one's with the name changed.
-TEST_P(CellProcess, AMissingLoaderIsSaid) {
-  std::ifstream file("/bin/true", std::ios::binary);
-  std::string program{std::istreambuf_iterator<char>(file), {}};
-  const std::size_t name = program.find("/lib64/ld-linux-x86-64.so.2");
-  if (name == program.npos) GTEST_SKIP() << "/bin/true has another loader here";
-  program.replace(name, 6, "/lib00");
-  scratch_.write("foreign", program);
-  ::chmod((scratch_ / "foreign").c_str(), 0755);
-  EXPECT_TRUE(
-      run(as_usual({"./foreign"})).reported("exec ./foreign: its loader /lib00/ld-linux-x86-64.so.2 does not exist"));
-}
-
-TEST_P(CellProcess, TheLimitOfProcessesIsSaid) {
-  if (GetParam() != Who::kUser) GTEST_SKIP() << "root has no such limit";
-  Launch wanted = as_usual({"true"});
-  wanted.before_exec = [] {
-    const rlimit none{0, 0};
-    ::setrlimit(RLIMIT_NPROC, &none);
-  };
-  const Outcome outcome = run(wanted);
-  EXPECT_EQ(outcome.code, 125);
-  EXPECT_TRUE(
-      outcome.reported("error make the cell's namespaces: Resource temporarily unavailable | no more processes "
-                       "may be made: raise ulimit -u (now 0)"))
-      << outcome.all();
-}
-
-TEST_P(CellProcess, ALimitOfNamespacesIsSaid) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root to set a limit below its own user namespace";
-  Launch wanted = as_usual({"true"});
-  // The limit belongs to a user namespace: the cell is made in one whose own is 0.
-  wanted.before_exec = [] {
-    const std::string uid = std::to_string(::geteuid());
-    const std::string gid = std::to_string(::getegid());
-    ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);  // the maps are this process's own to write, after its change of uid
-    if (::unshare(CLONE_NEWUSER) != 0) ::_exit(96);
-    std::ofstream("/proc/self/setgroups") << "deny";
-    std::ofstream("/proc/self/gid_map") << gid + " " + gid + " 1\n";
-    std::ofstream("/proc/self/uid_map") << uid + " " + uid + " 1\n";
-    std::ofstream("/proc/sys/user/max_net_namespaces") << "0\n";
-  };
-  const Outcome outcome = run(wanted);
-  EXPECT_EQ(outcome.code, 125);
-  EXPECT_TRUE(
-      outcome.reported("error make the cell's namespaces: No space left on device | such namespaces are switched "
-                       "off: sudo sysctl -w user.max_net_namespaces=15000"))
-      << outcome.all();
 }
 
 TEST_P(CellProcess, ATextFileIsRunByTheShell) {
@@ -245,6 +162,58 @@ TEST_P(CellProcess, WithoutATerminalItsProcessGroupIsItsOwn) {
   Launch wanted = as_usual(shell("kill -KILL 0"));
   wanted.before_exec = [] { ::setsid(); };
   EXPECT_EQ(run(wanted).code, 128 + SIGKILL);  // the cell's end, not the warden's
+}
+
+TEST_P(CellProcess, WithoutATerminalTheCommandStopsAlone) {  // or it would stop the audit of what it left running
+  Launch wanted = as_usual(python(R"(
+import os, signal, socket
+if os.fork() == 0:
+  while open('/proc/2/stat').read().split(') ')[1][0] != 'T': pass
+  socket.setdefaulttimeout(10)
+  asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+  asked.sendto(b'\0\1\1\0\0\1\0\0\0\0\0\0\5after\4test\0\0\1\0\1', ('192.0.2.53', 53))
+  print('served' if asked.recv(512) else '', flush=True)
+  os.kill(2, signal.SIGCONT)
+  os._exit(0)
+os.kill(2, signal.SIGSTOP)
+os.wait()
+raise SystemExit(3)
+)"));
+  wanted.before_exec = [] { ::setsid(); };
+  const Outcome outcome = run(wanted);
+  EXPECT_EQ(outcome.output, "served\n") << outcome.all();
+  EXPECT_EQ(outcome.code, 3);
+}
+
+TEST_P(CellProcess, AStoppedCommandIsEndedAndContinuedThroughItsWarden) {
+  for (const int signal : {SIGTERM, SIGCONT}) {
+    std::array<int, 2> pid_pipe;
+    ASSERT_EQ(::pipe2(pid_pipe.data(), O_CLOEXEC), 0);
+    Launch wanted = as_usual(python(R"(
+import os, signal
+if os.fork() == 0:
+  while open('/proc/2/stat').read().split(') ')[1][0] != 'T': pass
+  open('stopped', 'w').close()
+  os._exit(0)
+os.kill(2, signal.SIGSTOP)
+raise SystemExit(3)
+)"));
+    wanted.before_exec = [&] {
+      ::setsid();
+      const pid_t self = ::getpid();
+      static_cast<void>(::write(pid_pipe[1], &self, sizeof(self)) > 0);
+    };
+    Outside teller(Who::kRoot, [&] {
+      pid_t warden = -1;
+      if (::read(pid_pipe[0], &warden, sizeof(warden)) != sizeof(warden)) return;
+      while (::access((scratch_ / "stopped").c_str(), F_OK) != 0) ::poll(nullptr, 0, 5);
+      ::kill(warden, signal);
+    });
+    const Outcome outcome = run(wanted);
+    EXPECT_EQ(outcome.code, signal == SIGTERM ? 128 + SIGTERM : 3) << outcome.all();
+    ::unlink((scratch_ / "stopped").c_str());
+    for (int fd : pid_pipe) ::close(fd);
+  }
 }
 
 TEST_P(CellProcess, TheCallersFileModeMaskIsKept) {

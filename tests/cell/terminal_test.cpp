@@ -192,6 +192,21 @@ TEST_P(CellTerminal, ACommandThatStopsItselfStopsTheJob) {  // an editor's Ctrl-
   EXPECT_THAT(terminal.until("continued"), HasSubstr("continued"));
 }
 
+TEST_P(CellTerminal, WhatTheCommandLeftInTheBackgroundStopsWithIt) {
+  // A process of another session counts; while the job is stopped, the count must not move.
+  Terminal terminal(GetParam(), scratch_.path(),
+                    shell("setsid sh -c 'while :; do echo x >> count; sleep 0.01; done' & "
+                          "while ! [ -s count ]; do :; done; kill -STOP $$; n=$(wc -l < count);"
+                          "while [ $(wc -l < count) = $n ]; do sleep 0.01; done; exit 4"));
+  ASSERT_EQ(terminal.event(), "stopped " + std::to_string(SIGTSTP));
+  const std::string before = scratch_.read("count");
+  pollfd nothing{-1, 0, 0};
+  ::poll(&nothing, 1, 200);  // twenty turns of it
+  EXPECT_EQ(scratch_.read("count"), before);
+  terminal.foreground();
+  EXPECT_EQ(terminal.event(), "exited 4");
+}
+
 TEST_P(CellTerminal, ResizeIsSeen) {
   Terminal terminal(GetParam(), scratch_.path(), python(R"(
 import os, signal, sys

@@ -72,7 +72,7 @@ def test_allowed_name(lab, witness, tcp):
     ((kind, ttl, data),) = answer.answers
     assert kind == 1 and ipaddress.ip_address(data) in SYNTHETIC4 and 0 < ttl <= 3600
     assert [
-        r for r in run.audit if r["verdict"] == "allow" and r["name"] == "api.example.test" and r["plugin"] == "dns"
+        r for r in run.audit if r["effective"] == "allow" and r["name"] == "api.example.test" and r["plugin"] == "dns"
     ], run
 
 

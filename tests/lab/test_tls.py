@@ -349,6 +349,27 @@ def test_first_flight_is_checked_on_other_ports(lab, port):
     ) == 2, run
 
 
+def test_disguised_first_flights_on_other_ports(lab):
+    """What lenient servers take for TLS or HTTP carries no other name either."""
+    evil = records(hello(b"evil.test"))
+    rows = [
+        b"\x14\x03\x01\x00\x00" + evil,
+        b"\x14\x03\x01\x00\x01\x01" + evil,
+        b"\x15\x03\x01\x00\x02\x01\x5a" + evil,
+        evil[:1] + b"\x02" + evil[2:],
+        *(blank + b"GET /disguised HTTP/1.1\r\nHost: evil.test\r\n\r\n" for blank in (b"\x0b", b"\x1c", b"\x85", b"\xa0")),
+        b"GET\x0b/disguised HTTP/1.1\r\nHost: evil.test\r\n\r\n",
+        b"COPY /\x018 HTTP/1.1\r\nHost: evil.test\r\n\r\n",
+    ]
+    results, run = converse(
+        lab, *({"to": ["raw.example.test", 8443], "send": d.hex(), "read": 4096, "timeout": 4} for d in rows)
+    )
+    assert [d for d in arrived(lab, 8443) if b"evil.test" in d] == [], (results, run)
+    assert len([r for r in run.audit if r["verdict"] == "deny" and r["reason"] in ("tls_malformed", "framing_ambiguous")]) == len(
+        rows
+    ), run
+
+
 def test_refused_flows_write_one_record_each(lab):
     results, run = converse(lab, *({"send": records(hello(b"evil.test")).hex()} for _ in range(5)))
     assert sum(d["count"] for d in run.denials(plugin="sni-filter")) == 5, run.audit

@@ -25,6 +25,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -53,6 +54,8 @@ struct AuditRecord {
   std::uint64_t client_id = 0;
   std::string name, address, detail;  // empty: not known
   bool closed = false;                // the record at the end of a flow
+  std::uint16_t proto = 0;
+  std::string raw;  // of a query without a name
 };
 
 class FakeHost {
@@ -138,6 +141,9 @@ class FakeHost {
     const std::lock_guard lock(mutex_);
     return threads_;
   }
+
+  // The ref of every record.
+  static constexpr char kRef[] = "k3f9a";
 
   static std::string text(const policy_addr& address) {
     char out[INET6_ADDRSTRLEN] = "";
@@ -294,15 +300,17 @@ class FakeHost {
   }
 
   static policy_code write_decision(policy_thread* thread, const policy_query* q, const policy_verdict* v,
-                                    policy_str detail) {
-    return write_audit(thread, q, v, detail, false);
+                                    policy_str detail, policy_str raw, policy_ref* ref) {
+    if (ref) *ref = {};
+    if (ref) std::copy_n(kRef, sizeof kRef, ref->text);
+    return write_audit(thread, q, v, detail, raw, false);
   }
   static policy_code write_closed(policy_thread* thread, const policy_query* q, const policy_verdict* v,
                                   policy_str detail) {
-    return write_audit(thread, q, v, detail, true);
+    return write_audit(thread, q, v, detail, {}, true);
   }
   static policy_code write_audit(policy_thread* thread, const policy_query* query, const policy_verdict* v,
-                                 policy_str detail, bool closed) {
+                                 policy_str detail, policy_str raw, bool closed) {
     FakeHost& host = of(thread);
     const std::lock_guard lock(host.mutex_);
     EXPECT_LE(detail.len, 1024u) << "a longer detail is dropped by the real host";
@@ -315,7 +323,9 @@ class FakeHost {
                        (query->known & POLICY_KNOW_NAME) ? text(query->name) : std::string(),
                        (query->known & POLICY_KNOW_ADDRESS) && query->dest ? text(*query->dest) : std::string(),
                        std::string(detail.ptr, detail.len),
-                       closed};
+                       closed,
+                       query->proto,
+                       query->name ? std::string() : std::string(raw.ptr, raw.len)};
     host.audit_.push_back(std::move(record));
     host.audited_.notify_all();
     return host.audit_full ? POLICY_EXHAUSTED : POLICY_OK;

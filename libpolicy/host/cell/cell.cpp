@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 
 #include "host/cell/exec_text.hpp"
 #include "host/cell/init.hpp"
@@ -48,6 +49,13 @@ void close_if_open(int& fd) {
 bool has_controlling_terminal() {
   int terminal = ::open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
   const bool found = terminal >= 0;
+  close_if_open(terminal);
+  return found;
+}
+
+bool is_in_foreground() {
+  int terminal = ::open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  const bool found = terminal >= 0 && ::tcgetpgrp(terminal) == ::getpgrp();
   close_if_open(terminal);
   return found;
 }
@@ -112,12 +120,14 @@ CellResult<Cell> Cell::prepare(const CellOptions& options) {
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0) return failed("socketpair");
   cell.channel_ = pair[0];
   StdioCopies copies;
-  if (Failure failure = replace_sockets(copies)) {
+  if (Failure failure = contain_standard_files(plan.files, copies)) {
     ::close(pair[1]);
     return *failure;
   }
   cell.input_copies_ = copies.input;
   cell.output_copies_ = copies.output;
+  cell.kept_modes_ = copies.modes;
+  plan.read_only = copies.read_only;
 
   cell.init_ = fork_into(kNamespaces | (privileged ? 0 : CLONE_NEWUSER));
   const int fork_error = errno;
@@ -162,7 +172,10 @@ Cell& Cell::operator=(Cell&& other) noexcept {
   working_directory_ = std::move(other.working_directory_);
   input_copies_ = std::exchange(other.input_copies_, {});
   output_copies_ = std::exchange(other.output_copies_, {});
+  kept_modes_ = std::exchange(other.kept_modes_, {});
   shares_terminal_ = other.shares_terminal_;
+  asked_to_end_ = other.asked_to_end_;
+  stop_is_the_commands_ = other.stop_is_the_commands_;
   terminal_ = std::exchange(other.terminal_, -1);
   terminal_group_ = other.terminal_group_;
   return *this;
@@ -189,6 +202,10 @@ bool Cell::start() {
 }
 
 CellStatus Cell::poll() {
+  if (status_.kind == CellStatus::Kind::kStopped && continued != taken_continues) {
+    taken_continues = continued;
+    resume();
+  }
   while (!status_.over() && channel_ >= 0) {
     bool closed = false;
     const std::optional<CellMessage> message = receive_message(channel_, false, closed);
@@ -200,9 +217,14 @@ CellStatus Cell::poll() {
     switch (message->kind) {
       case MessageKind::kStopped:
         // A terminal stops this process and the command together: when both are continued, that stop is history.
-        if (continued == taken_continues && !readable_within(channel_, kContinueGraceMs))
+        if (continued == taken_continues && !readable_within(channel_, kContinueGraceMs) &&
+            continued == taken_continues) {
           status_ = {.kind = CellStatus::Kind::kStopped, .signal = message->number(0)};
+        } else if (continued != taken_continues && !readable_within(channel_, kContinueGraceMs)) {
+          resume();  // a command that has left the group was not continued with it
+        }
         taken_continues = continued;
+        stop_is_the_commands_ = false;
         break;
       case MessageKind::kContinued:
         status_ = {.kind = CellStatus::Kind::kRunning};
@@ -228,23 +250,40 @@ CellStatus Cell::wait() {
   for (;;) {
     const CellStatus status = poll();
     if (status.over() || channel_ < 0) return status;
-    if (status.kind == CellStatus::Kind::kStopped) {
-      stop_with_command();
-      continue;
-    }
+    if (status.kind == CellStatus::Kind::kStopped && stop_with_command()) continue;
     pollfd waiting{channel_, POLLIN, 0};
     ::poll(&waiting, 1, -1);
   }
 }
 
-void Cell::stop_with_command() {
-  ::raise(SIGSTOP);  // returns when the shell, or anyone, continues us
+bool Cell::stop_with_command() {
+  if (status_.kind != CellStatus::Kind::kStopped || stop_is_the_commands_) return false;
+  stop_is_the_commands_ = true;
+  if (!shares_terminal_ || !is_in_foreground()) {
+    if (asked_to_end_) resume();  // what was forwarded right before is pending
+    return false;
+  }
+  // SIGTSTP, not SIGSTOP: the kernel drops it where no shell is left that could continue us (an orphaned group).
+  const int before = continued;
+  ::kill(::getpid(), SIGTSTP);  // returns when the shell, or anyone, has continued us
+  if (continued == before) return false;
+  taken_continues = continued;
+  resume();
+  return true;
+}
+
+void Cell::resume() {
   status_ = {.kind = CellStatus::Kind::kRunning};
+  asked_to_end_ = false;
   forward_signal(SIGCONT);
 }
 
 void Cell::forward_signal(int signal) {
-  if (channel_ >= 0 && !status_.over()) send_message(channel_, MessageKind::kSignal, {std::to_string(signal)});
+  if (channel_ < 0 || status_.over()) return;
+  send_message(channel_, MessageKind::kSignal, {std::to_string(signal)});
+  // Who asks sallyport to end sees a process that runs: the command must not be left with it pending.
+  asked_to_end_ = asked_to_end_ || signal == SIGTERM || signal == SIGHUP || signal == SIGINT || signal == SIGQUIT;
+  if (status_.kind == CellStatus::Kind::kStopped && signal != SIGCONT) resume();
 }
 
 void Cell::kill() {
@@ -296,13 +335,18 @@ void Cell::settle_copies() {
       ::poll(&waiting, 1, kLastOutputMs);
       ::close(handle);
     }
-    ::waitpid(pid, nullptr, WNOHANG);
+    int status = 0;
+    if (::waitpid(pid, &status, WNOHANG) == pid && WIFEXITED(status) && WEXITSTATUS(status) != 0)
+      closing_notes_.push_back(std::string("output could not be written, and the rest of it is lost: ") +
+                               std::strerror(WEXITSTATUS(status)));
   }
+  restore_modes(std::exchange(kept_modes_, {}));
 }
 
 void Cell::give_back_names() {
   if (!names_) return;
-  closing_notes_ = names_->give_back();
+  std::vector<std::string> notes = names_->give_back();
+  closing_notes_.insert(closing_notes_.end(), notes.begin(), notes.end());
   names_.reset();
 }
 

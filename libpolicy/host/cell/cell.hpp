@@ -26,7 +26,8 @@
 namespace sallyport {
 namespace cell {
 class TakenNames;
-}
+struct KeptMode;
+}  // namespace cell
 
 struct CellError {
   std::string reason;  // one line, lower case, no full stop
@@ -130,11 +131,14 @@ class Cell {
   // Blocks until the command ends; stops and continues with it (a terminal's Ctrl-Z).
   CellStatus wait();
 
-  // To be called on kStopped: stops this process as well, so that the shell sees the job stop, and continues the
-  // command when the shell continues this process.
-  void stop_with_command();
+  // To be called on kStopped; write out what must not wait before. As the terminal's foreground job, and if a shell is
+  // there to see it: stops this process as well (everything in the cell has been stopped by then), and continues all of
+  // it when the shell continues this process. False: this process goes on, and the command is stopped until a SIGCONT
+  // reaches it or this process, or forward_signal() continues it.
+  bool stop_with_command();
 
-  // Sends a signal to the command (SIGTERM, SIGHUP ... that reached sallyport alone; a terminal's reach both).
+  // Sends a signal to the command (SIGTERM, SIGHUP ... that reached sallyport alone; a terminal's reach both), and
+  // continues it if it is stopped and this process is not.
   void forward_signal(int signal);
 
   // Ends everything in the cell at once, and waits for it. Safe at any time.
@@ -150,6 +154,7 @@ class Cell {
   Cell();
   void reap();
   void settle_copies();
+  void resume();
   void give_back_names();
 
   pid_t init_ = -1;
@@ -164,9 +169,12 @@ class Cell {
   std::string working_directory_;
   std::vector<pid_t> input_copies_;
   std::vector<pid_t> output_copies_;
+  std::vector<cell::KeptMode> kept_modes_;  // of the caller's output files
   bool shares_terminal_ = false;
-  int terminal_ = -1;          // descriptor of the controlling terminal among 0, 1, 2
-  pid_t terminal_group_ = -1;  // its foreground group before the command ran
+  bool asked_to_end_ = false;          // by a signal, since the command was last continued
+  bool stop_is_the_commands_ = false;  // this stop has been decided on
+  int terminal_ = -1;                  // descriptor of the controlling terminal among 0, 1, 2
+  pid_t terminal_group_ = -1;          // its foreground group before the command ran
 };
 
 }  // namespace sallyport

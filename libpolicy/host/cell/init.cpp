@@ -15,7 +15,9 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <sstream>
 
 #include "host/cell/kernel_files.hpp"
@@ -33,6 +35,8 @@ struct HeldCommand {
   pid_t pid = -1;
   int go_fd = -1;
   int report_fd = -1;
+  bool stops_whole = false;  // a job of the caller's shell: what the command left in the background stops with it
+  std::vector<SharedOffset> offsets{};  // of standard files
 };
 
 [[noreturn]] void give_up(int channel, const CellError& error) {
@@ -122,6 +126,15 @@ void let_go_of_standard_files() {
   if (null > 2) ::close(null);
 }
 
+// The command has been continued already, and a handler of its would see a second signal.
+void continue_all_but(pid_t command) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator entry("/proc", error), end; !error && entry != end; entry.increment(error)) {
+    const int pid = std::atoi(entry->path().filename().c_str());
+    if (pid > 1 && pid != command) ::kill(pid, SIGCONT);
+  }
+}
+
 // True when the command itself has ended, with its wait status.
 bool reap(const HeldCommand& held, int channel, int& status) {
   for (;;) {
@@ -130,8 +143,10 @@ bool reap(const HeldCommand& held, int channel, int& status) {
     if (pid <= 0) return false;
     if (pid != held.pid) continue;
     if (WIFSTOPPED(seen)) {
+      if (held.stops_whole) ::kill(-1, SIGSTOP);
       send_message(channel, MessageKind::kStopped, {std::to_string(WSTOPSIG(seen))});
     } else if (WIFCONTINUED(seen)) {
+      if (held.stops_whole) continue_all_but(held.pid);
       send_message(channel, MessageKind::kContinued);
     } else {
       status = seen;
@@ -141,6 +156,7 @@ bool reap(const HeldCommand& held, int channel, int& status) {
 }
 
 [[noreturn]] void end_with(const HeldCommand& held, int channel, int status) {
+  advance_callers_offsets(held.offsets);
   int error = 0;
   if (::read(held.report_fd, &error, sizeof(error)) != sizeof(error)) error = 0;
   const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
@@ -202,10 +218,12 @@ void run_init(InitPlan plan, int channel) {
   write_kernel_file("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
   const std::string group = std::to_string(plan.gid);
   write_kernel_file("/proc/sys/net/ipv4/ping_group_range", group + " " + group);
+  HeldCommand held;
+  held.stops_whole = !plan.workload.own_session;
+  if (Failure failure = reopen_read_only(plan.read_only, held.offsets)) give_up(channel, *failure);
   FileView view(plan.files, plan.mounts_are_locked, plan.workload.full_map);
   if (Failure failure = view.build()) give_up(channel, *failure);
   ::umask(callers_umask);
-  HeldCommand held;
   plan.workload.refuse_unix_sockets = view.refuse_unix_sockets();
   if (Failure failure = hold_command(plan, channel, held)) give_up(channel, *failure);
   let_go_of_standard_files();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "host/cell/files.hpp"
+#include "host/cell/stdio_copy.hpp"
 #include "host/cell/workload.hpp"
 
 namespace sallyport::cell {
@@ -9,6 +10,7 @@ namespace sallyport::cell {
 struct InitPlan {
   FilePlan files;
   Workload workload;
+  std::vector<ReadOnlyFile> read_only;  // standard files
   std::string ula;
   bool own_user_namespace = false;  // made by the clone: its maps are still to be written
   bool mounts_are_locked = false;   // the host's mounts belong to a user namespace above ours

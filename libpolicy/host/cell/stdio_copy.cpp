@@ -68,7 +68,8 @@ bool write_all(int fd, const char* data, std::size_t size) {
     const ssize_t size = ::read(from, block.data(), block.size());
     if (size < 0 && errno == EINTR) continue;
     if (size <= 0) ::_exit(0);
-    if (!write_all(to, block.data(), static_cast<std::size_t>(size))) ::_exit(errno);
+    if (!write_all(to, block.data(), static_cast<std::size_t>(size)))
+      ::_exit(errno == EPIPE || errno == ECONNRESET ? 0 : errno);  // a reader that has gone is no loss
   }
 }
 
@@ -241,9 +242,11 @@ void restore_modes(const std::vector<KeptMode>& modes) {
     struct stat status;
     if (::fstat(kept.fd, &status) != 0) continue;
     const bool owner = status.st_uid == kept.uid && status.st_gid == kept.gid;
+    constexpr mode_t kSetId = S_ISUID | S_ISGID;
+    const mode_t mode = kept.mode & (~kSetId | status.st_mode);  // what a write has cleared stays cleared
     // The mode first and last: neither may the new owner have the command's, nor does fchown(2) keep all of ours.
     if (!owner && (::fchmod(kept.fd, kept.mode & 0777) != 0 || ::fchown(kept.fd, kept.uid, kept.gid) != 0)) continue;
-    if (!owner || (status.st_mode & 07777) != kept.mode) static_cast<void>(::fchmod(kept.fd, kept.mode) == 0);
+    if (!owner || (status.st_mode & 07777) != mode) static_cast<void>(::fchmod(kept.fd, mode) == 0);
   }
 }
 

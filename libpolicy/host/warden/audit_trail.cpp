@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -28,7 +29,11 @@ absl::StatusOr<Descriptor> open_file(const std::string& path) {
   Descriptor file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
   struct stat info;
   if (file.get() < 0 || ::fstat(file.get(), &info) != 0) {
-    const char* why = errno == ELOOP ? "it is a symbolic link" : std::strerror(errno);
+    const int error = errno;
+    const char* why = std::strerror(error);
+    if (error == ELOOP) why = "it is a symbolic link";
+    if (error == ENXIO && ::lstat(path.c_str(), &info) == 0 && S_ISFIFO(info.st_mode))
+      why = "nobody reads the pipe; start its reader first";
     return absl::FailedPreconditionError(absl::StrFormat("the audit file %s cannot be opened: %s", path, why));
   }
   if (!S_ISREG(info.st_mode) && !S_ISFIFO(info.st_mode) && !S_ISCHR(info.st_mode)) {
@@ -37,22 +42,41 @@ absl::StatusOr<Descriptor> open_file(const std::string& path) {
   return file;
 }
 
+// A run that was killed, or whose disk was full, leaves half a line at the end.
+bool ends_within_a_line(const std::string& path, const Descriptor& file) {
+  struct stat info, same;
+  if (file.get() < 0 || ::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0) return false;
+  // O_APPEND and O_WRONLY stay as they are; the same file once more, to read.
+  const Descriptor reading(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (reading.get() < 0 || ::fstat(reading.get(), &same) != 0 || same.st_dev != info.st_dev ||
+      same.st_ino != info.st_ino) {
+    return true;  // unknown: an empty line does less harm than two records in one
+  }
+  char last = 0;
+  return ::pread(reading.get(), &last, 1, info.st_size - 1) != 1 || last != '\n';
+}
+
+bool fill_random(std::uint64_t& out) { return ::getrandom(&out, sizeof out, 0) == sizeof out; }
+
 }  // namespace
 
 absl::StatusOr<AuditTrail> AuditTrail::open(const std::string& path, std::shared_ptr<const Snapshot> snapshot,
-                                            std::uint64_t client_id, const std::string& cell) {
+                                            std::uint64_t client_id, const std::string& cell, MatchText match) {
   absl::StatusOr<Descriptor> file = open_file(path);
   if (!file.ok()) return file.status();
   Descriptor wake(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  Result<AuditRing> ring = AuditRing::create(AuditRing::kDefaultSlots, wake.get());
-  if (wake.get() < 0 || !ring.ok()) return absl::ResourceExhaustedError("no memory for the audit ring");
   AuditWriter::Options options;
   options.gateway = cell;
-  if (::getrandom(&options.run_seed, sizeof options.run_seed, 0) != sizeof options.run_seed)
-    return absl::UnavailableError("no random numbers");
+  options.after_half_line = ends_within_a_line(path, *file);
+  std::uint64_t ref_seed;  // not the run's own, which the ids show
+  if (!fill_random(options.run_seed) || !fill_random(ref_seed)) return absl::UnavailableError("no random numbers");
+  Result<AuditRing> ring = AuditRing::create(AuditRing::kDefaultSlots, wake.get(), ref_seed);
+  if (wake.get() < 0 || !ring.ok()) return absl::ResourceExhaustedError("no memory for the audit ring");
+  const std::uint64_t groups = snapshot->groups_of_cell(cell);
+  const std::string group(groups == 0 ? "" : snapshot->group_name(static_cast<unsigned>(std::countr_zero(groups))));
   AuditTrail trail(*std::move(ring), std::move(wake), *std::move(file), options);
-  trail.writer_->publish(std::move(snapshot));
-  trail.writer_->name_client(client_id, cell);
+  trail.writer_->publish(std::move(snapshot), std::move(match));
+  trail.writer_->name_client(client_id, group);
   trail.ring_.arm();
   return trail;
 }
@@ -66,7 +90,11 @@ AuditTrail::AuditTrail(AuditRing ring, Descriptor wake, Descriptor file, AuditWr
 
 bool AuditTrail::take() {
   const std::size_t count = ring_.read(batch_);
-  for (std::size_t i = 0; i < count; ++i) denied_.add(batch_[i], writer_->add(batch_[i]));
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string ref = writer_->add(batch_[i]);
+    denied_.add(batch_[i], ref);
+    failed_.add(batch_[i], ref);
+  }
   if (const std::uint64_t lost = ring_.lost(); lost > reported_lost_) {
     writer_->add_lost(lost - reported_lost_);
     reported_lost_ = lost;
@@ -90,10 +118,17 @@ void AuditTrail::writer_died() {
   while (ring_.skip_unfinished() > 0);
 }
 
-void AuditTrail::finish() {
+AuditLoss AuditTrail::finish() {
   while (take()) {
   }
   writer_->finish();
+  AuditLoss loss{.records = writer_->total_lost()};
+  if (loss.records > reported_lost_) {
+    loss.why = writer_->sink_failure();
+  } else if (loss.records > 0) {
+    loss.why = "they came faster than they could be taken, or their writer died";
+  }
+  return loss;
 }
 
 }  // namespace sallyport

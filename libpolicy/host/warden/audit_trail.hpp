@@ -13,17 +13,27 @@
 #include "audit/audit_ring.hpp"
 #include "audit/audit_writer.hpp"
 #include "audit/denial_summary.hpp"
+#include "audit/failure_summary.hpp"
 #include "engine/decide.hpp"
 #include "host/warden/memory_file.hpp"
 
 namespace sallyport {
 
+// What the file, or the summaries, lack at the end of a run.
+struct AuditLoss {
+  std::uint64_t records = 0;
+  std::string why;  // one line, lower case unless the system said it: "No space left on device"; "" if nothing is lost
+  bool any() const noexcept { return records > 0; }
+};
+
 class AuditTrail {
  public:
-  // file: appended to, made with mode 0600; a symbolic link or anything but a regular file is refused. Empty: no file,
-  // refs and summary all the same.
+  // file: appended to, made with mode 0600; refused are a symbolic link, anything but a regular file, pipe or terminal,
+  // and a named pipe that nobody reads. If it ends within a line, as one that was cut off does, ours start on the next.
+  // Empty: no file, refs and summaries all the same. match: fills in `match`; match_text(model) of the snapshot's
+  // model.
   static absl::StatusOr<AuditTrail> open(const std::string& file, std::shared_ptr<const Snapshot> snapshot,
-                                         std::uint64_t client_id, const std::string& cell);
+                                         std::uint64_t client_id, const std::string& cell, MatchText match = {});
 
   int ring_fd() const noexcept { return ring_.fd(); }
   int wake_fd() const noexcept { return wake_.get(); }
@@ -35,9 +45,10 @@ class AuditTrail {
   // Every process that wrote is gone: what it left unfinished is counted as lost.
   void writer_died();
   // At the end of the run.
-  void finish();
+  AuditLoss finish();
 
   const DenialSummary& denied() const noexcept { return denied_; }
+  const FailureSummary& failed() const noexcept { return failed_; }  // allowed, and not reached
 
  private:
   AuditTrail(AuditRing ring, Descriptor wake, Descriptor file, AuditWriter::Options options);
@@ -48,6 +59,7 @@ class AuditTrail {
   Descriptor file_;
   std::unique_ptr<AuditWriter> writer_;
   DenialSummary denied_;
+  FailureSummary failed_;
   std::vector<AuditRecord> batch_;
   std::uint64_t reported_lost_ = 0;
   bool unfolded_ = false;  // records came since the last quiet second

@@ -3,7 +3,9 @@
 #include <absl/strings/str_format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "language/suggest_allow.hpp"
 #include "names/address.hpp"
@@ -41,7 +43,11 @@ std::vector<Shown> shown(const DenialSummary& denied, const PolicyModel& policy)
       continue;
     }
     AllowSuggestion suggestion;
-    const bool meant = row.is_name || Address::parse(row.destination).ok();
+    // What another rule would change; not a lie about the name, broken input, or a rule that says no.
+    constexpr std::string_view kByRule[] = {"no_rule",        "port_denied",    "ip_literal_denied",
+                                            "addr_forbidden", "guard_metadata", "answer_forbidden_addr"};
+    const bool by_rule = std::find(std::begin(kByRule), std::end(kByRule), row.reason) != std::end(kByRule);
+    const bool meant = by_rule && (row.is_name || Address::parse(row.destination).ok());
     if (meant && rows.size() < kMostSuggestions) suggestion = suggest_allow(policy, row.destination, row.port);
     rows.push_back({row, suggestion.argument, suggestion.rule});
   }
@@ -58,8 +64,9 @@ std::string as_text(const DenialSummary& denied, const std::vector<Shown>& rows,
     std::string hint;
     if (!argument.empty()) hint = absl::StrFormat("    allow: %s %s -- ...", prefix, argument);
     if (!rule.empty()) hint = absl::StrFormat("    allow in a policy: %s", rule);
-    absl::StrAppendFormat(&text, "  %-*s  %s  %s%s%s%s\n", static_cast<int>(widest), row.destination, row.asked,
-                          row.reason, ref, times, hint);
+    const std::string claimed = row.claimed.empty() ? "" : "  claimed " + row.claimed;
+    absl::StrAppendFormat(&text, "  %-*s  %s  %s%s%s%s%s\n", static_cast<int>(widest), row.destination, row.asked,
+                          row.reason, claimed, ref, times, hint);
   }
   return text;
 }
@@ -90,6 +97,7 @@ std::string as_json(const DenialSummary& denied, const std::vector<Shown>& rows)
     list.push_back({{"destination", row.destination},
                     {"asked", row.asked},
                     {"reason", row.reason},
+                    {"claimed", row.claimed.empty() ? ordered_json() : ordered_json(row.claimed)},
                     {"count", row.count},
                     {"ref", row.ref},
                     {"allow", argument.empty() ? ordered_json() : ordered_json(argument)},
@@ -119,6 +127,19 @@ std::string command_prefix(const RunOptions& options) {
   for (const std::string& entry : options.allow) prefix += " --allow " + entry;
   constexpr std::size_t kMost = 200;  // a line that a person reads
   return prefix.size() <= kMost ? prefix : "sallyport run ...";
+}
+
+std::string failures(const FailureSummary& failed) {
+  if (failed.rows().empty()) return "";
+  std::string text =
+      absl::StrFormat("sallyport: %s failed (not by policy)\n", counted(failed.destinations(), "allowed destination"));
+  for (const auto& row : failed.rows()) {
+    const std::string cause = row.cause.empty() ? "" : "  " + row.cause;
+    const std::string times = row.count > 1 ? absl::StrFormat("  %dx", row.count) : "";
+    absl::StrAppendFormat(&text, "  %s  %s  upstream_failed%s  ref %s%s\n", row.destination, row.asked, cause, row.ref,
+                          times);
+  }
+  return text;
 }
 
 std::string report(const DenialSummary& denied, const PolicyModel& policy, const std::string& prefix,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "audit/denial_summary.hpp"
+#include "audit/failure_summary.hpp"
 #include "engine/model.hpp"
 #include "host/warden/run.hpp"
 
@@ -21,5 +22,9 @@ std::string command_prefix(const RunOptions& options);
 // there were none and the format is the default summary.
 std::string report(const DenialSummary& denied, const PolicyModel& policy, const std::string& prefix,
                    ReportFormat format);
+
+// Allowed destinations that could not be reached; empty if there were none. A person in front of a failed command takes
+// them for policy.
+std::string failures(const FailureSummary& failed);
 
 }  // namespace sallyport

@@ -171,8 +171,8 @@ CellOptions cell_options(const RunOptions& options, const std::string& directory
   return cell;
 }
 
-// Signals that this process passes on; read from a descriptor, so that everything happens in one loop. Blocked only
-// after the cell has been made, which must not inherit the mask.
+// Signals that this process passes on; read from a descriptor, so that everything happens in one loop. The cell and the
+// worker reset the mask that they inherit.
 class Signals {
  public:
   Signals() {
@@ -218,10 +218,13 @@ int attend(Cell& cell, CellSockets& sockets, Supervisor& supervisor, AuditTrail&
       if (!supervisor.on_exit(Supervisor::Clock::now(), [&] { audit.writer_died(); })) sockets.close();
     }
     const CellStatus status = cell.poll();
-    if (status.kind == CellStatus::Kind::kStopped) cell.stop_with_command();
+    if (status.kind == CellStatus::Kind::kStopped) {
+      audit.collect();  // nothing of it waits for a continue that may never come
+      cell.stop_with_command();
+    }
     if (!status.over()) continue;
     if (status.kind == CellStatus::Kind::kLost) say("the cell was killed");
-    if (status.exec_error != 0) say(absl::StrFormat("cannot run the command: %s", std::strerror(status.exec_error)));
+    if (status.exec_error != 0) say(status.exec_text);
     return status.code;
   }
 }
@@ -258,7 +261,8 @@ int run_cell(const RunOptions& options) {
   absl::StatusOr<json> plugins = configs(*images, resolvers);
   if (!plugins.ok()) return fail(text(plugins.status()));
 
-  absl::StatusOr<AuditTrail> audit = AuditTrail::open(options.audit_file, policy->snapshot, kClient, options.name);
+  absl::StatusOr<AuditTrail> audit =
+      AuditTrail::open(options.audit_file, policy->snapshot, kClient, options.name, match_text(policy->model));
   if (!audit.ok()) return fail(text(audit.status()));
   Result<SyntheticTable> table = make_synthetic_table();
   if (!table.ok()) return fail(absl::StrFormat("the table of synthetic addresses: %s", table.error().message));
@@ -272,6 +276,9 @@ int run_cell(const RunOptions& options) {
   const absl::StatusOr<std::string> directory = working_directory();
   if (!directory.ok()) return fail(text(directory.status()));
 
+  // From here on signals wait for attend(): one that ended this process now would leave placeholders in the user's
+  // tree.
+  const Signals signals;
   // The worker builds its jail on the other core while the cell is made.
   Supervisor supervisor(program.file->fd(), std::move(setup), say);
   if (absl::Status started = supervisor.start(); !started.ok()) return fail(text(started));
@@ -281,7 +288,6 @@ int run_cell(const RunOptions& options) {
   if (absl::Status serving = supervisor.serve(listeners_of(sockets)); !serving.ok())
     return fail((absl::IsUnavailable(serving) ? "the worker was " : "") + text(serving));
 
-  const Signals signals;
   if (!options.quiet) absl::FPrintF(stderr, "%s", policy->warnings);
   if (!options.quiet && (!policy->description.empty() || !cell->notes().empty())) {
     absl::FPrintF(stderr, "%s", banner(policy->description, cell->notes()));
@@ -289,11 +295,14 @@ int run_cell(const RunOptions& options) {
   cell->start();
   const int status = attend(*cell, sockets, supervisor, *audit, signals);
   sockets.close();
-  audit->finish();
-  const std::string closing = options.quiet && options.report == ReportFormat::kSummary
-                                  ? ""
-                                  : report(audit->denied(), policy->model, command_prefix(options), options.report);
-  absl::FPrintF(stderr, "%s", closing);
+  supervisor.finish();
+  const AuditLoss loss = audit->finish();
+  if (!options.quiet || options.report != ReportFormat::kSummary) {
+    absl::FPrintF(stderr, "%s", report(audit->denied(), policy->model, command_prefix(options), options.report));
+  }
+  if (!options.quiet) absl::FPrintF(stderr, "%s", failures(audit->failed()));
+  for (const std::string& note : cell->closing_notes()) say(note);
+  if (loss.any()) say(absl::StrFormat("%d audit records lost: %s", loss.records, loss.why));
   return status;
 }
 

@@ -1,6 +1,7 @@
 #include "host/warden/supervisor.hpp"
 
 #include <absl/strings/str_format.h>
+#include <poll.h>
 
 #include <csignal>
 
@@ -104,6 +105,15 @@ void Supervisor::on_channel() {
         note(message.body);
     }
   }
+}
+
+void Supervisor::finish() {
+  constexpr int kStopDeadlineMs = 500;  // plugins stop in a few ms
+  if (!worker_) return;
+  worker_->channel().send({{"type", "stop"}});
+  pollfd ended{worker_->pidfd(), POLLIN, 0};
+  ::poll(&ended, 1, kStopDeadlineMs);
+  worker_.reset();
 }
 
 void Supervisor::tick(Clock::time_point now) {

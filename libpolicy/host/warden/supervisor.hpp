@@ -49,6 +49,8 @@ class Supervisor {
   pid_t pid() const noexcept { return worker_ ? worker_->pid() : -1; }
 
   void on_channel();
+  // At the end of a run: the plugins stop, which writes what they still had to say of open flows; bounded, then killed.
+  void finish();
   // Asks the worker for a sign of life. Call it at least once a kPingInterval.
   void tick(Clock::time_point now);
   static constexpr std::chrono::milliseconds kPingInterval{1000};

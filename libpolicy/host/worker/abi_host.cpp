@@ -185,7 +185,8 @@ constexpr policy_synthetic_draft1 kSynthetic = {sizeof(policy_synthetic_draft1),
 // ---- policy.audit/1
 
 policy_code write_record(policy_thread* thread, const policy_query* query, const policy_verdict* verdict,
-                         policy_str detail, AuditKind kind) noexcept {
+                         policy_str detail, policy_str raw, policy_ref* ref, AuditKind kind) noexcept {
+  if (ref != nullptr) *ref = {};
   if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
   if (query == nullptr || verdict == nullptr || !POLICY_HAS(query, path) || !POLICY_HAS(verdict, generation))
     return POLICY_INVALID;
@@ -195,7 +196,10 @@ policy_code write_record(policy_thread* thread, const policy_query* query, const
   record.realtime_ns = static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
   record.kind = kind;
   record.set_plugin(thread->host->plugin);
-  record.verdict = record.effective = verdict->verdict == POLICY_DENY ? Effect::kDeny : Effect::kAllow;
+  // "continue" was let on by the layer that wrote it; any value that is not known is a refusal, as everywhere.
+  const bool passed = verdict->verdict == POLICY_ALLOW || verdict->verdict == POLICY_CONTINUE;
+  record.verdict = passed ? static_cast<Effect>(verdict->verdict) : Effect::kDeny;
+  record.effective = passed ? Effect::kAllow : Effect::kDeny;
   record.reason = verdict->reason <= static_cast<std::uint16_t>(Reason::kLast) ? static_cast<Reason>(verdict->reason)
                                                                                : Reason::kNoRule;
   record.rule = verdict->rule;
@@ -205,22 +209,31 @@ policy_code write_record(policy_thread* thread, const policy_query* query, const
   record.proto = query->proto;
   record.port = query->port;
   record.client_id = query->client_id;
-  if (const DomainName* name = name_in(query->name)) record.set_name(*name);
+  if (const DomainName* name = name_in(query->name)) {
+    record.set_name(*name);
+  } else if (raw.len > 0 && raw.ptr != nullptr) {
+    record.set_raw(view(raw));
+  }
   if (const std::optional<Address> address = address_in(query->dest)) record.set_addr(*address);
   record.set_detail(view(detail));
+  record.ref = audit_ref(record, thread->host->shared->audit->ref_seed());
+  if (ref != nullptr) {
+    const auto characters = ref_characters(record.ref);
+    std::copy(characters.begin(), characters.end(), ref->text);
+  }
   // The data plane goes on: a lost record is counted and reported (ACCEPTANCE section 0, decision 9).
   thread->host->shared->audit->write(record);
   return POLICY_OK;
 }
 
 policy_code write_decision(policy_thread* thread, const policy_query* query, const policy_verdict* verdict,
-                           policy_str detail) noexcept {
-  return write_record(thread, query, verdict, detail, AuditKind::kDecision);
+                           policy_str detail, policy_str raw, policy_ref* ref) noexcept {
+  return write_record(thread, query, verdict, detail, raw, ref, AuditKind::kDecision);
 }
 
 policy_code write_closed(policy_thread* thread, const policy_query* query, const policy_verdict* verdict,
                          policy_str detail) noexcept {
-  return write_record(thread, query, verdict, detail, AuditKind::kClose);
+  return write_record(thread, query, verdict, detail, {}, nullptr, AuditKind::kClose);
 }
 
 constexpr policy_audit_v1 kAudit = {sizeof(policy_audit_v1), write_decision, write_closed};

@@ -57,6 +57,12 @@ class Worker {
         shared_.listeners.push_back({message.body.value("name", ""), std::exchange(message.fds[0], -1),
                                      message.body.value("client", std::uint64_t{0})});
         message.fds.clear();
+      } else if (type == "stop") {
+        while (!plugins_.empty()) {
+          static_cast<void>(plugins_.back()->stop());
+          plugins_.pop_back();
+        }
+        ::_exit(0);
       } else if (type == "ping") {
         channel_.send({{"type", "pong"}});
       } else if (type == "start") {

@@ -70,6 +70,13 @@ class Host {
   const policy_host_api* api_;
 };
 
+// What became of a record.
+struct Audited {
+  bool kept = true;  // false: it could not be kept, and the operator wants the flow refused then
+  std::string ref;   // for the one who is told; empty if there is none
+  explicit operator bool() const { return kept; }
+};
+
 // A policy_thread, for the thread that made it. Every failure reads as deny.
 class Reader {
  public:
@@ -97,10 +104,16 @@ class Reader {
     return verdict;
   }
 
-  // False: the record could not be kept and the operator wants the flow refused then.
-  bool audit(policy_query query, const policy_verdict& verdict, std::string_view detail_json = {}) {
+  // raw: refused input, as it came, for a query without a name.
+  Audited audit(policy_query query, const policy_verdict& verdict, std::string_view detail_json = {},
+                std::string_view raw = {}) {
+    Audited out;
     query.struct_size = sizeof query;
-    return !audit_ || !thread_ || audit_->write(thread_, &query, &verdict, str(detail_json)) != POLICY_EXHAUSTED;
+    if (!audit_ || !thread_) return out;
+    policy_ref ref{};
+    out.kept = audit_->write(thread_, &query, &verdict, str(detail_json), str(raw), &ref) != POLICY_EXHAUSTED;
+    out.ref.assign(ref.text, ::strnlen(ref.text, sizeof ref.text));
+    return out;
   }
 
   // The record of a flow's end. It cannot be refused any more.

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/audit_check.hpp"
 #include "support/fake_host.hpp"
 #include "wire-dns/message_builder.hpp"
 #include "wire/dns_response.hpp"
@@ -207,6 +208,8 @@ class DnsBench : public testing::Test {
     ASSERT_EQ(plugin->create(R"({"upstreams":[")" + upstream + "\"]" + extra + "}"), POLICY_OK) << plugin->error.text;
     ASSERT_EQ(plugin->start(), POLICY_OK) << plugin->error.text;
   }
+
+  void TearDown() override { testing_kit::expect_whole_lines(host); }
 
   // nullopt: no reply within the time that a well-formed query to the same port is answered in.
   std::optional<Reply> ask_raw(const Octets& query) {

@@ -30,7 +30,7 @@ TEST_F(DnsBench, DeniedNameAsksNobody) {  // DNS-02
   const Reply reply = ask("evil.test");
   EXPECT_EQ(reply.rcode, kNxDomain);
   EXPECT_EQ(reply.ede, 15);
-  EXPECT_NE(reply.ede_text.find("no_rule"), std::string::npos) << reply.ede_text;
+  EXPECT_EQ(reply.ede_text, "blocked by policy: no_rule; this is not a fault, do not retry; ref k3f9a");
   ASSERT_TRUE(reply.soa_ttl.has_value());
   EXPECT_LE(*reply.soa_ttl, 10u);
   EXPECT_EQ(witness->queries(), 0u);
@@ -38,6 +38,22 @@ TEST_F(DnsBench, DeniedNameAsksNobody) {  // DNS-02
   ASSERT_EQ(audit.size(), 1u);
   EXPECT_EQ(audit[0].verdict, POLICY_DENY);
   EXPECT_EQ(audit[0].name, "evil.test");
+}
+
+TEST_F(DnsBench, FailureSaysWhoDidNotAnswer) {
+  const int closed = loopback_socket(SOCK_DGRAM);  // taken, so that nobody else answers there, and then given up
+  sockaddr_in address{};
+  socklen_t length = sizeof address;
+  ::getsockname(closed, reinterpret_cast<sockaddr*>(&address), &length);
+  ::close(closed);
+  const std::string upstream = "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+  start(upstream, "");
+  EXPECT_EQ(ask("api.example.test").rcode, kServFail);
+  const nlohmann::json line = testing_kit::line_of(host.wait_for_audit(1).at(0));
+  EXPECT_EQ(line["reason"], "upstream_failed");
+  EXPECT_EQ(line["effective"], "allow");
+  EXPECT_EQ(line["cause"], "cannot reach " + upstream);
+  EXPECT_EQ(line["proto"], "udp");
 }
 
 TEST_F(DnsBench, WithoutEdnsThereIsNoOpt) {
@@ -213,18 +229,18 @@ TEST_P(MalformedNames, NeverMatch) {  // DNS-17
   const auto audit = host.wait_for_audit(1);
   EXPECT_EQ(audit[0].reason, POLICY_REASON_NAME_MALFORMED);
   EXPECT_EQ(audit[0].name, "");
-  EXPECT_NE(audit[0].detail.find(std::string(R"("raw":")") + GetParam().raw), std::string::npos) << audit[0].detail;
+  EXPECT_EQ(testing_kit::line_of(audit[0])["raw"], GetParam().raw);  // escaped once
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Names, MalformedNames,
     testing::ValuesIn<NameCase>({
         {"Nul", MessageBuilder().label(std::string_view("api\0", 4)).label("example").label("test").u8(0).octets,
-         R"(api\\000.example)"},
+         R"(api\x00.example.test)"},
         {"DotInLabel", MessageBuilder().label("api.example").label("test").u8(0).octets, R"(api\\.example.test)"},
         {"HighOctet", MessageBuilder().label("\xe4pi").label("example").label("test").u8(0).octets,
-         R"(\\228pi.example)"},
-        {"CrLf", MessageBuilder().label("a\r\nb").label("test").u8(0).octets, R"(a\\013\\010b.test)"},
+         R"(\xe4pi.example.test)"},
+        {"CrLf", MessageBuilder().label("a\r\nb").label("test").u8(0).octets, R"(a\x0d\x0ab.test)"},
     }),
     [](const auto& row) { return row.param.why; });
 

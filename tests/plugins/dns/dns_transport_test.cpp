@@ -29,6 +29,7 @@ TEST_F(DnsBench, TcpGivesTheSameVerdicts) {  // DNS-04
   }
   ::close(fd);
   EXPECT_NE(host.wait_for_audit(2)[0].detail.find(R"("transport":"tcp")"), std::string::npos);
+  EXPECT_EQ(testing_kit::line_of(host.audit()[0])["proto"], "tcp");
 }
 
 TEST_F(DnsBench, TcpInOneOctetWritesAndPipelined) {  // DNS-24
@@ -71,13 +72,26 @@ TEST_F(DnsBench, TcpLengthZeroCloses) {  // DNS-24
   ::close(fd);
 }
 
+TEST_F(DnsBench, TcpOfOtherProtocolsClosesAtOnce) {
+  run();
+  for (const std::string_view first : {std::string_view("GET / HTTP/1.1\r\n"), std::string_view("SSH-2.0-x\r\n"),
+                                       std::string_view("\x16\x03\x01\x02"), std::string_view("EHLO a\r\n")}) {
+    const int fd = loopback_socket(SOCK_STREAM, tcp_port);
+    const auto began = std::chrono::steady_clock::now();
+    ::send(fd, first.data(), first.size(), 0);
+    EXPECT_TRUE(read_framed(fd).empty()) << first;
+    EXPECT_LE(std::chrono::steady_clock::now() - began, std::chrono::seconds(2)) << first;
+    ::close(fd);
+  }
+}
+
 TEST_F(DnsBench, TcpSilenceClosesAtTheLimit) {  // DNS-24
   run();
   const int fd = loopback_socket(SOCK_STREAM, tcp_port);
   const timeval patience{15, 0};
   ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   ::send(fd,
-         "\xff\xff"
+         "\x01\xff"
          "abc",
          5, 0);
   const auto began = std::chrono::steady_clock::now();

@@ -12,15 +12,24 @@ namespace {
 using namespace std::chrono_literals;
 
 TEST(RefusalResponse, IsProblemJsonWithProxyStatus) {
-  const std::string text = refusal_response(403, "host_mismatch", false);
-  EXPECT_TRUE(text.starts_with(
-      "HTTP/1.1 403 Forbidden\r\nProxy-Status: sallyport; error=http_request_denied; details=\"host_mismatch\"\r\n"));
+  const std::string text = refusal_response(403, "host_mismatch", "k3f9a", false);
+  EXPECT_TRUE(
+      text.starts_with("HTTP/1.1 403 Forbidden\r\nProxy-Status: sallyport; error=http_request_denied; "
+                       "details=\"host_mismatch ref=k3f9a\"\r\n"));
   EXPECT_TRUE(text.ends_with(
-      "\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Forbidden\",\"status\":403,\"detail\":\"host_mismatch\"}\n"));
+      "\r\n\r\n{\"type\":\"about:blank\",\"title\":\"Forbidden\",\"status\":403,\"detail\":\"refused by policy: "
+      "host_mismatch; this is not a fault, do not retry\",\"ref\":\"k3f9a\"}\n"));
+}
+
+TEST(RefusalResponse, WithoutARefSaysNothingOfIt) {
+  const std::string text = refusal_response(502, "framing_ambiguous", "", false);
+  EXPECT_NE(text.find("error=http_protocol_error; details=\"framing_ambiguous\"\r\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find("ref"), text.find("refused")) << text;
+  EXPECT_EQ(text.find("retry"), std::string::npos) << text;
 }
 
 TEST(RefusalResponse, HeadHasNoBody) {
-  EXPECT_TRUE(refusal_response(403, "host_mismatch", true).ends_with("\r\n\r\n"));
+  EXPECT_TRUE(refusal_response(403, "host_mismatch", "k3f9a", true).ends_with("\r\n\r\n"));
 }
 
 TEST(TlsAlert, IsOneFatalRecord) {

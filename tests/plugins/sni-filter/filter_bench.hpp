@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "sni-filter/filter.hpp"
+#include "support/audit_check.hpp"
 #include "support/fake_host.hpp"
 
 namespace sallyport::sni {
@@ -174,6 +175,7 @@ class FilterBench : public testing::Test {
   SmallPolicy policy{{{"api.example.test", {22, 80, 443, 8080, 8443}}}, {}, {}, 0};
   Config config;
   bool has_ipv6 = true;
+  std::chrono::milliseconds silent_aaaa{0};  // before an AAAA lookup is answered
 
   void start() {
     host.decide = [this](const policy_query& q) { return policy(q); };
@@ -205,7 +207,10 @@ class FilterBench : public testing::Test {
                         [this](const std::string& n, std::uint64_t c) { filter_->remove(n, c); })
                     .ok());
   }
-  void TearDown() override { loop_.stop(); }
+  void TearDown() override {
+    loop_.stop();
+    testing_kit::expect_whole_lines(host);
+  }
 
   // A connection that the workload meant for this endpoint.
   Peer connect_to(std::optional<net::tcp::endpoint> destination) {
@@ -227,6 +232,10 @@ class FilterBench : public testing::Test {
       co_return out;
     }
     ++lookups;
+    if (type == wire::kTypeAaaa && silent_aaaa.count() > 0) {
+      net::asio::steady_timer timer(co_await net::asio::this_coro::executor, silent_aaaa);
+      (void)co_await timer.async_wait(net::kAsResult);
+    }
     for (const std::string& text : entry->second) {
       const Address address = *Address::parse(text);
       if (address.is_v6() == (type == wire::kTypeAaaa)) out.addresses.push_back(address);

@@ -95,6 +95,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"Port", make_hello("api.example.test:443"), POLICY_REASON_SNI_MALFORMED},
         {"Nul", make_hello(std::string_view("api.example.test\0.evil.test", 27)), POLICY_REASON_SNI_MALFORMED},
         {"Empty", make_hello("", whole_extension(0, "")), POLICY_REASON_SNI_MALFORMED},
+        {"LongestEscape", make_hello(std::string(255, '\x01')), POLICY_REASON_SNI_MALFORMED},
         {"Ech", make_hello("api.example.test", whole_extension(0xfe0d, "ech")), POLICY_REASON_ECH_DENIED},  // TLS-11
         {"Esni", make_hello("api.example.test", whole_extension(0xffce, "esni")), POLICY_REASON_ECH_DENIED},
         {"LyingLength", truncated(make_hello("api.example.test")), POLICY_REASON_TLS_MALFORMED},  // TLS-13
@@ -328,7 +329,7 @@ TEST_F(FilterBench, HalfCloseEachWay) {  // HTP-01
   });
   start();
   Peer client = connect(22);
-  client.send(std::string(100'000, '\x01'));
+  client.send(std::string(100'000, '\0'));
   client.shutdown_send();
   EXPECT_EQ(client.receive_all(), "got 100000");
   EXPECT_EQ(client.end, "eof");

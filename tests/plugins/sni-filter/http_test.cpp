@@ -63,6 +63,8 @@ TEST_P(RefusedFirst, AnswersAndDialsNobody) {
     EXPECT_EQ(client.end, "eof");
     EXPECT_TRUE(got.starts_with("HTTP/1.1 " + std::to_string(GetParam().status) + " ")) << got;
     EXPECT_NE(got.find("\r\nProxy-Status: sallyport; error="), std::string::npos) << got;
+    EXPECT_NE(got.find(" ref=k3f9a\"\r\n"), std::string::npos) << got;
+    EXPECT_NE(got.find("\"ref\":\"k3f9a\""), std::string::npos) << got;
     EXPECT_NE(got.find("\r\nContent-Type: application/problem+json\r\n"), std::string::npos) << got;
     EXPECT_NE(got.find("\r\nConnection: close\r\n"), std::string::npos) << got;
   }
@@ -85,6 +87,10 @@ INSTANTIATE_TEST_SUITE_P(
         {"TwoHosts", "GET / HTTP/1.1\r\nHost: api.example.test\r\nHost: evil.test\r\n\r\n", 400,
          POLICY_REASON_FRAMING_AMBIGUOUS},  // HTP-07
         {"HostList", get("api.example.test, evil.test"), 400, POLICY_REASON_AUTHORITY_MALFORMED},
+        {"TabBeforeHost", get("\tapi.example.test"), 400, POLICY_REASON_AUTHORITY_MALFORMED},
+        {"TabBehindHost", get("api.example.test\t"), 400, POLICY_REASON_AUTHORITY_MALFORMED},
+        {"ConnectionHost", get("api.example.test", "/", "Connection: host\r\n"), 400,
+         POLICY_REASON_FRAMING_AMBIGUOUS},                                                     // HTP-24
         {"BracketedName", get("[api.example.test]"), 400, POLICY_REASON_AUTHORITY_MALFORMED},  // HTP-10
         {"AbsoluteElsewhere", get("api.example.test", "http://evil.test/"), 403,
          POLICY_REASON_HOST_MISMATCH},  // HTP-05
@@ -213,6 +219,76 @@ TEST_F(FilterBench, DeclinedWebSocketStaysHttp) {  // HTP-28
   EXPECT_EQ(http.all().find("evil.test"), std::string::npos);
 }
 
+TEST_F(FilterBench, BadChunkOfTheOriginIsRecorded) {
+  Origin origin(kGood, 80, [](Peer& peer) {
+    peer.receive(get("api.example.test").size());
+    peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n");
+    peer.receive_all();
+  });
+  start();
+  Peer client = connect(80);
+  client.send(get("api.example.test"));
+  client.receive_all();
+  const auto audit = host.wait_for_audit(3);
+  EXPECT_EQ(audit[1].reason, POLICY_REASON_FRAMING_AMBIGUOUS);
+  EXPECT_EQ(audit[1].verdict, POLICY_DENY);
+  EXPECT_EQ(testing_kit::line_of(audit[2])["http"]["status"], 200);
+}
+
+TEST_F(FilterBench, AuditHasTheFirstRequest) {
+  HttpOrigin http;
+  Origin origin(kGood, 80, http.script());
+  start();
+  {
+    Peer client = connect(80);
+    client.send(get("API.example.test", "/secret?token=1"));
+    EXPECT_TRUE(client.receive_until("\r\n\r\n").starts_with("HTTP/1.1 200"));
+    client.receive(15);
+  }
+  const auto audit = host.wait_for_audit(2);
+  const auto opened = testing_kit::line_of(audit[0]), closed = testing_kit::line_of(audit[1]);
+  EXPECT_EQ(opened["http"], (nlohmann::json{{"method", "GET"}, {"host", "API.example.test"}}));
+  EXPECT_EQ(closed["http"], (nlohmann::json{{"method", "GET"}, {"host", "API.example.test"}, {"status", 200}}));
+  EXPECT_EQ(opened.dump().find("secret"), std::string::npos);
+}
+
+struct ClaimCase {
+  const char* why;
+  std::string request, method, host;
+};
+class Claims : public FilterBench, public testing::WithParamInterface<ClaimCase> {};
+
+TEST_P(Claims, AreInTheAudit) {
+  start();
+  Peer client = connect(80);
+  client.send(GetParam().request);
+  client.receive_all();
+  const nlohmann::json line = testing_kit::line_of(host.wait_for_audit(1).at(0));
+  EXPECT_FALSE(line.contains("detail_dropped"));
+  EXPECT_EQ(line["http"].value("method", ""), GetParam().method) << line.dump();
+  EXPECT_EQ(line["http"].value("host", ""), GetParam().host) << line.dump();
+  EXPECT_EQ(line["name"], "api.example.test");
+}
+
+INSTANTIATE_TEST_SUITE_P(Requests, Claims,
+                         testing::ValuesIn<ClaimCase>({
+                             {"OtherHost", get("Evil.test:81"), "GET", "Evil.test:81"},
+                             {"TargetElsewhere", get("api.example.test", "http://evil.test/"), "GET", "evil.test"},
+                             {"HostElsewhere", get("evil.test", "http://api.example.test/"), "GET", "evil.test"},
+                             {"Connect", "CONNECT evil.test:443 HTTP/1.1\r\nHost: api.example.test\r\n\r\n", "CONNECT",
+                              "evil.test"},
+                             {"MalformedHost", get("u@evil.test"), "GET", "u@evil.test"},
+                             {"HighOctets", get("\xff\\"), "GET", "\\xff\\\\"},
+                             {"LongestEscape", get(std::string(5000, '\xff')), "GET",
+                              [] {
+                                std::string out;
+                                for (int i = 0; i < 63; ++i) out += "\\xff";
+                                return out + "...";
+                              }()},
+                             {"NoHost", "GET / HTTP/1.0\r\n\r\n", "GET", ""},
+                         }),
+                         [](const auto& row) { return row.param.why; });
+
 struct ResponseCase {
   const char* why;
   std::string response;
@@ -228,7 +304,15 @@ TEST_P(BadResponses, AreABadGateway) {  // HTP-36
   start();
   Peer client = connect(80);
   client.send(get("api.example.test"));
-  EXPECT_TRUE(client.receive_all().starts_with("HTTP/1.1 502 "));
+  const std::string got = client.receive_all();
+  EXPECT_TRUE(got.starts_with("HTTP/1.1 502 ")) << got;
+  EXPECT_NE(got.find("details=\"framing_ambiguous ref=k3f9a\""), std::string::npos) << got;
+  const auto audit = host.wait_for_audit(3);  // opened, refused, closed
+  EXPECT_EQ(audit[1].reason, POLICY_REASON_FRAMING_AMBIGUOUS);
+  EXPECT_EQ(audit[1].verdict, POLICY_DENY);
+  const nlohmann::json line = testing_kit::line_of(audit[1]);
+  EXPECT_EQ(line["http"]["status"], 502);
+  EXPECT_TRUE(line["cause"].get<std::string>().starts_with("response: ")) << line.dump();
 }
 
 std::string flood() {
@@ -268,6 +352,9 @@ TEST_F(FilterBench, ResponseShapes) {
       {get("api.example.test", "/1"), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", ""},
       {head, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", ""},
       {get("api.example.test", "/2"), "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n", ""},
+      {get("api.example.test", "/5"), "HTTP/1.1 999 Denied\r\nContent-Length: 1\r\n\r\nx", ""},
+      {get("api.example.test", "/6"),
+       "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", ""},
       {get("api.example.test", "/3"), "HTTP/1.1 103 Early Hints\r\n\r\n" + ok("x"), ""},
   };
   Origin origin(kGood, 80, [&](Peer& peer) {
@@ -304,6 +391,23 @@ TEST_F(FilterBench, ExpectContinue) {
   EXPECT_EQ(client.receive_until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
   client.send("hello");
   EXPECT_EQ(client.receive(ok("hello").size()), ok("hello"));
+}
+
+TEST_F(FilterBench, ResponseBeforeTheBodyIsTheLast) {  // CL.0: the origin would take the body for a request
+  const std::string head = "POST /early HTTP/1.1\r\nHost: api.example.test\r\nContent-Length: 100\r\n\r\n";
+  std::promise<std::string> rest;
+  Origin origin(kGood, 80, [&](Peer& peer) {
+    peer.receive(head.size());
+    peer.send(ok("early"));
+    rest.set_value(peer.receive_all());
+  });
+  start();
+  Peer client = connect(80);
+  client.send(head);
+  EXPECT_EQ(client.receive(ok("early").size()), ok("early"));
+  client.send(get("evil.test") + std::string(100, 'x'));
+  EXPECT_EQ(client.receive_all(), "");
+  EXPECT_EQ(rest.get_future().get(), "");
 }
 
 TEST_F(FilterBench, CutOffResponseIsAReset) {

@@ -49,6 +49,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::ValuesIn<Row>({
         {"Addresses", reply(2).pointer(12).record(1, 60, kOne).pointer(12).record(1, 50, kTwo).octets,
          ChainKind::kAnswers, 2, 50, "www.test"},
+        {"Truncated", MessageBuilder().header(1, 0x8380, 1, 0, 0, 0).question("www.test").octets, ChainKind::kFailed, 0,
+         0, ""},
         {"EachOnce", reply(2).pointer(12).record(1, 60, kOne).pointer(12).record(1, 60, kOne).octets,
          ChainKind::kAnswers, 1, 60, "www.test"},
         {"OneLink", reply(2).pointer(12).record(5, 30, name_octets("a.test")).name("A.TEST").record(1, 60, kOne).octets,

@@ -299,6 +299,31 @@ TEST_F(ResolverTest, SilenceEndsInATimeout) {  // DNS-35
             upstream.asked[1].query.header.id << 16 | upstream.asked[1].source_port);
 }
 
+TEST_F(ResolverTest, AnUpstreamSlowerThanTheFirstTryIsWaitedFor) {
+  ScriptedServer& upstream = server([](const Asked&) { return Replies{}; });
+  upstream.late = [](const Asked& asked) { return asked.address(1); };
+  upstream.delay = milliseconds(300);  // more than both tries' own limits, 60 and 120 ms
+  EXPECT_EQ(text(resolve("a.test")), "192.0.2.1");
+  EXPECT_EQ(upstream.asked.size(), 2u);
+}
+
+TEST_F(ResolverTest, ATypeThatIsDroppedIsNotWaitedForEachTime) {
+  ScriptedServer& upstream = server([](const Asked& asked) {
+    return asked.query.question->type == wire::kTypeA ? Replies{asked.address(1)} : Replies{};
+  });
+  EXPECT_EQ(text(resolve("a.test")), "192.0.2.1");
+  EXPECT_EQ(resolve("a.test", wire::kTypeAaaa).outcome, ResolveOutcome::kTimeout);
+  const std::size_t asked = upstream.asked.size();
+  now += seconds(29);
+  EXPECT_EQ(resolve("a.test", wire::kTypeAaaa).outcome, ResolveOutcome::kTimeout);
+  EXPECT_EQ(upstream.asked.size(), asked);
+  EXPECT_EQ(resolve("b.test", wire::kTypeAaaa).outcome, ResolveOutcome::kTimeout);  // nothing known of that name
+  now += seconds(1);
+  const std::size_t before = upstream.asked.size();
+  EXPECT_EQ(resolve("b.test", wire::kTypeAaaa).outcome, ResolveOutcome::kTimeout);
+  EXPECT_GT(upstream.asked.size(), before);
+}
+
 TEST_F(ResolverTest, TheDefaultsEndBeforeTheClientMustBeTold) {  // DNS-35
   EXPECT_LT(ResolverConfig{}.lookup_timeout, seconds(5));
 }

@@ -87,6 +87,9 @@ class ScriptedServer {
   // Written as they are on TCP, instead of the script's messages.
   std::function<std::optional<Octets>(const Asked&)> raw_tcp;
   bool keep_tcp_open = false;
+  // Sent over UDP after the delay.
+  std::function<Octets(const Asked&)> late;
+  std::chrono::milliseconds delay{0};
 
  private:
   Replies answer(std::span<const std::uint8_t> octets, bool over_tcp, std::uint16_t port) {
@@ -105,8 +108,17 @@ class ScriptedServer {
           if (const std::optional<Octets> spoof = from_elsewhere(asked.back()))
             other_.send_to(asio::buffer(*spoof), peer_, 0, ignored);
         for (const Octets& message : messages) udp_.send_to(asio::buffer(message), peer_, 0, ignored);
+        if (late) send_late(late(asked.back()), peer_);
       }
       receive();
+    });
+  }
+
+  void send_late(Octets message, udp::endpoint peer) {
+    auto timer = std::make_shared<asio::steady_timer>(udp_.get_executor(), delay);
+    timer->async_wait([this, timer, peer, message = std::move(message)](error_code) {
+      error_code ignored;
+      udp_.send_to(asio::buffer(message), peer, 0, ignored);  // a socket that is closed by then says so
     });
   }
 
@@ -196,7 +208,7 @@ class ResolverTest : public testing::Test {
 
   // Short, since silence is tested by waiting it out.
   ResolverConfig config{.try_timeout = std::chrono::milliseconds(60),
-                        .lookup_timeout = std::chrono::milliseconds(2000),
+                        .lookup_timeout = std::chrono::milliseconds(700),
                         .case_grace = std::chrono::milliseconds(20),
                         .rounds = 2};
   Clock::time_point now{std::chrono::hours(100)};
