@@ -118,8 +118,9 @@ def test_signals_to_the_own_group_stay_inside(project, send):
 @pytest.mark.parametrize("who", IDS)
 def test_stopped_worker_is_replaced(project, who):
     """A worker that is stopped would let connections hang; it is ended and another one serves."""
-    run = start(who, project, "sleep", "20")
+    run = start(who, project, "sh", "-c", "echo up; exec sleep 20")
     try:
+        assert run.stdout.readline() == "up\n"  # it serves
         first = worker_of(run.pid)
         os.kill(first, 19)
         end = time.monotonic() + 10

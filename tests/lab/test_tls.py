@@ -351,6 +351,25 @@ def test_first_flight_is_checked_on_other_ports(lab, port):
     ) == 2, run
 
 
+@pytest.mark.parametrize("tunnel", [False, True], ids=["inspecting", "tunnel"])
+def test_the_rule_of_the_address_says_whether_to_look(lab, tunnel):
+    """The first rule that may match is for another address; the one that permits this address decides (rule 6)."""
+    other, this = ("", ", tunnel: any") if tunnel else (", tunnel: any", "")
+    policy = f"""version: 1
+rules:
+  - {{name: inside, action: allow, domains: [raw.example.test], resolves_to: [10.0.0.0/8], ports: [443]{other}}}
+  - {{name: outside, action: allow, domains: [raw.example.test], ports: [443]{this}}}
+"""
+    assert lab.policyctl("explain", "-p", "policy.yaml", "raw.example.test:443", policy=policy).status == 0
+    ssh, good, evil = b"SSH-2.0-x\r\n", records(hello()), records(hello(b"evil.test"))
+    results, run = converse(
+        lab, *({"send": d.hex(), "read": len(d), "timeout": 4} for d in (good, ssh, evil)), policy=policy
+    )
+    assert bytes.fromhex(results[0].get("data", "")) == good, (results, run)
+    assert (bytes.fromhex(results[1].get("data", "")) == ssh) == tunnel, (results, run)
+    assert tunnel or (refused(results[1]) and refused(results[2])), (results, run)
+
+
 def test_disguised_first_flights_on_other_ports(lab):
     """What lenient servers take for TLS or HTTP carries no other name either."""
     evil = records(hello(b"evil.test"))
@@ -359,7 +378,10 @@ def test_disguised_first_flights_on_other_ports(lab):
         b"\x14\x03\x01\x00\x01\x01" + evil,
         b"\x15\x03\x01\x00\x02\x01\x5a" + evil,
         evil[:1] + b"\x02" + evil[2:],
-        *(blank + b"GET /disguised HTTP/1.1\r\nHost: evil.test\r\n\r\n" for blank in (b"\x0b", b"\x1c", b"\x85", b"\xa0")),
+        *(
+            blank + b"GET /disguised HTTP/1.1\r\nHost: evil.test\r\n\r\n"
+            for blank in (b"\x0b", b"\x1c", b"\x85", b"\xa0")
+        ),
         b"GET\x0b/disguised HTTP/1.1\r\nHost: evil.test\r\n\r\n",
         b"COPY /\x018 HTTP/1.1\r\nHost: evil.test\r\n\r\n",
     ]
@@ -367,9 +389,9 @@ def test_disguised_first_flights_on_other_ports(lab):
         lab, *({"to": ["raw.example.test", 8443], "send": d.hex(), "read": 4096, "timeout": 4} for d in rows)
     )
     assert [d for d in arrived(lab, 8443) if b"evil.test" in d] == [], (results, run)
-    assert len([r for r in run.audit if r["verdict"] == "deny" and r["reason"] in ("tls_malformed", "framing_ambiguous")]) == len(
-        rows
-    ), run
+    assert len(
+        [r for r in run.audit if r["verdict"] == "deny" and r["reason"] in ("tls_malformed", "framing_ambiguous")]
+    ) == len(rows), run
 
 
 def test_refused_flows_write_one_record_each(lab):

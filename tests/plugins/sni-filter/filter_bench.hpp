@@ -233,7 +233,8 @@ class FilterBench : public testing::Test {
     }
     ++lookups;
     if (type == wire::kTypeAaaa && silent_aaaa.count() > 0) {
-      net::asio::steady_timer timer(co_await net::asio::this_coro::executor, silent_aaaa);
+      const auto executor = co_await net::asio::this_coro::executor;
+      net::asio::steady_timer timer(executor, silent_aaaa);
       (void)co_await timer.async_wait(net::kAsResult);
     }
     for (const std::string& text : entry->second) {

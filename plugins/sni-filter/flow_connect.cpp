@@ -1,0 +1,167 @@
+// Flow's way out: which addresses a name has, which of them the policy permits, and the connection to one of those.
+#include <algorithm>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+#include "sni-filter/flow.hpp"
+
+namespace sallyport::sni {
+
+using namespace boost::asio::experimental::awaitable_operators;
+using net::awaitable;
+
+namespace {
+
+constexpr std::size_t kMaxFixed = 16;                      // host addresses of one name
+constexpr std::chrono::milliseconds kResolutionDelay{50};  // RFC 8305 §3, recommended
+
+}  // namespace
+
+awaitable<void> Flow::fetch(Family family) {
+  const Result<DomainName> name = DomainName::parse(policy::view(name_));
+  net::ResolveResult result;
+  if (name.ok()) {
+    const auto deadline = net::Clock::now() + config_.connect_timeout;
+    result = co_await services_.resolve(*name, family == kV6 ? wire::kTypeAaaa : wire::kTypeA, deadline);
+  }
+  answers_[family] = std::move(result);
+  answer_came_.cancel();
+}
+
+awaitable<void> Flow::until_enough() {
+  const auto has_addresses = [](const auto& answer) { return answer && !answer->addresses.empty(); };
+  while (std::none_of(answers_.begin(), answers_.end(), has_addresses)) {
+    answer_came_.expires_at(net::Clock::time_point::max());
+    (void)co_await answer_came_.async_wait(net::kAsResult);
+  }
+  answer_came_.expires_after(kResolutionDelay);
+  (void)co_await answer_came_.async_wait(net::kAsResult);
+}
+
+awaitable<void> Flow::resolve() {
+  if (!services_.has_ipv6()) answers_[kV6] = net::ResolveResult{};
+  if (answers_[kV6]) {
+    co_await fetch(kV4);
+  } else {
+    (void)co_await ((fetch(kV6) && fetch(kV4)) || until_enough());
+  }
+}
+
+void Flow::weigh(const policy_addr& address) {
+  policy_query asked = query(POLICY_LAYER_DIAL);
+  asked.dest = &address;
+  asked.known |= POLICY_KNOW_ADDRESS;
+  asked.deferred = 0;
+  const policy_verdict verdict = services_.reader->decide(asked);
+  if (verdict.verdict == POLICY_ALLOW) {
+    candidates_.push_back({{net::to_asio(address), port_}, verdict});
+  } else if (!refusal_) {
+    refusal_ = verdict;
+    refused_ = address;
+  }
+}
+
+void Flow::weigh(Family family) {
+  if (!answers_[family]) return;
+  for (const Address& address : answers_[family]->addresses) {
+    const auto canonical = net::canonical(*services_.edge, net::to_asio(address), port_);
+    if (canonical) weigh(*canonical);
+  }
+}
+
+std::vector<net::tcp::endpoint> Flow::endpoints(bool v6) const {
+  std::vector<net::tcp::endpoint> out;
+  for (const Candidate& candidate : candidates_) {
+    if (candidate.endpoint.address().is_v6() == v6) out.push_back(candidate.endpoint);
+  }
+  return out;
+}
+
+awaitable<bool> Flow::choose() {
+  candidates_.clear();
+  refusal_.reset();
+  if (!has_name_) {
+    weigh(*literal_);
+  } else {
+    std::array<policy_addr, kMaxFixed> fixed;
+    const std::size_t count =
+        services_.decision->host_addresses(services_.reader->raw(), client_id_, &name_, fixed.data(), fixed.size());
+    if (count > 0 || name_.labels < 2) answers_.fill(net::ResolveResult{});  // no upstream is asked for a single label
+    for (std::size_t i = 0; i < std::min(count, fixed.size()); ++i) {
+      const auto canonical = net::canonical(*services_.edge, net::to_asio(fixed[i]), port_);  // with the port
+      if (canonical) weigh(*canonical);
+    }
+    if (!answered()) co_await resolve();
+    weigh(kV6);
+    weigh(kV4);
+    for (const Family family : {kV6, kV4}) {  // the one that came first has nothing to dial
+      if (!candidates_.empty() || answers_[family] || relay_.failed()) continue;
+      co_await fetch(family);
+      weigh(family);
+    }
+  }
+  if (relay_.failed()) co_return false;
+  if (candidates_.empty() && !refusal_) {
+    fail_upstream("no address");
+    co_return false;
+  }
+  if (candidates_.empty()) {
+    literal_ = refused_;  // what the record names
+    refuse(*refusal_);
+    relay_.fail();
+    co_return false;
+  }
+  // What is not looked into may only go where the rule that says so leads.
+  const auto looked_into = [](const Candidate& one) { return (one.verdict.flags & POLICY_FLAG_TUNNEL_ANY) == 0; };
+  tunnel_any_ = !has_name_ || (!inspected_ && !std::all_of(candidates_.begin(), candidates_.end(), looked_into));
+  if (has_name_ && tunnel_any_) std::erase_if(candidates_, looked_into);
+  verdict_ = candidates_.front().verdict;
+  co_return true;
+}
+
+// The family that was not waited for. Never ends by itself: the dial beside it does.
+awaitable<void> Flow::feed(std::shared_ptr<net::LateCandidates> late) {
+  for (const Family family : {kV6, kV4}) {
+    if (!has_name_ || answers_[family]) continue;
+    co_await fetch(family);
+    candidates_.clear();
+    weigh(family);
+    if (tunnel_any_)
+      std::erase_if(candidates_, [](const Candidate& one) { return !(one.verdict.flags & POLICY_FLAG_TUNNEL_ANY); });
+    late->add(endpoints(family == kV6));
+  }
+  late->close();
+  for (;;) {
+    answer_came_.expires_at(net::Clock::time_point::max());
+    (void)co_await answer_came_.async_wait(net::kAsResult);
+  }
+}
+
+awaitable<bool> Flow::connect() {
+  if (has_name_) literal_.reset();
+  auto late = std::make_shared<net::LateCandidates>();
+  auto first = co_await (net::dial(net::interleave(endpoints(true), endpoints(false)),
+                                   net::Clock::now() + config_.connect_timeout, late) ||
+                         feed(late));
+  if (relay_.failed() || first.index() != 0) co_return false;
+  net::Dialled dialled = std::move(std::get<0>(first));
+  if (!dialled.socket) {
+    fail_upstream(dialled.error == net::asio::error::timed_out ? "timeout" : dialled.error.message());
+    co_return false;
+  }
+  server_ = std::move(*dialled.socket);
+  peer_ = net::canonical(*services_.edge, dialled.peer.address(), dialled.peer.port());
+  if (has_name_ && peer_) {  // the record says what permitted this very address
+    candidates_.clear();
+    weigh(*peer_);
+    if (!candidates_.empty()) verdict_ = candidates_.front().verdict;
+  }
+  if (!services_.reader->audit(query(POLICY_LAYER_TCP), verdict_, detail())) {
+    relay_.fail();
+    co_return false;
+  }
+  ++counters_.opened;
+  opened_ = true;
+  co_return true;
+}
+
+}  // namespace sallyport::sni
