@@ -81,7 +81,6 @@ std::uint16_t reason_of(ClientHelloReader::Failure failure) noexcept {
 
 std::uint16_t check_request(const policy_edge_v1& edge, const wire::HttpRequestHead& head, const policy_name& name,
                             std::uint16_t port) {
-  if (head.upgrade_h2c) return POLICY_REASON_UNPARSED;               // what follows the switch could not be read
   if (head.method == "CONNECT") return POLICY_REASON_HOST_MISMATCH;  // to an origin that would be a proxy
   if (!head.has_host || !is_name(edge, head.host, name, port)) return POLICY_REASON_HOST_MISMATCH;
   if (head.form == wire::TargetForm::kAbsolute &&

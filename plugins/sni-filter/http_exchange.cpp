@@ -1,5 +1,9 @@
 #include "sni-filter/http_exchange.hpp"
 
+#include <strings.h>
+
+#include <algorithm>
+#include <array>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
 #include "sni-filter/admission.hpp"
@@ -17,6 +21,24 @@ namespace {
 
 std::span<const std::uint8_t> octets_of(std::string_view text) {
   return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+// The head without its offer of clear HTTP/2, which could not be read after a switch: Upgrade, HTTP2-Settings, and what
+// Connection names of them. They are hop-by-hop (RFC 9110 §7.6.1), so to leave them out is an answer to the offer, and
+// the request goes on.
+std::string without_h2c(const wire::HttpRequestHead& head, std::string_view raw) {
+  std::string out(raw.substr(0, raw.find("\r\n") + 2));
+  const auto is_offer = [&](const wire::HttpField& field) {
+    constexpr std::array<std::string_view, 3> kNames = {"upgrade", "http2-settings", "connection"};
+    return std::any_of(kNames.begin(), kNames.end(), [&](std::string_view name) {
+      return field.name.size() == name.size() && ::strncasecmp(field.name.data(), name.data(), name.size()) == 0;
+    });
+  };
+  for (const wire::HttpField& field : head.fields)
+    if (!is_offer(field)) out.append(field.name).append(": ").append(field.value).append("\r\n");
+  if (head.connection_close) out += "Connection: close\r\n";
+  if (head.connection_keep_alive && !head.connection_close) out += "Connection: keep-alive\r\n";
+  return out + "\r\n";
 }
 
 }  // namespace
@@ -172,13 +194,14 @@ awaitable<bool> HttpExchange::body(BodyKind kind, std::uint64_t length, bool up)
 awaitable<void> HttpExchange::requests_up() {
   for (;;) {  // request_ holds a checked head
     const wire::HttpRequestHead& head = request_.head();
-    const bool websocket = head.upgrade_websocket && head.connection_upgrade;
+    const bool websocket = head.upgrade_websocket && head.connection_upgrade && !head.upgrade_h2c;
     const BodyKind kind = head.body;
     const std::uint64_t length = head.content_length;
     outstanding_.push_back({head.method == "HEAD" ? wire::ResponseTo::kHead : wire::ResponseTo::kOther, websocket,
                             kind == BodyKind::kNone});
     signal_.cancel();
-    const bool sent = co_await put(octets_of(request_.raw()), true);
+    const std::string rewritten = head.upgrade_h2c ? without_h2c(head, request_.raw()) : std::string();
+    const bool sent = co_await put(octets_of(head.upgrade_h2c ? rewritten : request_.raw()), true);
     if (!sent) co_return;
     const bool passed = co_await body(kind, length, true);
     if (!passed) co_return;

@@ -94,6 +94,8 @@ def test_h2c_upgrade_does_not_reach_the_server(lab):
     )
     results, run = converse(lab, {"to": ["raw.example.test", 80], "send": data.hex(), "read": 4, "timeout": 4})
     assert not re.search(rb"h2c", b"".join(c.data for c in lab.servers.connections(port=80)), re.I), (results, run)
+    curl = lab.run("curl", "-sS", "--http2", "http://api.example.test/whoami", allow=["api.example.test:80"])
+    assert curl.status == 0 and "host=api.example.test" in curl.text, curl
 
 
 def test_body_cannot_hide_a_request(lab, witness):

@@ -96,7 +96,7 @@ Failure TakenNames::take_git(const std::string& git) {
   std::optional<SharedLock> lock = SharedLock::take(git);
   if (!lock && errno == EWOULDBLOCK) return failed("lock " + git, "another program keeps it locked: end that first");
   if (!lock) return {};  // not readable for the caller, nor for the command
-  GitDirectory& taken = git_.emplace_back(GitDirectory{*std::move(lock), {}});
+  GitDirectory& taken = git_.emplace_back(GitDirectory{git, *std::move(lock), {}});
   // Another run has placeholders here, or was killed and left them: they are this run's, too, to remove.
   const bool inherited = read_start(join(git, "commondir"), kHere.size() + 1) == kHere;
 
@@ -158,6 +158,12 @@ std::vector<std::string> TakenNames::give_back() {
     if (std::string note = repository.settle(); !note.empty()) notes.push_back(std::move(note));
   for (GitDirectory& git : git_) {
     if (!git.lock.leave_last()) continue;
+    // Two runs that start at once may each find the other's placeholders half made: whoever leaves last looks again.
+    if (read_start(join(git.path, "commondir"), kHere.size() + 1) == kHere) {
+      git.placeholders.push_back({join(git.path, "hooks"), "", true});
+      git.placeholders.push_back({join(git.path, "config"), ""});
+      git.placeholders.push_back({join(git.path, "commondir"), std::string(kHere)});
+    }
     for (const Placeholder& placeholder : git.placeholders) {
       if (placeholder.directory) {
         ::rmdir(placeholder.path.c_str());  // only if it is still empty

@@ -33,6 +33,7 @@ class TakenNames {
     bool directory = false;
   };
   struct GitDirectory {
+    std::string path;
     SharedLock lock;
     std::vector<Placeholder> placeholders;
   };

@@ -218,7 +218,7 @@ struct Instance {
 // Defines the one exported symbol and the manifest in its ELF section, which the host reads before any code here runs.
 #define POLICY_PLUGIN(Type, ManifestJson)                                                                      \
   __attribute__((section(".policy.manifest"), used)) static const char policy_manifest_bytes[] = ManifestJson; \
-  extern "C" POLICY_EXPORT POLICY_CONSTINIT const policy_plugin policy_plugin_entry = {                               \
+  extern "C" POLICY_EXPORT POLICY_CONSTINIT const policy_plugin policy_plugin_entry = {                        \
       POLICY_ABI_MAGIC,                                                                                        \
       POLICY_ABI_MAJOR,                                                                                        \
       POLICY_ABI_LEVEL,                                                                                        \
