@@ -108,7 +108,7 @@ def test_places_and_files(lab, witness, directory, kind):
     """PLG-01."""
     plugin, given, words = f"{directory}/dns.so", directory, ["dns"]
     if kind == "relative":
-        given, words = os.path.relpath(directory, f"{lab.namespaces.state}/work"), ["absolute"]
+        given, words = os.path.relpath(directory, f"{lab.namespaces.state}/runs"), ["absolute"]
     elif kind == "dotdot":
         given, words = f"{directory}/../plugins", [".."]
     elif kind == "missing-directory":

@@ -88,7 +88,7 @@ class Runner:
         uid = USER.pw_uid if uid is None else uid
         gid = USER.pw_gid if uid == USER.pw_uid else uid
         self._number += 1
-        base = f"{self._namespaces.state}/work/{self._number}"
+        base = f"{self._namespaces.state}/runs/{self._number}"
         for directory in (base, f"{base}/project", f"{base}/home", f"{base}/home/.ssh"):
             os.makedirs(directory, mode=0o755)
             os.chown(directory, uid, gid)
