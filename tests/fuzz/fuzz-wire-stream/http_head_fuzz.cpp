@@ -86,7 +86,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     CHECK(one.state() == many.state() && one.fault() == many.fault());
     if (one.state() != HttpState::kDone) continue;
     CHECK(one.raw() == many.raw() && one.head().status == many.head().status && one.head().body == many.head().body);
-    CHECK(one.head().status >= 100 && one.head().status < 600);
+    CHECK(one.head().status >= 100 && one.head().status <= 999);  // any three digits pass: servers in the wild use them
   }
   return 0;
 }
