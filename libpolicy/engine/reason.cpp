@@ -43,6 +43,15 @@ constexpr std::array<std::string_view, static_cast<std::size_t>(Reason::kLast) +
     "audit_dropped",
     "address_denied",
     "upstream_failed",
+    "client_unknown",
+    "revoked",
+    "limit_exceeded",
+    "source_spoofed",
+    "not_gateway",
+    "udp_denied",
+    "no_decision",
+    "upload_volume",
+    "timed_out",
 };
 static_assert(!kWords.back().empty(), "a reason has no word");
 

@@ -7,7 +7,7 @@
 #include <cinttypes>
 #include <cstdio>
 
-#include "sni-filter/admission.hpp"
+#include "support/admission.hpp"
 #include "support/json.hpp"
 #include "support/reason.hpp"
 #include "wire/first_flight.hpp"
@@ -112,7 +112,7 @@ std::string Flow::refused_http(const HttpExchange::Refusal& refusal) {
   verdict.reason = refusal.reason;
   const wire::HttpRequestHead* head = refusal.request;
   std::string of_this = http_json(head ? head->method : "",
-                                  head ? claimed_host(*services_.edge, *head, name_, port_) : "", refusal.status);
+                                  head ? net::claimed_host(*services_.edge, *head, name_, port_) : "", refusal.status);
   of_this.swap(http_json_);
   std::string cause;
   if (!refusal.cause.empty()) {
@@ -137,7 +137,7 @@ awaitable<void> Flow::alert(std::uint16_t reason, std::string_view extra_json) {
   refuse(verdict, extra_json);
   relay_.end_server();
   // The words that this alert answers with are a fallback too: a peer that is no TLS client just sees the close.
-  const std::string record = tls_alert(reason);
+  const std::string record = net::tls_alert(reason);
   (void)co_await relay_.write_down({reinterpret_cast<const std::uint8_t*>(record.data()), record.size()});
   error_code ignored;
   client_.shutdown(net::tcp::socket::shutdown_send, ignored);
@@ -309,7 +309,7 @@ awaitable<bool> Flow::classify_tls() {
   kind_ = Kind::kOpaque;
   if (state == wire::ClientHelloReader::State::kFailed) {
     // It starts as some server's TLS does, so it is that, and malformed.
-    const std::uint16_t failure = reason_of(reader.failure());
+    const std::uint16_t failure = net::reason_of(reader.failure());
     co_await alert(failure == POLICY_REASON_NOT_TLS ? std::uint16_t{POLICY_REASON_TLS_MALFORMED} : failure,
                    "\"cause\":" + net::json_text(reader.message()));
     co_return false;
@@ -320,7 +320,7 @@ awaitable<bool> Flow::classify_tls() {
   tls_json_ = "{\"sni\":" + sni + ",\"alpn\":" + (hello.alpn_count > 0 ? net::json_text(hello.alpn[0], 32) : "null") +
               ",\"ech\":" + (hidden ? "true}" : "false}");
   policy_name claimed{};
-  std::uint16_t reason = check_hello(*services_.edge, hello, name_, config_.allow_grease_ech, &claimed);
+  std::uint16_t reason = net::check_hello(*services_.edge, hello, name_, config_.allow_grease_ech, &claimed);
   if (reason == POLICY_REASON_OK) co_return true;
   if (reason == POLICY_REASON_SNI_MISMATCH) {
     // A name that policy refuses anyway is told apart from one that belongs to another address (TLS-03).
@@ -338,7 +338,7 @@ awaitable<bool> Flow::classify_tls() {
 awaitable<bool> Flow::classify_http() {
   http_ = std::make_unique<HttpExchange>(
       relay_, client_, server_, std::exchange(held_, {}),
-      [this](const wire::HttpRequestHead& head) { return check_request(*services_.edge, head, name_, port_); },
+      [this](const wire::HttpRequestHead& head) { return net::check_request(*services_.edge, head, name_, port_); },
       [this](const HttpExchange::Refusal& refusal) { return refused_http(refusal); });
   const bool good = co_await http_->first_request();
   if (timed_out_) co_return false;

@@ -6,7 +6,7 @@
 #include <array>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
-#include "sni-filter/admission.hpp"
+#include "support/admission.hpp"
 #include "support/reason.hpp"
 
 namespace sallyport::sni {
@@ -95,7 +95,7 @@ void HttpExchange::finish() {
 awaitable<void> HttpExchange::refuse(unsigned status, std::uint16_t reason, std::string_view cause) {
   const std::string ref = refused_({reason, status, &request_.head(), cause});
   const bool head = request_.state() == HttpState::kDone && request_.head().method == "HEAD";
-  answer_ = refusal_response(status, net::reason_word(reason), ref, head);
+  answer_ = net::refusal_response(status, net::reason_word(reason), ref, head);
   if (!outstanding_.empty()) co_return;  // down() sends it after those
   (void)co_await relay_.write_down(octets_of(answer_));
   finish();
@@ -104,8 +104,8 @@ awaitable<void> HttpExchange::refuse(unsigned status, std::uint16_t reason, std:
 awaitable<void> HttpExchange::bad_gateway(std::string_view cause) {
   constexpr unsigned kBadGateway = 502;
   const std::string ref = refused_({POLICY_REASON_FRAMING_AMBIGUOUS, kBadGateway, nullptr, cause});
-  const std::string answer = refusal_response(kBadGateway, net::reason_word(POLICY_REASON_FRAMING_AMBIGUOUS), ref,
-                                              outstanding_.front().to == wire::ResponseTo::kHead);
+  const std::string answer = net::refusal_response(kBadGateway, net::reason_word(POLICY_REASON_FRAMING_AMBIGUOUS), ref,
+                                                   outstanding_.front().to == wire::ResponseTo::kHead);
   (void)co_await relay_.write_down(octets_of(answer));
   finish();
 }
@@ -125,7 +125,8 @@ awaitable<bool> HttpExchange::read_request() {
     const HttpState state = request_.feed(from_client_.rest());
     from_client_.used += request_.consumed();
     if (state == HttpState::kFailed) {
-      co_await refuse(status_of(request_.fault()), reason_of(request_.fault()), wire::to_string(request_.fault()));
+      co_await refuse(net::status_of(request_.fault()), net::reason_of(request_.fault()),
+                      wire::to_string(request_.fault()));
       co_return false;
     }
     if (state == HttpState::kDone) break;
@@ -136,7 +137,7 @@ awaitable<bool> HttpExchange::read_request() {
     first_host_ = request_.head().host_raw;
   }
   if (reason == POLICY_REASON_OK) co_return true;
-  co_await refuse(status_of(reason), reason, {});
+  co_await refuse(net::status_of(reason), reason, {});
   co_return false;
 }
 

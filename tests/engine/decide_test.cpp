@@ -771,7 +771,7 @@ TEST(ReasonWords, AreDistinctAndStable) {
   EXPECT_EQ(to_string(Reason::kDstNotBound), "dst_not_bound");
   EXPECT_EQ(to_string(Reason::kHelloTimeout), "hello_timeout");
   EXPECT_EQ(to_string(Reason::kAuditDropped), "audit_dropped");
-  EXPECT_EQ(words.back(), "upstream_failed");
+  EXPECT_EQ(words.back(), "timed_out");
   std::sort(words.begin(), words.end());
   EXPECT_EQ(std::adjacent_find(words.begin(), words.end()), words.end());
   EXPECT_EQ(to_string(static_cast<Reason>(9999)), "unknown");

@@ -27,7 +27,7 @@ struct policy_thread {
 namespace sallyport {
 namespace {
 
-static_assert(static_cast<int>(Reason::kLast) == POLICY_REASON_UPSTREAM_FAILED &&
+static_assert(static_cast<int>(Reason::kLast) == POLICY_REASON_TIMED_OUT &&
               static_cast<int>(Reason::kEchPresent) == POLICY_REASON_ECH_PRESENT &&
               static_cast<int>(Reason::kDstNotBound) == POLICY_REASON_DST_NOT_BOUND &&
               static_cast<int>(Reason::kHostMismatch) == POLICY_REASON_HOST_MISMATCH);

@@ -54,6 +54,7 @@ typedef struct {
 
 typedef struct policy_host policy_host;     /* one per instance, valid until destroy() returned */
 typedef struct policy_thread policy_thread; /* one per OS thread: snapshot pin, audit ring */
+typedef struct policy_flow policy_flow;     /* host-owned ticket of one long-lived flow */
 
 /* Canonical objects come only from policy.edge/1; decide() takes nothing else. seal catches hand-made ones. */
 typedef struct {
@@ -84,7 +85,9 @@ enum {
   POLICY_KNOW_PATH = 1 << 4
 };
 
-/* A client is an id that the host issues with a listener or credential; inside a cell a peer address is no identity. */
+/* A client is an id that the host issues: with a cell's listener, or by policy.clients/1 for whoever sends from an address
+ * at a gate. `client` is that address then, and must be set; inside a cell a peer address is no identity, and it is NULL.
+ * credential: the user that policy.clients/1 verified, or empty. */
 typedef struct {
   uint32_t struct_size;
   uint16_t layer, qtype;
@@ -149,7 +152,16 @@ enum {
   POLICY_REASON_UNPARSED,
   POLICY_REASON_AUDIT_DROPPED,
   POLICY_REASON_ADDRESS_DENIED,
-  POLICY_REASON_UPSTREAM_FAILED
+  POLICY_REASON_UPSTREAM_FAILED,
+  POLICY_REASON_CLIENT_UNKNOWN,
+  POLICY_REASON_REVOKED,
+  POLICY_REASON_LIMIT_EXCEEDED,
+  POLICY_REASON_SOURCE_SPOOFED,
+  POLICY_REASON_NOT_GATEWAY,
+  POLICY_REASON_UDP_DENIED,
+  POLICY_REASON_NO_DECISION,
+  POLICY_REASON_UPLOAD_VOLUME,
+  POLICY_REASON_TIMED_OUT
 };
 
 /* What the host offers an instance: extensions by string id ("policy.edge/1"; policy/ext/NAME.h). */

@@ -1,5 +1,5 @@
 // The pure parts: which reason, which status, which alert.
-#include "sni-filter/admission.hpp"
+#include "support/admission.hpp"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +7,7 @@
 #include "support/reason.hpp"
 
 namespace sallyport::sni {
+using namespace net;
 namespace {
 
 using namespace std::chrono_literals;

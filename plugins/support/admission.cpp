@@ -1,8 +1,8 @@
-#include "sni-filter/admission.hpp"
+#include "support/admission.hpp"
 
 #include <string>
 
-namespace sallyport::sni {
+namespace sallyport::net {
 namespace {
 
 using wire::ClientHelloReader;
@@ -158,4 +158,4 @@ std::string tls_alert(std::uint16_t reason) {
   return {0x15, 0x03, 0x03, 0x00, 0x02, 0x02, description};
 }
 
-}  // namespace sallyport::sni
+}  // namespace sallyport::net

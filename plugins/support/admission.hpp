@@ -11,7 +11,7 @@
 #include "wire/client_hello.hpp"
 #include "wire/http_head.hpp"
 
-namespace sallyport::sni {
+namespace sallyport::net {
 
 // The SNI is that name, and nothing is hidden beside it. A different one: POLICY_REASON_SNI_MISMATCH, with *claimed
 // set.
@@ -42,4 +42,4 @@ std::string refusal_response(unsigned status, std::string_view reason, std::stri
 // A fatal alert record (RFC 8446 §6) that fits the reason.
 std::string tls_alert(std::uint16_t reason);
 
-}  // namespace sallyport::sni
+}  // namespace sallyport::net

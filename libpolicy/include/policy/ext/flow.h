@@ -1,0 +1,30 @@
+/* policy.flow/1: how a revocation reaches open tunnels. A plugin opens a ticket for each long-lived flow that decide()
+ * allowed. At each new policy the host decides every open ticket again; what is denied now is revoked. */
+#ifndef POLICY_EXT_FLOW_H
+#define POLICY_EXT_FLOW_H
+#include <policy/abi.h>
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define POLICY_FLOW_ID "policy.flow/1"
+/* Close the flow, soon: after a second the host shuts its attached descriptors down itself. [any][leaf] */
+typedef void (*policy_revoked_fn)(void* user, uint64_t flow, uint16_t reason);
+typedef struct {
+  uint32_t struct_size;
+  /* The query and verdict that allowed it (copied). Decides again if the generation moved meanwhile: POLICY_DENIED then,
+   * and no ticket. The callback comes at most once, never before open() returned. [worker] */
+  policy_code (*open)(policy_thread*, const policy_query*, const policy_verdict*, policy_revoked_fn, void* user,
+                      policy_flow**);
+  policy_code (*attach)(policy_flow*, int fd); /* [worker] dup()ed by the host; at most two; shut down at the deadline */
+  uint64_t (*id)(const policy_flow*);          /* [any] as in the callback and the audit's "flow" */
+  uint32_t (*live)(const policy_flow*);        /* [any] one load; 0: revoked. Before every splice */
+  /* Ends the ticket; when it returns no callback is running and none will come. Also writes the closing record of the
+   * audit, with up and down (octets) and the ticket's age; reason: POLICY_REASON_OK, or why it ended. [worker] */
+  void (*close)(policy_flow*, uint64_t up, uint64_t down, uint16_t reason);
+} policy_flow_v1;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
