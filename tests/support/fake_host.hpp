@@ -41,6 +41,7 @@
 #include "names/address.hpp"
 #include "names/domain_name.hpp"
 #include "names/guard.hpp"
+#include "support/fake_gate.hpp"
 
 struct policy_thread {
   policy_host* host = nullptr;
@@ -55,7 +56,9 @@ struct AuditRecord {
   std::string name, address, detail;  // empty: not known
   bool closed = false;                // the record at the end of a flow
   std::uint16_t proto = 0;
-  std::string raw;  // of a query without a name
+  std::string raw;     // of a query without a name
+  std::string client;  // its address; empty for a cell's
+  std::string credential;
 };
 
 class FakeHost {
@@ -73,6 +76,17 @@ class FakeHost {
   std::map<std::string, std::vector<std::string>> fixed;
   bool synthetic_full = false;
   bool audit_full = false;
+  // What only a gate has. A plugin in a cell is given none of it: see cell.
+  FakeGate gate;
+  bool cell = false;  // no clients, flow, ledger, topology: as in `sallyport run`
+
+  // A new policy: set `decide` in change() before.
+  void publish() {
+    gate.publish([this](const policy_query& query) {
+      const std::lock_guard lock(mutex_);
+      return decide ? decide(query) : verdict(POLICY_DENY, POLICY_REASON_NO_RULE);
+    });
+  }
 
   static policy_verdict verdict(std::uint16_t value, std::uint16_t reason = POLICY_REASON_OK, std::uint32_t flags = 0) {
     policy_verdict out{};
@@ -166,6 +180,7 @@ class FakeHost {
   }
 
  private:
+  friend struct GateExtensions<FakeHost>;
   struct Socket {
     std::string name;
     std::uint64_t client_id;
@@ -209,14 +224,15 @@ class FakeHost {
     s.fn(s.user, 1, {s.name.data(), s.name.size()}, ::dup(socket.fd), socket.client_id);
   }
 
-  static const void* get(policy_host*, const char* id) {
+  static const void* get(policy_host* host, const char* id) {
     static constexpr policy_decision_v1 kDecision = {sizeof(policy_decision_v1),
                                                      &open_thread,
                                                      &close_thread,
                                                      &decide_one,
                                                      &decide_many,
                                                      &rule_name,
-                                                     &host_addresses};
+                                                     &host_addresses,
+                                                     &allowed_ports};
     static constexpr policy_audit_v1 kAudit = {sizeof(policy_audit_v1), &write_decision, &write_closed};
     static constexpr std::int32_t kThreshold = POLICY_LOG_DEBUG;
     static constexpr policy_log_v1 kLog = {sizeof(policy_log_v1), &kThreshold, &write_log};
@@ -229,7 +245,7 @@ class FakeHost {
     if (wanted == POLICY_LOG_ID) return &kLog;
     if (wanted == POLICY_SOCKETS_ID) return &kSockets;
     if (wanted == POLICY_SYNTHETIC_ID) return &kSynthetic;
-    return nullptr;
+    return of(host).cell ? nullptr : GateExtensions<FakeHost>::get(wanted);
   }
 
   // policy.edge/1, on the real parsers
@@ -299,6 +315,24 @@ class FakeHost {
     return entry->second.size();
   }
 
+  static std::size_t allowed_ports(policy_thread* thread, const policy_query* query, std::uint16_t (*ranges)[2],
+                                   std::size_t cap) {
+    FakeHost& host = of(thread);
+    const std::lock_guard lock(host.mutex_);
+    std::size_t count = 0;
+    bool open = false;
+    policy_query at = *query;
+    at.known |= POLICY_KNOW_PORT;
+    for (std::uint32_t port = 0; port <= 65535 && host.decide; ++port) {
+      at.port = static_cast<std::uint16_t>(port);
+      const bool allowed = host.decide(at).verdict == POLICY_ALLOW;
+      if (allowed && !open && count++ < cap) ranges[count - 1][0] = at.port;
+      if (allowed && count <= cap) ranges[count - 1][1] = at.port;
+      open = allowed;
+    }
+    return count;
+  }
+
   static policy_code write_decision(policy_thread* thread, const policy_query* q, const policy_verdict* v,
                                     policy_str detail, policy_str raw, policy_ref* ref) {
     if (ref) *ref = {};
@@ -325,7 +359,9 @@ class FakeHost {
                        std::string(detail.ptr, detail.len),
                        closed,
                        query->proto,
-                       query->name ? std::string() : std::string(raw.ptr, raw.len)};
+                       query->name ? std::string() : std::string(raw.ptr, raw.len),
+                       query->client ? text(*query->client) : std::string(),
+                       std::string(query->credential.ptr ? query->credential.ptr : "", query->credential.len)};
     host.audit_.push_back(std::move(record));
     host.audited_.notify_all();
     return host.audit_full ? POLICY_EXHAUSTED : POLICY_OK;
