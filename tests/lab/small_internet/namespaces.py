@@ -59,7 +59,7 @@ def remove(name):
 def sweep():
     """Removes namespaces and state of runs that are dead."""
     left = set()
-    for directory, pattern in (("/run/netns", r"sp-(\d+)-(host|net)$"), (STATE, r"(\d+)$")):
+    for directory, pattern in (("/run/netns", r"sp-(\d+)-(host|net|work-\w+)$"), (STATE, r"(\d+)$")):
         for entry in os.listdir(directory) if os.path.isdir(directory) else []:
             match = re.match(pattern, entry)
             if match and int(match[1]) != os.getpid() and not _alive(match[1]):

@@ -176,7 +176,8 @@ class Runner:
                 line += ["--audit", f"{base}/audit.jsonl"]
             line += (["-q"] if quiet else []) + list(options) + ["--", *command]
         else:
-            line = [PYTHON, f"{TREE}/tests/lab/small_internet/bare.py", self._resolver, *command]
+            asked = self._resolver if resolver is True else resolver or self._resolver
+            line = [PYTHON, f"{TREE}/tests/lab/small_internet/bare.py", asked, *command]
         enter = drop_to(self._namespaces.host_fd if namespace_fd is None else namespace_fd, uid if confined else 0, gid)
 
         def prepare():
