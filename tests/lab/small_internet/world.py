@@ -47,6 +47,10 @@ RECORDS = {
     "pypi.pkg.test": [("A", PKG4), ("AAAA", PKG6)],
     "one.shared.test": [("A", SHARED4), ("AAAA", SHARED6)],
     "two.shared.test": [("A", SHARED4), ("AAAA", SHARED6)],
+    # What the shipped example policies allow, and what their users try first.
+    "api.anthropic.com": [("A", GOOD4), ("AAAA", GOOD6)],
+    "api.openai.com": [("A", GOOD4), ("AAAA", GOOD6)],
+    "evil.com": [("A", EVIL4), ("AAAA", EVIL6)],
     "evil.test": [("A", EVIL4), ("AAAA", EVIL6)],
     "*.evil.test": [("A", EVIL4), ("AAAA", EVIL6)],
     "x.evil.test": [("A", EVIL4), ("AAAA", EVIL6)],
@@ -77,7 +81,7 @@ RECORDS["chain17.loop.test"] = [("A", GOOD4)]
 RECORDS["loop0.loop.test"] = [("CNAME", "loop1.loop.test.")]
 RECORDS["loop1.loop.test"] = [("CNAME", "loop0.loop.test.")]
 
-ZONES = ["example.test", "cdn.test", "pkg.test", "shared.test", "evil.test", "guard.test", "loop.test"]
+ZONES = ["example.test", "cdn.test", "pkg.test", "shared.test", "evil.test", "guard.test", "loop.test", "anthropic.com", "openai.com", "evil.com"]
 
 # Names that dns.py answers by itself, each in its own wrong way.
 SCRIPTED = "scripted.test"
@@ -99,6 +103,9 @@ WEB_NAMES = [
     "pypi.pkg.test",
     "one.shared.test",
     "two.shared.test",
+    "api.anthropic.com",
+    "api.openai.com",
+    "evil.com",
     "evil.test",
     "www.evil.test",
     "x.evil.test",
