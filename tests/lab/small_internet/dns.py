@@ -15,7 +15,7 @@ import time
 
 from . import world
 
-Question = collections.namedtuple("Question", "name type transport server raw")
+Question = collections.namedtuple("Question", "name type transport server raw port", defaults=(0,))
 TYPES = {
     1: "A",
     2: "NS",
@@ -240,19 +240,19 @@ class NameServers:
         sockets["nsd"] = backend
         return sockets
 
-    def _note(self, message, transport, server):
+    def _note(self, message, transport, server, port):
         try:
             name, qtype, _ = read_question(message)
         except (IndexError, ValueError, struct.error):
             name, qtype = "<malformed>", 0
         with self._lock:
             self._questions.append(
-                Question(name.lower(), TYPES.get(qtype, str(qtype)), transport, server, bytes(message))
+                Question(name.lower(), TYPES.get(qtype, str(qtype)), transport, server, bytes(message), port)
             )
         return name, qtype
 
-    def _answers(self, message, transport, server):
-        name, qtype = self._note(message, transport, server)
+    def _answers(self, message, transport, server, port):
+        name, qtype = self._note(message, transport, server, port)
         if name == "<malformed>":
             return []
         if name.lower().endswith("." + world.SCRIPTED):
@@ -295,7 +295,7 @@ class NameServers:
             for key, _ in selector.select():
                 message, ancillary, _, client = key.fileobj.recvmsg(65535, 256)
                 server, source = _destination(key.data, ancillary)
-                for delay, answer in self._answers(message, "udp", server):
+                for delay, answer in self._answers(message, "udp", server, client[1]):
                     send = lambda a=answer, s=key.fileobj, src=source, c=client: s.sendmsg(
                         [a], [src], 0, c
                     )  # noqa: E731
@@ -322,7 +322,7 @@ class NameServers:
             connection.settimeout(5)
             try:
                 while message := _read_framed(connection):
-                    for delay, answer in self._answers(message, "tcp", connection.getsockname()[0]):
+                    for delay, answer in self._answers(message, "tcp", connection.getsockname()[0], connection.getpeername()[1]):
                         time.sleep(delay)
                         connection.sendall(struct.pack("!H", len(answer)) + answer)
             except OSError:

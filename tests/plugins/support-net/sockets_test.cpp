@@ -41,13 +41,22 @@ TEST_P(AnswersFrom, TheAddressAsked) {  // DESIGN, Cell: one wildcard socket is 
   // Connected: the kernel drops an answer from any other address.
   ASSERT_EQ(::connect(client.get(), target.data(), static_cast<socklen_t>(target.size())), 0) << std::strerror(errno);
   ASSERT_EQ(::send(client.get(), "ask", 3, 0), 3);
-  std::span<const UdpServer::Datagram> got;
-  for (int tries = 0; got.empty() && tries < 1000; ++tries) got = server->receive();
-  ASSERT_EQ(got.size(), 1u);
-  EXPECT_EQ(std::string(got[0].payload.begin(), got[0].payload.end()), "ask");
-  const std::array<std::uint8_t, 2> answer{'o', 'k'};
-  server->send(answer, got[0].peer);
+  std::size_t got = 0;
+  for (int tries = 0; got == 0 && tries < 1000; ++tries) got = server->receive();
+  ASSERT_EQ(got, 1u);
+  EXPECT_EQ(std::string(server->payload(0).begin(), server->payload(0).end()), "ask");
+  const UdpPeer peer = server->peer(0);
+  const auto room = server->room(0);
+  room[0] = 'n';
+  room[1] = 'o';
+  room[2] = 'w';
+  server->reply(0, 3);
+  server->flush();
   char buffer[8];
+  ASSERT_EQ(::recv(client.get(), buffer, sizeof buffer, 0), 3) << std::strerror(errno);
+  server->stop_reading();  // what was asked before is answered all the same
+  const std::array<std::uint8_t, 2> later{'o', 'k'};
+  server->send(later, peer);
   ASSERT_EQ(::recv(client.get(), buffer, sizeof buffer, 0), 2) << std::strerror(errno);
 }
 
@@ -70,15 +79,29 @@ TEST(UdpServer, ManyAtOnceAndTooLongOnesLeftOut) {
   asio::io_context context;
   const auto server = UdpServer::adopt(context, std::move(fd), false);
   const UniqueFd client(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  for (int i = 0; i < 20; ++i) {
-    const std::string octets(i == 3 ? 5000 : 10, static_cast<char>('a' + i));
-    ::sendto(client.get(), octets.data(), octets.size(), 0, at.data(), static_cast<socklen_t>(at.size()));
+  ASSERT_EQ(::connect(client.get(), at.data(), static_cast<socklen_t>(at.size())), 0);
+  // More than one batch, and one more round in the same slots.
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 40; ++i) {
+      const std::string octets(i == 3 ? 5000 : 10, static_cast<char>('0' + i));
+      ASSERT_GT(::send(client.get(), octets.data(), octets.size(), 0), 0);
+    }
+    std::string firsts, answers;
+    bool full = false;
+    for (std::size_t n = server->receive(&full); n > 0; n = server->receive(&full)) {
+      EXPECT_EQ(full, firsts.empty()) << "32 and then 8";
+      for (std::size_t i = 0; i < n; ++i) {
+        firsts += static_cast<char>(server->payload(i)[0]);
+        server->room(i)[0] = server->payload(i)[0];
+        if (i % 2 == 0) server->reply(i, 1);
+      }
+      server->flush();
+    }
+    EXPECT_EQ(firsts, "012456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVW");
+    char octet;
+    while (::recv(client.get(), &octet, 1, MSG_DONTWAIT) == 1) answers += octet;
+    EXPECT_EQ(answers, "02579;=?ACEGIKMOPRTV");
   }
-  std::string firsts;
-  for (auto batch = server->receive(); !batch.empty(); batch = server->receive()) {
-    for (const auto& datagram : batch) firsts += static_cast<char>(datagram.payload[0]);
-  }
-  EXPECT_EQ(firsts, "abcefghijklmnopqrst");
 }
 
 TEST(OriginalDestination, NobodyRedirectedThis) {
