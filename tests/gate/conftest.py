@@ -1,5 +1,6 @@
 """The small internet with agents on a bridge, for suites of a gate. One lab and one bridge for each suite."""
 
+import json
 import os
 import sys
 
@@ -57,6 +58,14 @@ class Workload:
 
     def curl(self, *arguments, **options):
         return self.run("curl", "-sS", "--max-time", "10", *arguments, **options)
+
+    def probe(self, steps, threads=1, timeout=60, **options):
+        """The steps of the lab's probe.py as this agent: (results, run)."""
+        run = self.run("/usr/bin/python3", f"{self.lab.share}/probe.py", str(threads), input=json.dumps(steps), timeout=timeout, **options)
+        assert run.out, run
+        results = run.json()
+        assert len(results) == len(steps), run
+        return results, run
 
     def dig(self, *arguments, server=GATE4, **options):
         return self.run("dig", f"@{server}", "+tries=1", "+time=3", *arguments, **options)

@@ -14,7 +14,7 @@ import pytest
 
 from small_internet import world
 from small_internet.gate import DNS_LISTENER, GATE4, P0, PROXY_LISTENER, UPSTREAMS, Gate, gateway_yaml
-from small_internet.messages import hello
+from small_internet.messages import hello, records
 
 POLICY = P0 + """
   - { name: more, action: allow, clients: [agents], domains: ["*.guard.test", "*.scripted.test", gone.example.test, raw.example.test] }
@@ -163,7 +163,7 @@ REFUSED = [
     ("HTP-29-0.9", b"GET http://pkg.test/\r\n\r\n", {400, 505}),
     ("HTP-29-1.32", get("http://pkg.test/", "Host: pkg.test", version="HTTP/1.32"), {400, 505}),
     ("HTP-29-3.0", get("http://pkg.test/", "Host: pkg.test", version="HTTP/3.0"), {400, 505}),
-    ("HTP-29-tls", bytes.fromhex(hello("api.example.test")) if isinstance(hello("api.example.test"), str) else hello("api.example.test"), {0, 400}),
+    ("HTP-29-tls", records(hello(b"api.example.test")), {0, 400}),
     ("HTP-30-trace", get("http://pkg.test/", "Host: pkg.test", method="TRACE"), {403, 405, 501}),
     ("HTP-30-lower", get("pkg.test:443", "Host: pkg.test:443", method="connect"), {400, 405, 501}),
     ("HTP-30-long", get("http://pkg.test/", "Host: pkg.test", method="A" * 10240), {400, 405, 414, 501}),
@@ -211,13 +211,12 @@ def test_octets_after_a_refused_connect_are_dropped(gate, send, witness):
 
 @pytest.mark.parametrize("octets", [
     b"GET / HTTP/1.1\r\nHost: api.example.test\r\n\r\n",
-    hello("evil.test"),
-    hello(None) if hello.__defaults__ is not None else b"\x16\x03\x01\0\1\0",
+    records(hello(b"evil.test")),
+    records(hello(None)),
     b"SSH-2.0-client\r\n",
 ], ids=["not-tls", "other-sni", "no-sni", "ssh"])  # fmt: skip
 def test_what_is_not_that_name_in_tls_is_closed(gate, connect, lab, octets):
     """HTP-18 to -20: the origin accepts, and receives no octet."""
-    octets = bytes.fromhex(octets) if isinstance(octets, str) else octets
     before = len(lab.servers.connections(world.RAW4, 443))
     gate.set_policy(POLICY.replace("domains: [api.example.test]", "domains: [api.example.test, raw.example.test]"))
     with connect() as s:

@@ -1,0 +1,246 @@
+"""sni-filter behind the kernel's redirect: TLS-01 to -14, QUI-01, QUI-02, DOH-01 through the whole gate, the witness outside.
+
+Three gates: true answers with `dial-own` and `strict`, and the gateway's own address. raw.example.test echoes what it gets: an
+accepted hello comes back octet for octet.
+"""
+
+import hashlib
+import os
+import ssl
+import struct
+
+import pytest
+
+from small_internet import world
+from small_internet.gate import GATE4, P0, Gate, gateway_yaml
+from small_internet.messages import ALPN, GREASE, GROUPS, SIGNATURES, X25519, X25519MLKEM768, extension, hello, key_share, records, sni, versions
+
+POLICY = P0 + """
+  - { name: raw, action: allow, clients: [agents], domains: [raw.example.test], ports: [80, 443, 5432, 8443] }
+  - { name: other, action: allow, clients: [agents], domains: [other.example.test], ports: [80, 443] }
+  - { name: git, action: allow, clients: [agents], domains: [git.example.test], ports: [22, 443] }
+"""
+RAW = [(a, p) for a in (world.RAW4, world.RAW6) for p in (80, 443, 5432, 8443)]
+
+
+@pytest.fixture(scope="module", params=["dial-own", "strict", "gateway"])
+def gate(request, lab, agents):
+    answers = "gateway" if request.param == "gateway" else "real"
+    text = gateway_yaml(answers)
+    if request.param == "strict":
+        text = text.replace("destination: original", "destination: original, binding: strict")
+    made = Gate(lab, text, POLICY).start()
+    made.mode = request.param
+    yield made
+    made.stop()
+
+
+def converse(work, *flows, **options):
+    """Each flow: a dict of probe.py's tcp step; `to` defaults to raw.example.test:443. Names are asked of the gate."""
+    steps = [{"do": "tcp", "to": ["raw.example.test", 443], "family": 4, "timeout": 9, **flow} for flow in flows]
+    return work.probe(steps, threads=16, **options)
+
+
+def passes(work, data, **flow):
+    results, run = converse(work, {"send": data.hex(), "read": len(data), **flow})
+    assert bytes.fromhex(results[0].get("data", "")) == data, (results[0], run)
+
+
+def refused(result, seconds=2.0):
+    if "error" in result:
+        return result["error"] in ("ECONNREFUSED", "ECONNRESET") and result["seconds"] < seconds
+    data = bytes.fromhex(result["data"])
+    closed = data == b"" or data[0] == 21 or data.startswith((b"HTTP/1.1 4", b"HTTP/1.1 505"))
+    return result["end"] in ("reset", "eof") and result["seconds"] < seconds and closed
+
+
+def denies(gate, work, witness, data, reasons, **flow):
+    before = len(gate.audit(plugin="sni-filter", verdict="deny"))
+    with witness.expect_only("raw.example.test"):
+        results, run = converse(work, {"send": data.hex(), **flow})
+    assert refused(results[0], flow.get("seconds", 2.0)), (results, run)
+    gate.wait_audit(plugin="sni-filter", verdict="deny")
+    for _ in range(100):
+        found = gate.audit(plugin="sni-filter", verdict="deny")[before:]
+        if found:
+            break
+    assert not found or {r["reason"] for r in found} <= set(reasons), found
+
+
+def test_splice_keeps_certificate_and_hello(gate, lab, work, witness):
+    """TLS-01."""
+    code = (
+        "import ssl,socket,sys,hashlib; c=ssl.create_default_context(); s=c.wrap_socket(socket.create_connection((sys.argv[1],443),5),server_hostname=sys.argv[1]);"
+        "print(s.version(), hashlib.sha256(s.getpeercert(True)).hexdigest())"
+    )
+    with witness.expect_only("api.example.test", ports=[(world.GOOD4, 443), (world.GOOD6, 443)]):
+        run = work.run("/usr/bin/python3", "-c", code, "api.example.test")
+    with open(lab.servers.certificates.certificate) as file:
+        der = ssl.PEM_cert_to_DER_cert(file.read())
+    assert run.text.split() == ["TLSv1.3", hashlib.sha256(der).hexdigest()], f"{run}\n{gate.audit()[-4:]}"
+    data = records(hello())
+    passes(work, data)
+    assert any(c.data == data for c in lab.servers.connections(port=443))
+
+
+def test_allowed_name_at_an_address_of_the_clients_choice(gate, lab, work, witness):
+    """TLS-02: dial-own reaches our answer; strict closes. At the guest's address: nobody."""
+    data = records(hello(b"raw.example.test"))
+    with witness.expect_only("raw.example.test", ports=RAW):
+        results, run = converse(work, {"send": data.hex(), "read": len(data), "to": [world.EVIL4, 443]}, {"send": data.hex(), "read": len(data), "to": [world.EVIL6, 443], "family": 6})
+    for result in results:
+        if gate.mode == "dial-own":
+            assert bytes.fromhex(result.get("data", "")) == data, (results, run)
+        elif gate.mode == "strict":
+            assert refused(result), (results, run)
+    if gate.mode == "strict":
+        gate.wait_audit(reason="dst_not_bound")
+    assert not [c for c in lab.servers.connections(world.EVIL4, 443) if c.data == data]
+
+
+@pytest.mark.parametrize("name", [b"evil.test", b"raw.example.test.evil.test", b"xraw.example.test", b"example.test"])
+def test_denied_sni_at_a_bound_address(gate, work, witness, name):
+    """TLS-03."""
+    denies(gate, work, witness, records(hello(name)), ["sni_not_allowed", "sni_mismatch", "no_rule", "name_not_allowed"])
+
+
+MALFORMED = {
+    "missing": hello(None),
+    "no-extensions": hello(None, extensions=[]),
+    "empty-list": hello(None, before=[extension(0, b"\0\0")]),
+    "other-type": hello(None, before=[sni(b"raw.example.test", kind=1)]),
+    "two-names": hello(None, before=[sni(b"raw.example.test", b"raw.example.test")]),
+    "two-extensions": hello(None, before=[sni(b"raw.example.test"), sni(b"raw.example.test")]),
+    "allowed-then-denied": hello(None, before=[sni(b"raw.example.test", b"evil.test")]),
+    "ipv4": hello(b"52.5.5.5"),
+    "ipv6": hello(b"2600:1f18::5"),
+    "trailing-dot": hello(b"raw.example.test."),
+    "nul": hello(b"raw.example.test\0.evil.test"),
+    "port": hello(b"raw.example.test:443"),
+    "long": hello(b"a" * 256),
+    "empty-name": hello(b""),
+    "name-length-lies": hello(None, before=[extension(0, struct.pack("!HBH", 19, 0, 17) + b"raw.example.test")]),
+    "list-length-lies": hello(None, before=[extension(0, struct.pack("!HBH", 20, 0, 16) + b"raw.example.test")]),
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_wrong_sni(gate, work, witness, kind):
+    """TLS-04."""
+    denies(gate, work, witness, records(MALFORMED[kind]), ["sni_missing", "sni_malformed", "tls_malformed"])
+
+
+def test_case_is_folded(gate, work):
+    """TLS-04."""
+    passes(work, records(hello(b"RAW.ExAmPlE.test")))
+
+
+def test_cuts(gate, work, witness):
+    """TLS-05, TLS-06: every seventh cut into two segments and two records, allowed and denied; records of one octet."""
+    good, bad = hello(), hello(b"evil.test")
+    wire_good, wire_bad = records(good), records(bad)
+    cuts = range(1, len(good), 7)
+    flows = [{"pieces": [wire_good[:i].hex(), wire_good[i:].hex()], "read": len(wire_good)} for i in cuts]
+    flows += [{"send": records(good, i).hex(), "read": len(records(good, i))} for i in cuts] + [{"send": records(good, size=1).hex(), "read": len(records(good, size=1))}]
+    results, run = converse(work, *flows, timeout=120)
+    wrong = [i for i, (r, f) in enumerate(zip(results, flows)) if r.get("data") != f.get("send", "".join(f.get("pieces", [])))]
+    assert not wrong, (wrong, results[wrong[0]], run)
+    with witness.expect_only("raw.example.test"):
+        results, run = converse(work, *({"pieces": [wire_bad[:i].hex(), wire_bad[i:].hex()]} for i in cuts), *({"send": records(bad, i).hex()} for i in cuts), timeout=120)
+    assert not [r for r in results if not refused(r, 5)]
+
+
+def test_post_quantum_hello_with_its_name_last(gate, work, witness):
+    """TLS-07."""
+    def big(name):
+        return records(hello(None, extensions=[GROUPS, SIGNATURES, ALPN, versions(0x0304), key_share(X25519MLKEM768, X25519), sni(name)]))
+
+    assert len(big(b"raw.example.test")) > 1400
+    passes(work, big(b"raw.example.test"))
+    denies(gate, work, witness, big(b"evil.test"), ["sni_not_allowed", "sni_mismatch", "no_rule", "name_not_allowed"])
+
+
+def test_large_hello_and_too_large(gate, work, witness):
+    """TLS-08."""
+    passes(work, records(hello(after=[extension(65000, os.urandom(11_000))])))
+    denies(gate, work, witness, records(hello(after=[extension(65000, os.urandom(60_000)), extension(65001, os.urandom(6_000))])), ["hello_too_large", "tls_malformed"])
+
+
+def test_grease_and_versions(gate, work, witness):
+    """TLS-09, TLS-10."""
+    passes(work, records(hello(before=[extension(GREASE, b"\0")], after=[extension(0x1A1A, b"")], ciphers=(GREASE, 0x1301, 0x1302))))
+    for version in (0x0303, 0x0301):
+        passes(work, records(hello(extensions=[sni(b"raw.example.test"), GROUPS, SIGNATURES], version=version)))
+    sslv2 = bytes.fromhex("802e0100020015000000100100800300800700c006004002008004008000") + os.urandom(16)
+    denies(gate, work, witness, sslv2, ["tls_malformed", "not_tls"])
+
+
+def test_ech_is_denied(gate, work, witness):
+    """TLS-11."""
+    for kind in (0xFE0D, 0xFFCE):
+        denies(gate, work, witness, records(hello(after=[extension(kind, b"\0" + os.urandom(64))])), ["ech_denied", "tls_malformed"])
+
+
+def test_half_a_hello_and_silence(gate, work, witness):
+    """TLS-12: 5 s, no SYN upstream."""
+    denies(gate, work, witness, records(hello())[:60], ["hello_timeout"], seconds=7.5)
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: raw.example.test\r\n\r\n", b"SSH-2.0-x\r\n", b"EHLO x\r\n", b"\0" * 32], ids=["http", "ssh", "smtp", "zeros"])
+def test_no_tls_on_443(gate, work, witness, data):
+    """TLS-14."""
+    denies(gate, work, witness, data, ["not_tls", "tls_malformed", "framing_ambiguous", "unparsed"])
+
+
+def test_clear_http(gate, work, witness):
+    """Host decides: allowed, denied, and a second request of another Host on the same connection."""
+    with witness.expect_only("pkg.test", ports=[(world.PKG4, 80), (world.PKG6, 80)]):
+        run = work.curl("http://pkg.test/whoami")
+        assert "host=pkg.test" in run.text, f"{run}\n{gate.audit()[-4:]}"
+        run = work.curl("-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: evil.test", "http://pkg.test/")
+        assert run.text in ("400", "403"), run
+
+
+def test_ssh_by_name(gate, work, witness):
+    """A server that speaks first, by the binding of its address; the same name on another port."""
+    if gate.mode == "gateway":
+        pytest.skip("one address stands for every name there: what speaks first has none")
+    steps = [{"do": "tcp", "to": ["git.example.test", port], "read": 4, "family": 4} for port in (22, 23)]
+    with witness.expect_only("git.example.test", ports=[(world.GIT4, 22), (world.GIT6, 22)]):
+        results, run = work.probe(steps)
+    assert bytes.fromhex(results[0]["data"]).startswith(b"SSH-"), (results, run, gate.audit()[-4:])
+    assert refused(results[1]), results
+
+
+def test_literal_addresses(gate, work, witness):
+    """DOH-01 by address, and every other: reset at once."""
+    targets = [(a, p) for a in (world.EVIL4, "8.8.8.8", world.BLACKHOLE4) for p in (22, 80, 443, 853, 5432, 8080)]
+    with witness.expect_zero():
+        results, run = work.probe([{"do": "tcp", "to": list(t), "send": "00", "timeout": 8} for t in targets], threads=18)
+    assert not [(t, r) for t, r in zip(targets, results) if not refused(r, 7.5)], results
+
+
+@pytest.mark.parametrize("port", [80, 443, 853, 784, 8853, 4433, 123, 3478])
+def test_udp_is_refused_so_that_clients_fall_back(gate, work, witness, port):
+    """QUI-01, QUI-02: an ICMP error at once; nothing leaves."""
+    with witness.expect_only("api.example.test"):
+        results, run = work.probe([{"do": "udp", "to": [a, port], "send": "c0" * 40, "timeout": 2} for a in (world.EVIL4, "api.example.test", world.EVIL6)])
+    for result in results:
+        assert result.get("error") in ("ECONNREFUSED", "EHOSTUNREACH", "EACCES", "ENETUNREACH"), (results, run)
+        assert result["seconds"] < 1.5, results
+
+
+def test_curl_falls_back_from_quic_within_a_second(gate, work):
+    """QUI-01: with a client that would use HTTP/3 if it could, the TCP answer is there at once."""
+    run = work.curl("-o", "/dev/null", "-w", "%{time_total} %{http_code}", "https://api.example.test/whoami")
+    seconds, status = run.text.split()
+    assert status == "200" and float(seconds) < 1, run
+
+
+def test_dns_over_https_and_tls_names(gate, work, witness):
+    """DOH-01: by name."""
+    with witness.expect_zero():
+        for name in ("dns.google", "cloudflare-dns.com", "dns.quad9.net"):
+            assert work.curl(f"https://{name}/dns-query?name=evil.test").status == 6
+        results, _ = work.probe([{"do": "tcp", "to": [world.RESOLVER, 853], "send": records(hello(b"dns.quad9.net")).hex()}])
+    assert refused(results[0], 7), results
