@@ -28,6 +28,10 @@ class AuditClient : public ::testing::Test {
     model.clients.push_back(client("agents", "172.20.0.0/16"));
     model.clients.push_back(client("build", "2001:db8:1::/48"));
     model.clients.push_back(client("some", "172.20.7.0/24"));  // of both: the first is named
+    ClientModel ci;
+    ci.name = "ci";
+    ci.credentials = {"ci-bot"};
+    model.clients.push_back(ci);
     octets_ = *compile(model, 42);
     writer_.emplace(AuditWriter::Options{.gateway = "g", .fold_window_ns = 0}, fd_);
     writer_->publish(*Snapshot::open(octets_));
@@ -121,6 +125,13 @@ TEST_F(AuditClient, UserIsShownEscapedAndCut) {
   given = record("172.20.0.7");
   given.set_user(std::string(63, '\x01'));  // grows to 252
   EXPECT_EQ(std::string(line_of(given)["user"]).size(), 252u);
+}
+
+TEST_F(AuditClient, GroupMayBeTheUsers) {
+  AuditRecord given = record("10.0.0.1");  // in no client's networks
+  EXPECT_TRUE(line_of(given)["group"].is_null());
+  given.set_user("ci-bot");
+  EXPECT_EQ(line_of(given)["group"], "ci");
 }
 
 TEST_F(AuditClient, UsersAreNotFoldedTogether) {

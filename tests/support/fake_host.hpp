@@ -112,6 +112,12 @@ class FakeHost {
   std::uint16_t listen_udp(const std::string& name, std::uint64_t client_id = 1, bool v6 = false) {
     return listen(name, client_id, SOCK_DGRAM, v6);
   }
+  // Several sockets of one address (SO_REUSEPORT), as a gate gives UDP listeners.
+  std::uint16_t listen_udp_shared(const std::string& name, std::size_t sockets, std::uint64_t client_id = 0) {
+    std::uint16_t port = 0;
+    for (std::size_t i = 0; i < sockets; ++i) port = listen(name, client_id, SOCK_DGRAM, false, true, port);
+    return port;
+  }
   // Tells the plugin that the listener has gone.
   void remove_listener(const std::string& name, std::uint64_t client_id) {
     for (const Subscriber& s : subscribers_) {
@@ -198,7 +204,8 @@ class FakeHost {
     return of(thread->host);
   }
 
-  std::uint16_t listen(const std::string& name, std::uint64_t client_id, int type, bool v6) {
+  std::uint16_t listen(const std::string& name, std::uint64_t client_id, int type, bool v6, bool shared = false,
+                       std::uint16_t port = 0) {
     const int fd = ::socket(v6 ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     sockaddr_storage storage{};
     socklen_t length = v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
@@ -209,7 +216,10 @@ class FakeHost {
       v6_address->sin6_addr = in6addr_loopback;
     } else {
       v4_address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      v4_address->sin_port = htons(port);
     }
+    const int on = shared ? 1 : 0;
+    ::setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     EXPECT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&storage), length), 0) << std::strerror(errno);
     if (type == SOCK_STREAM) EXPECT_EQ(::listen(fd, 128), 0);
     ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length);

@@ -143,7 +143,7 @@ class Gate:
         os.chmod(f"{path}.new", 0o644)
         os.rename(f"{path}.new", path)
 
-    def start(self, timeout=20, wait=True, arguments=(), environment=None):
+    def start(self, timeout=20, wait=True, arguments=(), environment=None, prefix=()):
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._notify)
@@ -153,7 +153,7 @@ class Gate:
         with open(self._audit, "ab") as out, open(self._log, "ab") as log:
             self.process = self._lab.namespaces.spawn(
                 self._lab.namespaces.host_fd,
-                [SALLYPORT, "serve", "-c", self.config, "--state-dir", self.directory, *arguments],
+                [*prefix, SALLYPORT, "serve", "-c", self.config, "--state-dir", self.directory, *arguments],
                 stdout=out,
                 stderr=log,
                 env={"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": self._notify, **(environment or {})},

@@ -20,6 +20,7 @@ GIT4, GIT6 = "140.82.112.3", "2a0c:2740::3"
 EVIL4, EVIL6 = "185.199.108.66", "2a0a:e5c0::66"
 RAW4, RAW6 = "52.5.5.5", "2600:1f18::5"  # echoes and records raw bytes on 80 and 443, where the others have nginx
 BLACKHOLE4, BLACKHOLE6 = "52.9.9.9", "2600:9999::9"  # swallows every packet
+LOAD4 = "52.40.0.1"
 METADATA = "169.254.169.254"
 
 # name: (type, data) records. A relative owner is never used; the last labels say the zone.
@@ -34,6 +35,7 @@ RECORDS = {
     "mail.example.test": [("MX", "10 api.example.test."), ("TXT", '"v=spf1 -all"')],
     "long.example.test": [("A", f"52.30.0.{i}") for i in range(1, 61)],  # more than one UDP datagram of 512
     "alias.example.test": [("CNAME", "x.evil.test.")],
+    "load.example.test": [("A", LOAD4)],  # an address of its own, for servers that a test starts
     "raw.example.test": [("A", RAW4), ("AAAA", RAW6)],
     "half.example.test": [("A", GOOD4), ("AAAA", BLACKHOLE6)],  # a client has to fall back to IPv4
     "gone.example.test": [("A", BLACKHOLE4)],

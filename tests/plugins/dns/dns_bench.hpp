@@ -28,10 +28,15 @@ using testing_kit::SmallPolicy;
 using wire::MessageBuilder;
 using wire::Octets;
 
-inline int loopback_socket(int type, std::uint16_t connect_to = 0) {
+// from: the last octet of the client's own address in 127.0.0.0/8.
+inline int loopback_socket(int type, std::uint16_t connect_to = 0, std::uint8_t from = 0) {
   const int fd = ::socket(AF_INET, type | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
   address.sin_family = AF_INET;
+  if (from != 0) {
+    address.sin_addr.s_addr = htonl(0x7f000000u + from);
+    EXPECT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0) << std::strerror(errno);
+  }
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(connect_to);
   const auto* raw = reinterpret_cast<const sockaddr*>(&address);
@@ -49,6 +54,10 @@ class Witness {
     std::map<std::pair<std::string, std::uint16_t>, std::vector<std::string>> records;  // (name, type) -> addresses
     std::map<std::string, std::string> aliases;                                         // CNAME
     bool silent = false;
+    std::uint32_t ttl = 60;
+    std::chrono::milliseconds delay{0};
+    unsigned lose_one_in = 0;  // of queries and of answers
+    bool flapping = false;     // a second up, a second down
   };
 
   explicit Witness(Zone zone) : zone_(std::move(zone)), fd_(loopback_socket(SOCK_DGRAM)) {
@@ -65,22 +74,51 @@ class Witness {
   }
   std::uint16_t port() const { return port_; }
   std::size_t queries() const { return queries_; }
+  // Queries as they came.
+  std::vector<Octets> seen() const {
+    const std::lock_guard lock(mutex_);
+    return seen_;
+  }
+  // Silent from the start: answers from here on, and what has been asked first.
+  void speak() { speaking_ = true; }
 
  private:
+  struct Late {
+    std::chrono::steady_clock::time_point at;
+    Octets query;
+    sockaddr_storage peer;
+    socklen_t length;
+  };
+  bool is_down() const {
+    using std::chrono::seconds;
+    return zone_.flapping && (std::chrono::steady_clock::now() - born_) / seconds(1) % 2 == 1;
+  }
+  bool is_lost() { return zone_.lose_one_in != 0 && ++chances_ % zone_.lose_one_in == 0; }
   void serve() {
     std::array<std::uint8_t, 4096> in, out;
+    std::vector<Late> late;
     while (!stopping_) {
       pollfd ready{fd_, POLLIN, 0};
-      if (::poll(&ready, 1, 20) <= 0) continue;
-      sockaddr_storage peer{};
-      socklen_t length = sizeof peer;
-      const ssize_t n = ::recvfrom(fd_, in.data(), in.size(), 0, reinterpret_cast<sockaddr*>(&peer), &length);
-      if (n <= 0) continue;
-      ++queries_;
-      if (zone_.silent) continue;
-      const wire::DnsQuery query = wire::read_query({in.data(), static_cast<std::size_t>(n)});
-      const auto reply = answer(query, out);
-      ::sendto(fd_, reply.data(), reply.size(), 0, reinterpret_cast<sockaddr*>(&peer), length);
+      const bool came = ::poll(&ready, 1, late.empty() ? 20 : 1) > 0;
+      Late one{.length = sizeof one.peer};
+      const ssize_t n =
+          came ? ::recvfrom(fd_, in.data(), in.size(), 0, reinterpret_cast<sockaddr*>(&one.peer), &one.length) : 0;
+      if (n > 0) {
+        ++queries_;
+        one.query.assign(in.begin(), in.begin() + n);
+        one.at = std::chrono::steady_clock::now() + zone_.delay;
+        const std::lock_guard lock(mutex_);
+        seen_.push_back(one.query);
+        if (!is_down() && !is_lost()) late.push_back(one);
+      }
+      if (zone_.silent && !speaking_) continue;
+      std::erase_if(late, [&](const Late& due) {
+        if (due.at > std::chrono::steady_clock::now()) return false;
+        if (is_down() || is_lost()) return true;
+        const auto reply = answer(wire::read_query(due.query), out);
+        ::sendto(fd_, reply.data(), reply.size(), 0, reinterpret_cast<const sockaddr*>(&due.peer), due.length);
+        return true;
+      });
     }
   }
   std::span<const std::uint8_t> answer(const wire::DnsQuery& query, std::span<std::uint8_t> out) {
@@ -90,16 +128,16 @@ class Witness {
     if (aliased) name = alias->second;
     bool exists = false;
     for (const auto& [key, addresses] : zone_.records) exists = exists || key.first == name;
-    wire::DnsReplyWriter writer(out, query, 1232, exists ? wire::Rcode::kNoError : wire::Rcode::kNxDomain);
-    if (aliased) writer.add_cname(60, *wire::WireName::from_text(name));
+    wire::DnsReplyWriter writer(out, query, out.size(), exists ? wire::Rcode::kNoError : wire::Rcode::kNxDomain);
+    if (aliased) writer.add_cname(zone_.ttl, *wire::WireName::from_text(name));
     const auto found = zone_.records.find({name, query.question->type});
     if (found != zone_.records.end()) {
       for (const std::string& text : found->second) {
         const Address address = *Address::parse(text);
         if (address.is_v4()) {
-          writer.add_a(60, std::span(address.octets()).first<4>());
+          writer.add_a(zone_.ttl, std::span(address.octets()).first<4>());
         } else {
-          writer.add_aaaa(60, address.octets());
+          writer.add_aaaa(zone_.ttl, address.octets());
         }
       }
     }
@@ -109,8 +147,12 @@ class Witness {
   Zone zone_;
   int fd_;
   std::uint16_t port_ = 0;
+  std::chrono::steady_clock::time_point born_ = std::chrono::steady_clock::now();
+  unsigned chances_ = 0;
   std::atomic<std::size_t> queries_{0};
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopping_{false}, speaking_{false};
+  mutable std::mutex mutex_;
+  std::vector<Octets> seen_;
   std::thread thread_;
 };
 
@@ -120,6 +162,7 @@ struct Reply {
   wire::DnsHeader header;
   std::string question;                // in the case it came in
   std::vector<std::string> addresses;  // of the answer section
+  std::vector<std::string> aliases;    // targets of its CNAMEs
   std::vector<std::uint32_t> ttls;
   unsigned answers = 0;
   std::optional<std::uint32_t> soa_ttl;
@@ -149,6 +192,10 @@ struct Reply {
       if (record.section == wire::DnsSection::kAnswer) {
         ++out.answers;
         out.ttls.push_back(record.ttl);
+        if (record.type == wire::kTypeCname) {
+          out.aliases.push_back(reader->name_data(record)->text());
+          continue;
+        }
         char text[64] = "";
         if (record.type == wire::kTypeA) ::inet_ntop(AF_INET, record.rdata.data(), text, sizeof text);
         if (record.type == wire::kTypeAaaa) ::inet_ntop(AF_INET6, record.rdata.data(), text, sizeof text);
@@ -202,8 +249,9 @@ class DnsBench : public testing::Test {
       policy.allow[name] = {443};
     }
     host.decide = [this](const policy_query& q) { return policy(q); };
-    udp_port = host.listen_udp("dns");
-    tcp_port = host.listen_tcp("dns");
+    udp_port = udp_sockets == 1 ? host.listen_udp("dns", listener_client)
+                                : host.listen_udp_shared("dns", udp_sockets, listener_client);
+    tcp_port = host.listen_tcp("dns", listener_client);
     plugin = std::make_unique<LoadedPlugin>(DNS_PLUGIN, host);
     ASSERT_EQ(plugin->create(R"({"upstreams":[")" + upstream + "\"]" + extra + "}"), POLICY_OK) << plugin->error.text;
     ASSERT_EQ(plugin->start(), POLICY_OK) << plugin->error.text;
@@ -237,8 +285,8 @@ class DnsBench : public testing::Test {
   Reply ask(std::string_view name, std::uint16_t type = wire::kTypeA, bool edns = true) {
     return ask_octets(query_octets(name, type, edns));
   }
-  Reply ask_octets(const Octets& query) {
-    const int fd = loopback_socket(SOCK_DGRAM, udp_port);
+  Reply ask_octets(const Octets& query, std::uint8_t from = 0) {
+    const int fd = loopback_socket(SOCK_DGRAM, udp_port, from);
     ::send(fd, query.data(), query.size(), 0);
     Octets buffer(4096);
     const ssize_t n = ::recv(fd, buffer.data(), buffer.size(), 0);
@@ -258,6 +306,23 @@ class DnsBench : public testing::Test {
   std::unique_ptr<Witness> witness;
   std::unique_ptr<LoadedPlugin> plugin;
   std::uint16_t udp_port = 0, tcp_port = 0;
+  std::uint64_t listener_client = 1;  // 0: a gate's, whose clients are known by address
+  std::size_t udp_sockets = 1;
 };
+
+inline Octets framed(const Octets& message) {
+  Octets out = MessageBuilder().u16(static_cast<unsigned>(message.size())).octets;
+  out.insert(out.end(), message.begin(), message.end());
+  return out;
+}
+
+// Empty: the connection ended.
+inline Octets read_framed(int fd) {
+  Octets length(2);
+  if (::recv(fd, length.data(), 2, MSG_WAITALL) != 2) return {};
+  Octets message(std::size_t{length[0]} << 8 | length[1]);
+  if (::recv(fd, message.data(), message.size(), MSG_WAITALL) != static_cast<ssize_t>(message.size())) return {};
+  return message;
+}
 
 }  // namespace sallyport::dns

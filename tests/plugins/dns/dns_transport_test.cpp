@@ -4,19 +4,6 @@
 namespace sallyport::dns {
 namespace {
 
-Octets framed(const Octets& message) {
-  return MessageBuilder().u16(static_cast<unsigned>(message.size())).raw(message).octets;
-}
-
-// Reads one framed reply; an empty one is the end of the connection.
-Octets read_framed(int fd) {
-  Octets length(2);
-  if (::recv(fd, length.data(), 2, MSG_WAITALL) != 2) return {};
-  Octets out(std::size_t{length[0]} << 8 | length[1]);
-  EXPECT_EQ(::recv(fd, out.data(), out.size(), MSG_WAITALL), static_cast<ssize_t>(out.size()));
-  return out;
-}
-
 TEST_F(DnsBench, TcpGivesTheSameVerdicts) {  // DNS-04
   run();
   const int fd = loopback_socket(SOCK_STREAM, tcp_port);

@@ -2,7 +2,10 @@
 #include "support/resolver.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <fstream>
 #include <set>
 
 #include "scripted_server.hpp"
@@ -119,6 +122,8 @@ TEST_F(ResolverTest, ChainWithinOneReply) {  // DNS-13
   const ResolveResult result = resolve("api.example.test");
   EXPECT_EQ(text(result), "192.0.2.9");
   EXPECT_EQ(result.ttl, 30u);
+  ASSERT_EQ(result.chain.size(), 1u);
+  EXPECT_EQ(result.chain[0].text(), "x.evil.test");
 }
 
 TEST_F(ResolverTest, ChainThatLeavesTheReplyIsFollowed) {
@@ -129,6 +134,8 @@ TEST_F(ResolverTest, ChainThatLeavesTheReplyIsFollowed) {
   const ResolveResult result = resolve("api.example.test");
   EXPECT_EQ(text(result), "192.0.2.8");
   EXPECT_EQ(result.ttl, 30u);
+  ASSERT_EQ(result.chain.size(), 1u);
+  EXPECT_EQ(result.chain[0].text(), "CDN.other");
   EXPECT_EQ(upstream.asked.size(), 2u);
   // What was learnt on the way belongs to the name asked for: the target itself is not known.
   resolve("cdn.other");
@@ -294,9 +301,84 @@ TEST_F(ResolverTest, SilenceEndsInATimeout) {  // DNS-35
   const Clock::time_point start = Clock::now();
   EXPECT_EQ(resolve("a.test").outcome, ResolveOutcome::kTimeout);
   EXPECT_LT(Clock::now() - start, seconds(2));
-  EXPECT_EQ(upstream.asked.size(), 2u);  // the rounds
+  ASSERT_EQ(upstream.asked.size(), 3u);  // the rounds, and once more in the last
   EXPECT_NE(upstream.asked[0].query.header.id << 16 | upstream.asked[0].source_port,
             upstream.asked[1].query.header.id << 16 | upstream.asked[1].source_port);
+}
+
+TEST_F(ResolverTest, ALostDatagramIsSentAgainFromTheSameSocket) {  // REL-07
+  config.resend = milliseconds(20);
+  config.try_timeout = seconds(2);
+  config.lookup_timeout = seconds(3);
+  int dropped = 0;
+  ScriptedServer& upstream =
+      server([&](const Asked& asked) { return ++dropped < 4 ? Replies{} : Replies{asked.address(1)}; });
+  const Clock::time_point start = Clock::now();
+  EXPECT_EQ(text(resolve("a.test")), "192.0.2.1");
+  EXPECT_GE(Clock::now() - start, milliseconds(20 + 40 + 80)) << "each pause is twice the one before";
+  ASSERT_EQ(upstream.asked.size(), 4u);
+  for (const Asked& asked : upstream.asked) {  // one id and port to guess, not four
+    EXPECT_EQ(asked.query.header.id, upstream.asked[0].query.header.id);
+    EXPECT_EQ(asked.source_port, upstream.asked[0].source_port);
+  }
+}
+
+TEST_F(ResolverTest, QueriesOfOneLookupAreBounded) {  // DNS-35
+  config.resend = milliseconds(1);
+  config.rounds = 40;
+  config.try_timeout = milliseconds(4);
+  ScriptedServer& upstream = server([](const Asked&) { return Replies{}; });
+  EXPECT_NE(resolve("a.test").outcome, ResolveOutcome::kAnswers);
+  EXPECT_LE(upstream.asked.size(), Resolver::kMaxQueries);
+}
+
+TEST_F(ResolverTest, NoDescriptorLeftIsNoWordAboutTheUpstream) {  // REL-04
+  ScriptedServer& upstream = server([](const Asked& asked) { return Replies{asked.address(1)}; });
+  EXPECT_EQ(text(resolve("first.test")), "192.0.2.1");
+  std::vector<int> taken;
+  rlimit before{}, low{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  low = before;
+  low.rlim_cur = 256;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+  for (int fd = ::dup(0); fd >= 0; fd = ::dup(0)) taken.push_back(fd);
+  const ResolveResult starved = resolve("second.test");
+  for (const int fd : taken) ::close(fd);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(starved.outcome, ResolveOutcome::kFailed);
+  EXPECT_EQ(resolver().counters().no_sockets, 1u);
+  EXPECT_EQ(text(resolve("second.test")), "192.0.2.1") << "not remembered, neither for the name nor for the upstream";
+  EXPECT_EQ(upstream.asked.size(), 2u);
+}
+
+TEST_F(ResolverTest, PortsAndIdsOfManyQueriesAreSpreadEvenly) {  // DNS-28
+  ScriptedServer& upstream = server([](const Asked& asked) { return Replies{asked.address(1)}; });
+  constexpr int kSamples = 2000, kBuckets = 16;
+  for (int i = 0; i < kSamples; ++i) ASSERT_EQ(text(resolve("n" + std::to_string(i) + ".test")), "192.0.2.1");
+  ASSERT_EQ(upstream.asked.size(), std::size_t{kSamples});
+  std::ifstream range("/proc/sys/net/ipv4/ip_local_port_range");
+  unsigned least = 0, most = 0;
+  ASSERT_TRUE(range >> least >> most);
+  std::array<int, kBuckets> ports{}, ids{}, low_bits{};
+  for (std::size_t i = 0; i < upstream.asked.size(); ++i) {
+    const Asked& asked = upstream.asked[i];
+    ASSERT_GE(asked.source_port, least);
+    ASSERT_LE(asked.source_port, most);
+    ++ports[(asked.source_port - least) * kBuckets / (most - least + 1)];
+    ++ids[asked.query.header.id * kBuckets / 65536];
+    ++low_bits[asked.query.header.id % kBuckets];
+    if (i > 0) EXPECT_NE(asked.source_port, upstream.asked[i - 1].source_port) << "two in a row";
+  }
+  const auto chi_square = [](const std::array<int, kBuckets>& counts) {
+    const double expected = double{kSamples} / kBuckets;
+    double sum = 0;
+    for (const int count : counts) sum += (count - expected) * (count - expected) / expected;
+    return sum;
+  };
+  // 15 degrees of freedom: over 44.3 one time in 10,000.
+  EXPECT_LT(chi_square(ports), 44.3);
+  EXPECT_LT(chi_square(ids), 44.3);
+  EXPECT_LT(chi_square(low_bits), 44.3);
 }
 
 TEST_F(ResolverTest, AnUpstreamSlowerThanTheFirstTryIsWaitedFor) {

@@ -1,0 +1,129 @@
+// Several workers: one thread and socket each, one resolver a name.
+#include <future>
+
+#include "gate_bench.hpp"
+
+namespace sallyport::dns {
+namespace {
+
+class Workers : public GateBench {
+ protected:
+  Workers() { udp_sockets = 4; }
+};
+
+TEST_F(Workers, OneForEachSocketOfAnAddress) {
+  run_gateway();
+  EXPECT_EQ(health("workers"), 4u);
+  EXPECT_EQ(host.open_threads(), 4u);
+  for (int i = 0; i < 100; ++i) {  // from as many ports, so at every socket
+    EXPECT_EQ(ask("api.example.test").addresses, std::vector<std::string>{"172.20.0.3"});
+    EXPECT_EQ(ask("evil.test").rcode, 3);
+  }
+  EXPECT_EQ(witness->queries(), 1u) << "one cache of what upstreams say, whichever worker was asked";
+}
+
+TEST_F(Workers, NoMoreThanConfigured) {
+  run_gateway(zone(), R"(,"workers":2)");
+  EXPECT_EQ(health("workers"), 2u);
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(ask("api.example.test").rcode, 0);
+}
+
+TEST_F(GateBench, OneSocketIsOneWorker) {
+  run_gateway(zone(), R"(,"workers":8)");
+  EXPECT_EQ(health("workers"), 1u);
+}
+
+TEST_F(Workers, ACellIsOneWorker) {
+  listener_client = 5;
+  run_gateway();
+  EXPECT_EQ(health("workers"), 1u);
+}
+
+TEST_F(Workers, EqualQueriesAtOnceAreOneOutside) {  // DNS-27
+  Witness::Zone with = zone();
+  with.silent = true;
+  run_gateway(with);
+  std::vector<int> clients;
+  for (std::uint16_t i = 0; i < 100; ++i) clients.push_back(send_query(query_octets("api.example.test", wire::kTypeA, true, i)));
+  wait_until([&] { return health("queries") >= 100; });
+  EXPECT_LE(witness->queries(), 2u) << "one question, and once more where it was not answered for 400 ms";
+  std::set<Octets> questions;
+  for (const Octets& seen : witness->seen()) questions.insert(seen);
+  EXPECT_EQ(questions.size(), 1u) << "one id and one pattern of letters to guess";
+  witness->speak();
+  for (const int fd : clients) {
+    const auto reply = receive(fd);
+    ASSERT_TRUE(reply.has_value());
+    EXPECT_EQ(reply->addresses, std::vector<std::string>{"172.20.0.3"});
+  }
+}
+
+TEST_F(Workers, ConnectionsGoRound) {
+  run_gateway();
+  std::vector<int> open;
+  const Octets query = framed(query_octets("api.example.test"));
+  for (int i = 0; i < 16; ++i) {
+    open.push_back(loopback_socket(SOCK_STREAM, tcp_port));
+    ::send(open.back(), query.data(), query.size(), 0);
+    EXPECT_EQ(Reply::parse(read_framed(open.back())).rcode, 0);
+  }
+  std::uint64_t left = 0;
+  EXPECT_EQ(plugin->drain(left), POLICY_OK);
+  for (const int fd : open) {
+    EXPECT_TRUE(read_framed(fd).empty());
+    ::close(fd);
+  }
+}
+
+TEST_F(Workers, RealAnswersOfEveryWorkerAreBoundAndWaitedFor) {
+  host.gate.enforcer = true;
+  run_real(zone(), R"(,"apply_timeout":"5s")");
+  std::vector<int> clients;
+  for (int i = 0; i < 32; ++i) clients.push_back(send_query(query_octets("both.example.test")));
+  std::atomic<bool> done{false};
+  std::thread enforcer([&] {
+    while (!done) {
+      host.gate.apply_all();
+      std::this_thread::yield();
+    }
+  });
+  for (const int fd : clients) {
+    const auto reply = receive(fd);
+    ASSERT_TRUE(reply.has_value());
+    EXPECT_EQ(reply->addresses.size(), 1u);
+  }
+  done = true;
+  enforcer.join();
+}
+
+TEST_F(Workers, StopWithQueriesAtWorkEverywhere) {
+  Witness::Zone silent;
+  silent.silent = true;
+  run_gateway(silent);
+  std::vector<int> clients;
+  for (std::uint16_t i = 0; i < 200; ++i)
+    clients.push_back(send_query(query_octets(i % 2 ? "api.example.test" : "both.example.test", wire::kTypeA, true, i)));
+  wait_until([&] { return witness->queries() >= 2; });
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(plugin->stop(), POLICY_OK);
+  EXPECT_LE(std::chrono::steady_clock::now() - began, std::chrono::seconds(2));
+  EXPECT_EQ(host.open_threads(), 0u);
+  for (const int fd : clients) ::close(fd);
+}
+
+TEST_F(Workers, SocketsThatComeLaterAreDealtOutToo) {
+  run_gateway();
+  const std::uint16_t second = host.listen_udp("dns", 0);
+  udp_port = second;
+  EXPECT_EQ(ask("api.example.test").rcode, 0);
+  host.remove_listener("dns", 0);
+  const int fd = send_query(query_octets("evil.test"));
+  Octets nothing(512);
+  const timeval patience{0, 300'000};
+  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  EXPECT_LE(::recv(fd, nothing.data(), nothing.size(), 0), 0);
+  ::close(fd);
+}
+
+}  // namespace
+}  // namespace sallyport::dns
