@@ -16,4 +16,12 @@ struct Command {
 int run_command(const std::vector<std::string>& arguments);
 std::string run_help();
 
+int attach_command(const std::vector<std::string>& arguments);
+std::string attach_help();
+
+int serve_command(const std::vector<std::string>& arguments);
+int check_command(const std::vector<std::string>& arguments);
+int health_command(const std::vector<std::string>& arguments);
+int release_command(const std::vector<std::string>& arguments);
+
 }  // namespace sallyport

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "language/gateway/gateway_load.hpp"
 #include "language/suggest.hpp"
 #include "sallyport/command.hpp"
 
@@ -21,6 +22,12 @@ int unknown(const std::string& name);
 
 constexpr Command kCommands[] = {
     {"run", "[options] -- COMMAND [ARGUMENT...]", "confine one command to what a policy allows", run_command},
+    {"attach", "--pid N | --container NAME [options]", "confine a running container that has no network",
+     attach_command},
+    {"serve", "-c gateway.yaml", "run the gateway of a network", serve_command},
+    {"check", "-c gateway.yaml", "check a gateway's file, plugins and policy; 0 good, 3 not", check_command},
+    {"health", "-c gateway.yaml", "ask the running gateway; 0 healthy, 1 not", health_command},
+    {"release", "-c gateway.yaml", "take a stopped gateway's tables out of the kernel", release_command},
     {"version", "", "print the version", version},
     {"help", "[COMMAND]", "print this, or the options of a command", help},
 };
@@ -46,7 +53,20 @@ int help(const std::vector<std::string>& arguments) {
     std::fputs(run_help().c_str(), stdout);
     return 0;
   }
+  if (!arguments.empty() && arguments[0] == "attach") {
+    std::fputs(attach_help().c_str(), stdout);
+    return 0;
+  }
+  if (!arguments.empty()) {
+    if (const std::string_view text = explain_gateway_code(arguments[0]); !text.empty()) {
+      std::printf("%s: %.*s\n", arguments[0].c_str(), static_cast<int>(text.size()), text.data());
+      return 0;
+    }
+  }
   if (!arguments.empty() && find(arguments[0]) == nullptr) return unknown(arguments[0]);
+  for (const char* gate : {"serve", "check", "health", "release"}) {
+    if (!arguments.empty() && arguments[0] == gate) return find(gate)->run({"--help"});
+  }
   std::puts("sallyport: an egress policy gateway; nothing leaves that the policy does not allow\n");
   for (const Command& command : kCommands)
     std::printf("  sallyport %-8s %-36s %s\n", command.name, command.usage, command.summary);

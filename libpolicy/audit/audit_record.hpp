@@ -23,11 +23,13 @@ enum AuditFlag : std::uint8_t {
   kAuditRaw = 1u << 0,            // name holds refused input as it came, not a canonical name
   kAuditTruncated = 1u << 1,      // and it was longer
   kAuditDetailDropped = 1u << 2,  // detail did not fit
+  kAuditUserTruncated = 1u << 3,  // user was longer
 };
 
 struct AuditRecord {
   static constexpr std::size_t kMaxName = 255;  // 253 of a name, 255 of refused input
   static constexpr std::size_t kMaxPlugin = 31;
+  static constexpr std::size_t kMaxUser = 63;
   static constexpr std::size_t kMaxDetail = 1024;
 
   std::uint64_t realtime_ns = 0;  // CLOCK_REALTIME
@@ -47,10 +49,11 @@ struct AuditRecord {
   AuditMode mode = AuditMode::kEnforce;
   std::uint8_t flags = 0;
   std::uint8_t addr_family = 0, client_addr_family = 0;  // 0 none, 4, 6
-  std::uint8_t plugin_size = 0, name_size = 0;
+  std::uint8_t plugin_size = 0, name_size = 0, user_size = 0;
   std::uint16_t detail_size = 0;
   std::array<std::uint8_t, 16> addr{}, client_addr{};  // as in Address::octets()
   std::array<char, kMaxPlugin + 1> plugin{};
+  std::array<char, kMaxUser + 1> user{};  // whom the client's credentials were verified for
   std::array<char, kMaxName + 1> name{};
   std::array<char, kMaxDetail> detail{};  // last: see AuditRing::write()
 
@@ -58,14 +61,17 @@ struct AuditRecord {
   void set_raw(std::string_view refused) noexcept;  // cut at kMaxName
   void set_plugin(std::string_view text) noexcept;  // cut at kMaxPlugin
   void set_detail(std::string_view json) noexcept;  // over kMaxDetail: dropped whole, and flagged
+  void set_user(std::string_view text) noexcept;    // cut at kMaxUser, and flagged
   void set_addr(const Address& address) noexcept;
   void set_client_addr(const Address& address, std::uint16_t from_port) noexcept;
 
   std::string_view name_text() const noexcept { return {name.data(), name_size}; }
   std::string_view plugin_text() const noexcept { return {plugin.data(), plugin_size}; }
+  std::string_view user_text() const noexcept { return {user.data(), user_size}; }
   std::string_view detail_text() const noexcept { return {detail.data(), detail_size}; }
 
-  Address address() const noexcept;  // only if addr_family is not 0
+  Address address() const noexcept;         // only if addr_family is not 0
+  Address client_address() const noexcept;  // only if client_addr_family is not 0
 
   // Brings sizes, enumerators and families into their ranges. What a reader does first with a record from shared
   // memory.

@@ -22,7 +22,7 @@
 namespace sallyport {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x3247'4e49'5244'5541;  // "AUDRING2"
+constexpr std::uint64_t kMagic = 0x3347'4e49'5244'5541;  // "AUDRING3"
 constexpr std::uint32_t kMaxSlots = 1u << 20;
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
@@ -64,6 +64,12 @@ void AuditRecord::set_plugin(std::string_view text) noexcept {
   std::copy_n(text.data(), plugin_size, plugin.data());
 }
 
+void AuditRecord::set_user(std::string_view text) noexcept {
+  user_size = static_cast<std::uint8_t>(std::min(text.size(), kMaxUser));
+  std::copy_n(text.data(), user_size, user.data());
+  if (text.size() > kMaxUser) flags |= kAuditUserTruncated;
+}
+
 void AuditRecord::set_detail(std::string_view json) noexcept {
   detail_size = 0;
   if (json.size() > kMaxDetail) {
@@ -85,11 +91,18 @@ void AuditRecord::set_client_addr(const Address& address, std::uint16_t from_por
   client_port = from_port;
 }
 
-Address AuditRecord::address() const noexcept {
-  if (addr_family == 6) return Address::v6(addr);
-  return Address::v4(std::uint32_t{addr[0]} << 24 | std::uint32_t{addr[1]} << 16 | std::uint32_t{addr[2]} << 8 |
-                     addr[3]);
+namespace {
+
+Address address_of(std::uint8_t family, const std::array<std::uint8_t, 16>& octets) noexcept {
+  if (family == 6) return Address::v6(octets);
+  return Address::v4(std::uint32_t{octets[0]} << 24 | std::uint32_t{octets[1]} << 16 | std::uint32_t{octets[2]} << 8 |
+                     octets[3]);
 }
+
+}  // namespace
+
+Address AuditRecord::address() const noexcept { return address_of(addr_family, addr); }
+Address AuditRecord::client_address() const noexcept { return address_of(client_addr_family, client_addr); }
 
 void AuditRecord::sanitize() noexcept {
   // Out of range reads as the strictest, as everywhere.
@@ -103,6 +116,7 @@ void AuditRecord::sanitize() noexcept {
   if (client_addr_family != 4 && client_addr_family != 6) client_addr_family = 0;
   name_size = static_cast<std::uint8_t>(std::min<std::size_t>(name_size, kMaxName));
   plugin_size = static_cast<std::uint8_t>(std::min<std::size_t>(plugin_size, kMaxPlugin));
+  user_size = static_cast<std::uint8_t>(std::min<std::size_t>(user_size, kMaxUser));
   detail_size = static_cast<std::uint16_t>(std::min<std::size_t>(detail_size, kMaxDetail));
   ref &= (std::uint32_t{1} << kRefBits) - 1;
   // A name that is not canonical is refused input, whatever the flag says.

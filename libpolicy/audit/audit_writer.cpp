@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -22,6 +23,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kMaxPending = 1024 * 1024;  // about 2,000 lines: some seconds of a sink that hangs
 constexpr std::size_t kMaxGroups = 4096;          // distinct decisions within one window, then all are written
+constexpr std::size_t kMaxUserText = 255;         // every octet of a user escaped
 constexpr std::size_t kKeptGenerations = 4;       // records are on their way for milliseconds; reloads take longer
 
 constexpr std::string_view kBase32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";  // Crockford: no I, L, O, U
@@ -56,14 +58,11 @@ std::string_view to_text(AuditMode mode) {
   return "enforce";
 }
 
-Json address_text(std::uint8_t family, const std::array<std::uint8_t, 16>& octets) {
-  if (family == 4) {
-    return Address::v4(std::uint32_t{octets[0]} << 24 | std::uint32_t{octets[1]} << 16 | std::uint32_t{octets[2]} << 8 |
-                       octets[3])
-        .text();
-  }
-  if (family == 6) return Address::v6(octets).text();
-  return nullptr;
+// The client of the policy that an address and a user belong to, the first of several; null for none.
+Json group_of(const Snapshot& snapshot, const Address& address, std::string_view user) {
+  const std::uint64_t groups = snapshot.groups_of_address(address, user);
+  if (groups == 0) return nullptr;
+  return std::string(snapshot.group_name(static_cast<unsigned>(std::countr_zero(groups))));
 }
 
 Json proto_text(std::uint16_t proto) {
@@ -124,6 +123,8 @@ std::string fold_key(const AuditRecord& record) {
   put(record.client_addr);
   put(record.plugin_size);
   key += record.plugin_text();
+  put(record.user_size);
+  key += record.user_text();
   put(record.ref);
   put(record.name_size);
   key += record.name_text();
@@ -237,11 +238,21 @@ std::string AuditWriter::line(const AuditRecord& record, std::uint64_t count) {
   }
   const auto client = clients_.find(record.client_id);
   Json& group = out["client"]["group"];
-  group = client != clients_.end() ? client->second : "client-" + std::to_string(record.client_id);
-  if (client != clients_.end() && client->second.empty()) group = nullptr;
-  out["client"]["addr"] = address_text(record.client_addr_family, record.client_addr);
+  if (client != clients_.end()) {
+    group = client->second.empty() ? Json() : Json(client->second);
+  } else if (record.client_addr_family != 0 && snapshot != nullptr) {
+    group = group_of(*snapshot, record.client_address(), record.user_text());
+  } else if (record.client_addr_family == 0) {
+    group = "client-" + std::to_string(record.client_id);
+  } else {
+    group = nullptr;
+  }
+  out["client"]["addr"] = record.client_addr_family != 0 ? Json(record.client_address().text()) : Json();
   out["client"]["port"] = record.client_port != 0 ? Json(record.client_port) : Json();
-  out["client"]["user"] = nullptr;
+  out["client"]["user"] =
+      record.user_size == 0
+          ? Json()
+          : Json(printable(record.user_text(), kMaxUserText, (record.flags & kAuditUserTruncated) != 0));
 
   out["name"] = record.name_size > 0 && !is_raw ? Json(record.name_text()) : Json();
   Json raw = given("raw");
@@ -251,7 +262,7 @@ std::string AuditWriter::line(const AuditRecord& record, std::uint64_t count) {
     raw = printable_again(raw.get_ref<const std::string&>(), AuditRecord::kMaxName);
   }
   if (!raw.is_null()) out["raw"] = std::move(raw);
-  out["addr"] = address_text(record.addr_family, record.addr);
+  out["addr"] = record.addr_family != 0 ? Json(record.address().text()) : Json();
   out["port"] = record.port != 0 ? Json(record.port) : Json();
   out["proto"] = proto_text(record.proto);
   out["tls"] = given("tls");

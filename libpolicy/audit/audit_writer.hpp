@@ -47,11 +47,11 @@ class AuditWriter {
   // match fills in `match`; without one it is null.
   void publish(std::shared_ptr<const Snapshot> snapshot, MatchText match = {});
 
-  // What `client.group` says for a client id that the host issued: the policy's group; "" is null. Others get
-  // "client-<id>".
+  // What `client.group` says for a client id that the host issued: the policy's group; "" is null. Of others that have
+  // an address it is the group of that, by the snapshot that decided; the rest get "client-<id>".
   void name_client(std::uint64_t client_id, std::string group);
 
-  // Takes one record; returns its ref.
+  // Takes one record, of whichever worker's ring; returns its ref.
   std::string add(const AuditRecord& record);
 
   // Records that never came (AuditRing::lost() and the like); reported by the next line.

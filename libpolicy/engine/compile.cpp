@@ -89,6 +89,9 @@ class Compiler {
       out.cells.first = static_cast<std::uint32_t>(cells_.size());
       for (const std::string& cell : client.cells) cells_.push_back(string(cell));
       out.cells.count = static_cast<std::uint32_t>(client.cells.size());
+      out.users.first = static_cast<std::uint32_t>(cells_.size());
+      for (const std::string& user : client.credentials) cells_.push_back(string(user));
+      out.users.count = static_cast<std::uint32_t>(client.credentials.size());
       clients_.push_back(out);
     }
     return true;

@@ -294,10 +294,13 @@ Reader::Reader(std::shared_ptr<const Snapshot> snapshot) noexcept : snapshot_(st
 
 Reader::~Reader() = default;
 
-Verdict Reader::decide(const Query& query) noexcept {
-  if (snapshot_ == nullptr) return {};
+Verdict Snapshot::decide(const Query& query) const noexcept {
   Nobody nobody;
-  return walk(snapshot_->view_->tables, query, nobody);
+  return walk(view_->tables, query, nobody);
+}
+
+Verdict Reader::decide(const Query& query) noexcept {
+  return snapshot_ != nullptr ? snapshot_->decide(query) : Verdict{};
 }
 
 Verdict Reader::explain(const Query& query, std::vector<RuleTrace>& trace) {

@@ -145,14 +145,31 @@ class Snapshot {
   Action rule_action(std::uint32_t rule) const noexcept;
   Action default_action() const noexcept;
 
-  // The policy's clients that a cell's name or a source address belongs to; bit i is the i-th client.
+  // The one decision function, under every Reader. Takes no lock and allocates nothing; any thread.
+  Verdict decide(const Query& query) const noexcept;
+
+  // The policy's clients that a cell's name belongs to, or who sends from an address with this user's credentials;
+  // bit i is the i-th client. A client with both addresses and credentials needs both; user: empty if none was
+  // verified.
   std::uint64_t groups_of_cell(std::string_view cell) const noexcept;
-  std::uint64_t groups_of_address(const Address& address) const noexcept;
+  std::uint64_t groups_of_address(const Address& address, std::string_view user = {}) const noexcept;
+  // Clients that a user is by the credentials alone, wherever he sends from (a cell).
+  std::uint64_t groups_of_user(std::string_view user) const noexcept;
+  // False: there are clients with this user's credentials, and all of them send from elsewhere.
+  bool user_may_send_from(std::string_view user, const Address& address) const noexcept;
   std::string_view group_name(unsigned bit) const noexcept;
 
   // For a name that allow rules give fixed host addresses by resolves_to (/32 and /128 only). Returns how many there
   // are and writes at most out.size(); nothing else is written. Permits nothing: decide() is asked all the same.
   std::size_t host_addresses(const DomainName& name, std::uint64_t groups, std::span<Address> out) const noexcept;
+
+  // The ports of query.proto at which decide() allows this query, as disjoint ranges in order, found by asking it
+  // between every two ports at which some rule begins or ends. query.port is not read. Returns how many there are and
+  // writes at most out.size().
+  struct Ports {
+    std::uint16_t first = 0, last = 0;  // both inside
+  };
+  std::size_t allowed_ports(Query query, std::span<Ports> out) const noexcept;
 
  private:
   friend class Reader;

@@ -19,7 +19,7 @@
 namespace sallyport::format {
 
 inline constexpr std::uint64_t kMagic = 0x31504e5354524f50u;  // "PORTSNP1" in memory order
-inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::uint32_t kVersion = 2;
 inline constexpr std::size_t kAlignment = 64;  // a cache line: one bucket of the domain index
 inline constexpr unsigned kMaxClients = 64;    // one bit each in Query::groups
 
@@ -28,7 +28,7 @@ enum SectionId : unsigned {
   kPorts,     // Port
   kPrefixes,  // PrefixKey, sorted and disjoint inside each Range
   kClients,   // Client; the n-th owns bit n
-  kCells,     // Range into kStrings: glob patterns
+  kCells,     // Range into kStrings: glob patterns of cells, and users
   kLists,     // u32: ascending rule indices
   kNameSets,  // NameSet
   kFilter,    // u64: words of a blocked Bloom filter
@@ -116,6 +116,7 @@ struct Client {
   Range name;       // kStrings
   Range addresses;  // kPrefixes
   Range cells;      // kCells
+  Range users;      // kCells: whole names
 };
 
 // The rules whose domains match a name, once for the indexed name itself and once for every name below it. Both hold
@@ -133,7 +134,7 @@ struct Bucket {
 };
 
 static_assert(sizeof(Header) % 8 == 0 && sizeof(Rule) == 64 && sizeof(Port) == 8 && sizeof(PrefixKey) == 24);
-static_assert(sizeof(Client) == 24 && sizeof(NameSet) == 16 && sizeof(Bucket) == kAlignment);
+static_assert(sizeof(Client) == 32 && sizeof(NameSet) == 16 && sizeof(Bucket) == kAlignment);
 static_assert(std::is_trivially_copyable_v<Header> && std::is_trivially_copyable_v<Bucket>);
 
 inline constexpr std::size_t kElementSize[kSections] = {sizeof(Rule),

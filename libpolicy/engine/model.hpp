@@ -28,6 +28,8 @@ struct ClientModel {
   std::string name;
   std::vector<Prefix> addresses;
   std::vector<std::string> cells;  // names of cells, with '*' for any run of characters
+  // Users whose credentials the gateway verified. With addresses as well, both are needed; else either is enough.
+  std::vector<std::string> credentials = {};
 };
 
 struct RuleModel {

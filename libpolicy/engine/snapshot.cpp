@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -47,6 +48,16 @@ Snapshot::View::~View() {
   if (mapping != nullptr) ::munmap(mapping, mapped);
 }
 
+// Once a snapshot, so that allowed_ports() sorts nothing.
+void Snapshot::View::find_edges() {
+  for (const format::Port& range : tables.ports) {
+    edges.emplace_back(range.proto, range.first);
+    edges.emplace_back(range.proto, std::uint32_t{range.last} + 1);
+  }
+  std::sort(edges.begin(), edges.end());
+  edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
+}
+
 Snapshot::~Snapshot() = default;
 
 Result<std::shared_ptr<const Snapshot>> Snapshot::open(std::span<const std::byte> bytes) {
@@ -60,25 +71,29 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::open(std::span<const std::byte
   Result<Tables> tables = verify(bytes);
   if (!tables.ok()) return tables.error();
   snapshot->view_->tables = *tables;
+  snapshot->view_->find_edges();
   return std::shared_ptr<const Snapshot>(std::move(snapshot));
 }
 
 // A sealed memfd is mapped. Anything else is read into memory of our own: whoever can still write to the file could
 // change it after it was verified, or truncate it and end us with SIGBUS.
 Result<std::shared_ptr<const Snapshot>> Snapshot::map(int fd) {
+  const bool sealed = is_sealed(fd);
   struct ::stat status = {};
-  if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
-    return Error{ErrorCode::kCorrupt, "a snapshot that is not a regular file", 0};
+  // Only memory has seals; and a jailed worker may not ask for the status of files, not even of an open one.
+  const off_t length = sealed                                                 ? ::lseek(fd, 0, SEEK_END)
+                       : ::fstat(fd, &status) == 0 && S_ISREG(status.st_mode) ? status.st_size
+                                                                              : -1;
+  if (length < 0) return Error{ErrorCode::kCorrupt, "a snapshot that is not a regular file", 0};
+  if (length < static_cast<off_t>(sizeof(format::Header))) {
+    return Error{ErrorCode::kCorrupt, "shorter than a snapshot header", static_cast<std::size_t>(length)};
   }
-  if (status.st_size < static_cast<off_t>(sizeof(format::Header))) {
-    return Error{ErrorCode::kCorrupt, "shorter than a snapshot header", static_cast<std::size_t>(status.st_size)};
-  }
-  const auto size = static_cast<std::size_t>(status.st_size);
+  const auto size = static_cast<std::size_t>(length);
   std::shared_ptr<Snapshot> snapshot(new Snapshot);
   snapshot->view_ = std::make_unique<View>();
   View& view = *snapshot->view_;
   std::span<const std::byte> bytes;
-  if (is_sealed(fd)) {
+  if (sealed) {
     void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
     if (mapping == MAP_FAILED) return Error{ErrorCode::kExhausted, "no memory to map a snapshot", 0};
     view.mapping = mapping;
@@ -98,6 +113,7 @@ Result<std::shared_ptr<const Snapshot>> Snapshot::map(int fd) {
   Result<Tables> tables = verify(bytes);
   if (!tables.ok()) return tables.error();
   view.tables = *tables;
+  view.find_edges();
   return std::shared_ptr<const Snapshot>(std::move(snapshot));
 }
 
@@ -140,14 +156,52 @@ std::uint64_t Snapshot::groups_of_cell(std::string_view cell) const noexcept {
   return groups;
 }
 
-std::uint64_t Snapshot::groups_of_address(const Address& address) const noexcept {
+namespace {
+
+bool names_user(const Tables& t, const format::Client& client, std::string_view user) noexcept {
+  if (user.empty()) return false;
+  for (const format::Range& name : t.cells.subspan(client.users.first, client.users.count)) {
+    if (t.string_in(name) == user) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::uint64_t Snapshot::groups_of_address(const Address& address, std::string_view user) const noexcept {
   const Tables& t = view_->tables;
   const format::PrefixKey key = format::key_of(address);
   std::uint64_t groups = 0;
   for (std::size_t i = 0; i < t.clients.size(); ++i) {
-    if (contains(t.prefixes_in(t.clients[i].addresses), key)) groups |= std::uint64_t{1} << i;
+    const format::Client& client = t.clients[i];
+    const bool by_address = client.addresses.count != 0, by_user = client.users.count != 0;
+    if (!by_address && !by_user) continue;  // a cell
+    if (by_address && !contains(t.prefixes_in(client.addresses), key)) continue;
+    if (by_user && !names_user(t, client, user)) continue;
+    groups |= std::uint64_t{1} << i;
   }
   return groups;
+}
+
+std::uint64_t Snapshot::groups_of_user(std::string_view user) const noexcept {
+  const Tables& t = view_->tables;
+  std::uint64_t groups = 0;
+  for (std::size_t i = 0; i < t.clients.size(); ++i) {
+    if (t.clients[i].addresses.count == 0 && names_user(t, t.clients[i], user)) groups |= std::uint64_t{1} << i;
+  }
+  return groups;
+}
+
+bool Snapshot::user_may_send_from(std::string_view user, const Address& address) const noexcept {
+  const Tables& t = view_->tables;
+  const format::PrefixKey key = format::key_of(address);
+  bool bound = false;
+  for (const format::Client& client : t.clients) {
+    if (!names_user(t, client, user)) continue;
+    if (client.addresses.count == 0 || contains(t.prefixes_in(client.addresses), key)) return true;
+    bound = true;
+  }
+  return !bound;
 }
 
 std::string_view Snapshot::group_name(unsigned bit) const noexcept {
@@ -186,6 +240,28 @@ std::size_t Snapshot::host_addresses(const DomainName& name, std::uint64_t group
       if (count < out.size()) out[count] = format::address_of(key);
       ++count;
     }
+  }
+  return count;
+}
+
+std::size_t Snapshot::allowed_ports(Query query, std::span<Ports> out) const noexcept {
+  constexpr std::uint32_t kEnd = 65536;
+  query.known |= kKnowPort;
+  query.deferred &= ~std::uint32_t{kKnowPort};
+  const auto& edges = view_->edges;
+  auto edge = std::lower_bound(edges.begin(), edges.end(), std::pair{query.proto, std::uint32_t{0}});
+  if (edge != edges.end() && *edge == std::pair{query.proto, std::uint32_t{0}}) ++edge;
+  std::size_t count = 0;
+  bool open = false;
+  for (std::uint32_t first = 0; first < kEnd;) {
+    const bool more = edge != edges.end() && edge->first == query.proto && edge->second < kEnd;
+    const std::uint32_t next = more ? (edge++)->second : kEnd;
+    query.port = static_cast<std::uint16_t>(first);
+    const bool allowed = decide(query).allowed();
+    if (allowed && !open && ++count <= out.size()) out[count - 1].first = query.port;
+    if (allowed && count <= out.size()) out[count - 1].last = static_cast<std::uint16_t>(next - 1);
+    open = allowed;
+    first = next;
   }
   return count;
 }

@@ -166,9 +166,10 @@ class Verifier {
       if (!fits(client.name, t_.strings.size())) return "a client's name out of bounds";
       if (!prefixes(client.addresses)) return "a client's addresses out of bounds or out of order";
       if (!fits(client.cells, t_.cells.size())) return "a client's cells out of bounds";
+      if (!fits(client.users, t_.cells.size())) return "a client's users out of bounds";
     }
     for (const Range& cell : t_.cells) {
-      if (!fits(cell, t_.strings.size())) return "a cell's name out of bounds";
+      if (!fits(cell, t_.strings.size())) return "the name of a cell or user out of bounds";
     }
     return nullptr;
   }

@@ -73,8 +73,8 @@ constexpr CodeText kCodes[] = {
      "addresses the gateway answers it itself."},
     {"P019", "nothing to match",
      "An allow rule says what it allows, by domains or addresses; with addresses it says the ports too. A client has "
-     "addresses\n"
-     "or cells. An empty list is refused where leaving the key out would mean everything."},
+     "addresses,\n"
+     "cells or credentials. An empty list is refused where leaving the key out would mean everything."},
     {"P020", "keys that do not go together",
      "resolves_to narrows domains; tunnel and allow_metadata are for allow rules."},
     {"P021", "can never take effect",

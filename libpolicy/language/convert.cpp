@@ -20,6 +20,14 @@ using policy::v1::Rule;
 
 constexpr std::size_t kMostClients = 64;  // a query carries its clients as bits of one word
 
+// A user-id of RFC 7617, as far as the audit can show it whole (AuditRecord::kMaxUser).
+bool is_user(std::string_view text) {
+  constexpr std::size_t kLongest = 63;
+  return !text.empty() && text.size() <= kLongest && std::none_of(text.begin(), text.end(), [](char c) {
+    return c == ':' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+  });
+}
+
 class Converter {
  public:
   Converter(const LoadOptions& options, Reporter& reporter) : options_(options), reporter_(reporter) {}
@@ -157,9 +165,20 @@ void Converter::client(const Client& client, const Place& place) {
     }
     model.cells.push_back(client.cells(i));
   }
-  if (addresses == nullptr && cells == nullptr && !place.partial) {
+  const Place* credentials = place.field(Client::kCredentialsFieldNumber);
+  empty_list(credentials, at(path, "credentials"), "no user");
+  for (int i = 0; i < client.credentials_size(); ++i) {
+    const Place& entry = credentials->elements[static_cast<std::size_t>(i)];
+    if (!is_user(client.credentials(i))) {
+      reporter_.error("P025", entry.value, at(at(path, "credentials"), entry),
+                      in_ticks(client.credentials(i)) + " is no name of a user",
+                      "use 1 to 63 characters, no control characters and no `:`");
+    }
+    model.credentials.push_back(client.credentials(i));
+  }
+  if (addresses == nullptr && cells == nullptr && credentials == nullptr && !place.partial) {
     reporter_.error("P019", place.key, path, "client " + in_ticks(place.name) + " can never be anyone",
-                    "say who it is, by addresses or cells");
+                    "say who it is, by addresses, cells or credentials");
   }
   model_.clients.push_back(std::move(model));
 }
@@ -282,7 +301,7 @@ void Converter::rule_ports(const Rule& rule, const Place& place, RuleModel& mode
       !model.clients.empty() && std::all_of(model.clients.begin(), model.clients.end(), [&](const std::string& name) {
         const auto client = std::find_if(model_.clients.begin(), model_.clients.end(),
                                          [&](const ClientModel& c) { return c.name == name; });
-        return client != model_.clients.end() && client->addresses.empty();
+        return client != model_.clients.end() && client->addresses.empty() && client->credentials.empty();
       });
   for (int i = 0; i < rule.ports_size(); ++i) {
     const Place& entry = written->elements[static_cast<std::size_t>(i)];

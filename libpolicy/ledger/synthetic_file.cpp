@@ -1,11 +1,11 @@
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <utility>
 
+#include "ledger/robust_lock.hpp"
 #include "ledger/synthetic_layout.hpp"
 
 namespace sallyport {
@@ -57,13 +57,9 @@ Result<SyntheticTable> SyntheticTable::create(const Options& options) {
   header.grace_ms = kGraceMs;
   header.v6_prefix = options.v6_prefix;
   header.seed = options.seed;
-  pthread_mutexattr_t attributes;
-  pthread_mutexattr_init(&attributes);
-  pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-  pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-  const int error = pthread_mutex_init(&header.mutex, &attributes);
-  pthread_mutexattr_destroy(&attributes);
-  if (error != 0) return Error{ErrorCode::kUnsupported, "no robust lock for the synthetic table", 0};
+  if (!init_robust_mutex(header.mutex)) {
+    return Error{ErrorCode::kUnsupported, "no robust lock for the synthetic table", 0};
+  }
   header.magic = kMagic;
   header.check = header.checked();
   return table;

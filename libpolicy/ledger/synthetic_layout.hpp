@@ -15,15 +15,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ledger/mix.hpp"
 #include "ledger/synthetic_table.hpp"
 
 namespace sallyport {
 namespace synthetic {
-
-inline std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
-  const auto product = static_cast<unsigned __int128>(a ^ 0x9e3779b97f4a7c15u) * (b ^ 0xd1b54a32d192ed03u);
-  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-}
 
 constexpr std::size_t kTextWords = 32;  // 253 octets and room to the next word
 
@@ -44,7 +40,7 @@ struct SyntheticTable::Header {
   std::uint64_t checked() const {
     std::uint64_t prefix;
     std::memcpy(&prefix, v6_prefix.data(), sizeof prefix);
-    using synthetic::mix;
+    using ledger::mix;
     return mix(mix(mix(magic, version), mix(header_size, entry_size)),
                mix(mix(capacity, buckets), mix(mix(prefix, seed), grace_ms)));
   }

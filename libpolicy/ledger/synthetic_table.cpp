@@ -7,27 +7,22 @@
 // between taking a slot and linking it would leak the slot for good or need the same repair.
 #include "ledger/synthetic_table.hpp"
 
-#include <pthread.h>
-
 #include <atomic>
-#include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <limits>
 
+#include "ledger/robust_lock.hpp"
 #include "ledger/synthetic_layout.hpp"
 
 namespace sallyport {
 namespace {
 
+using ledger::mix;
 using synthetic::kTextWords;
-using synthetic::mix;
 
 constexpr std::uint32_t kV4Base = 198u << 24 | 18u << 16;
 constexpr std::uint32_t kV4Mask = 0xfffe0000;  // /15
 constexpr std::uint32_t kNoSlot = std::numeric_limits<std::uint32_t>::max();
-// A stopped process must not stop the others; a writer needs microseconds, a repair some milliseconds.
-constexpr long kLockNs = 50'000'000;
 constexpr int kReadAttempts = 16;  // a writer is between the two increments for some 100 ns
 
 // Slot k (0, 1, 2, ...) to the k-th index that is not .0, .1 of the first block, or .255.
@@ -49,37 +44,6 @@ std::uint64_t check_word(std::uint64_t seed, std::uint32_t slot, std::uint64_t c
 }
 
 }  // namespace
-
-// Holds the table's lock. After a holder's death the chains are rebuilt before anything else.
-class SyntheticTable::Lock {
- public:
-  explicit Lock(SyntheticTable& table) noexcept : mutex_(&table.header().mutex) {
-    timespec until{};
-    clock_gettime(CLOCK_MONOTONIC, &until);  // a bound on waiting, not a time that anything is judged by
-    until.tv_nsec += kLockNs;
-    if (until.tv_nsec >= 1'000'000'000) {
-      until.tv_nsec -= 1'000'000'000;
-      ++until.tv_sec;
-    }
-    const int error = pthread_mutex_clocklock(mutex_, CLOCK_MONOTONIC, &until);
-    if (error == EOWNERDEAD) {
-      table.repair();  // a death in here leaves the lock as it was: the next one repairs again
-      pthread_mutex_consistent(mutex_);
-    }
-    held_ = error == 0 || error == EOWNERDEAD;
-  }
-  ~Lock() {
-    if (held_) pthread_mutex_unlock(mutex_);
-  }
-  Lock(const Lock&) = delete;
-  Lock& operator=(const Lock&) = delete;
-
-  bool held() const noexcept { return held_; }
-
- private:
-  pthread_mutex_t* mutex_;
-  bool held_ = false;
-};
 
 std::uint64_t SyntheticTable::hash(std::uint64_t client_id, const DomainName& name) const noexcept {
   return mix(mix(seed_, name.hash()), client_id);
@@ -204,7 +168,7 @@ Result<std::uint32_t> SyntheticTable::assign(std::uint64_t client_id, const Doma
                                              std::uint32_t ttl_ms) noexcept {
   const std::uint64_t wanted = hash(client_id, name);
   const std::uint64_t expires_ms = now_ms + ttl_ms;
-  Lock lock(*this);
+  const RobustLock lock(header().mutex, [this]() noexcept { repair(); });
   if (!lock.held()) return Error{ErrorCode::kExhausted, "the synthetic table's lock is held by another process", 0};
   std::uint32_t slot = find_slot(wanted, client_id, name);
   if (slot != kNoSlot) {

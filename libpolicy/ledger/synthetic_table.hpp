@@ -86,7 +86,6 @@ class SyntheticTable {
   struct Header;
   struct Entry;
   struct Layout;
-  class Lock;
 
   SyntheticTable() = default;
   static Result<SyntheticTable> attach(int fd, std::uint32_t capacity);

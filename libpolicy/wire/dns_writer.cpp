@@ -159,6 +159,15 @@ void DnsReplyWriter::add_soa(const WireName& owner, std::uint32_t ttl, const Dns
   ++authorities_;
 }
 
+void DnsReplyWriter::add_authority(std::uint16_t type, std::uint32_t ttl,
+                                   std::span<const std::uint8_t> rdata) noexcept {
+  if (!has_question_) std::abort();
+  owner_at_ = kDnsHeaderOctets;  // the QNAME, whatever the answers led to; no answer comes any more
+  if (!begin_record(nullptr, type, ttl, rdata.size())) return;
+  put(rdata);
+  ++authorities_;
+}
+
 void DnsReplyWriter::set_error(EdeCode code, std::string_view text) noexcept {
   has_error_ = true;
   error_ = code;

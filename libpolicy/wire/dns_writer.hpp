@@ -40,6 +40,9 @@ class DnsReplyWriter {
   // Authority section; after the answers. Owner is the zone's name.
   void add_soa(const WireName& owner, std::uint32_t ttl, const DnsSoa& soa) noexcept;
 
+  // The same of any type, with the QNAME as its owner; RDATA as given.
+  void add_authority(std::uint16_t type, std::uint32_t ttl, std::span<const std::uint8_t> rdata) noexcept;
+
   // One extended error; sent if the query had EDNS. Text (UTF-8, RFC 8914 §2) is left out where it does not fit.
   void set_error(EdeCode code, std::string_view text = {}) noexcept;
 

@@ -28,15 +28,28 @@ bool is_framing_field(std::string_view name) {
 }  // namespace
 
 HttpState ChunkedReader::feed(std::string_view octets) noexcept {
+  std::size_t consumed = 0;
+  std::string_view data;
+  do {
+    next(octets.substr(consumed), data);
+    consumed += consumed_;
+  } while (state_ == HttpState::kNeedMore && consumed < octets.size());
+  consumed_ = consumed;
+  return state_;
+}
+
+HttpState ChunkedReader::next(std::string_view octets, std::string_view& data) noexcept {
   consumed_ = 0;
+  data = {};
   while (state_ == HttpState::kNeedMore && consumed_ < octets.size()) {
     if (at_ == At::kData) {
       const std::uint64_t size = std::min<std::uint64_t>(left_, octets.size() - consumed_);
+      data = octets.substr(consumed_, static_cast<std::size_t>(size));
       left_ -= size;
       body_size_ += size;
       consumed_ += static_cast<std::size_t>(size);
       if (left_ == 0) at_ = At::kDataCr;
-      continue;
+      break;
     }
     fault_ = octet(static_cast<unsigned char>(octets[consumed_++]));
     if (fault_ != HttpFault::kNone) state_ = HttpState::kFailed;

@@ -1,4 +1,4 @@
-// ChunkedReader: where a chunked body ends (RFC 9112 §7.1). It decodes nothing; the octets go on as they came.
+// ChunkedReader: where a chunked body ends (RFC 9112 §7.1), and what its data is, for those who frame it anew.
 //
 // Form     chunk-size of 1 to 16 hex digits below 2^63, optional ";extension", CRLF; data; CRLF; last chunk; trailer
 //          fields; CRLF. No white space after the size, no bare CR or LF, no control octets. Any split gives the same
@@ -28,6 +28,10 @@ class ChunkedReader {
   HttpState feed(std::span<const std::uint8_t> octets) noexcept {
     return feed(std::string_view(reinterpret_cast<const char*>(octets.data()), octets.size()));
   }
+
+  // The same up to the end of the next run of data, which becomes `data` (a part of octets; empty: none came). Called
+  // again with what is left until all is consumed.
+  HttpState next(std::string_view octets, std::string_view& data) noexcept;
 
   HttpState state() const noexcept { return state_; }
   HttpFault fault() const noexcept { return fault_; }

@@ -103,9 +103,9 @@ HttpFault read_version(std::string_view text, int& minor) {
 
 bool is_target_octet(char c) { return c > 0x20 && c < 0x7f && c != '#'; }
 
-HttpFault read_target(HttpRequestHead& head) {
+HttpFault read_target(HttpRequestHead& head, std::size_t most) {
   const std::string_view target = head.target;
-  if (target.size() > kMaxRequestTarget) return HttpFault::kTargetTooLong;
+  if (target.size() > most) return HttpFault::kTargetTooLong;
   if (target.empty() || !std::all_of(target.begin(), target.end(), is_target_octet)) return HttpFault::kTarget;
   if (head.method == "CONNECT") {
     const Result<Authority> authority = parse_authority(target);
@@ -156,7 +156,7 @@ HttpState HttpHeadReader::read(std::string_view octets) {
   if (state_ != HttpState::kNeedMore) return state_;
   // Copied at once, looked at one by one; what lies behind the head or a fault is cut off again.
   const std::size_t begin = buffer_.size();
-  const std::string_view fits = octets.substr(0, kMaxHttpHead - begin);
+  const std::string_view fits = octets.substr(0, limits_.head - begin);
   buffer_.insert(buffer_.end(), fits.begin(), fits.end());
   HttpFault fault = HttpFault::kNone;
   std::size_t at = begin;
@@ -196,7 +196,7 @@ HttpFault HttpHeadReader::end_of_line(std::size_t line_end) {
 
 HttpFault HttpHeadReader::end_of_field_line(std::string_view line) {
   if (line.front() == ' ' || line.front() == '\t') return HttpFault::kObsFold;
-  if (fields_.size() == kMaxHttpFields) return HttpFault::kTooManyFields;
+  if (fields_.size() >= limits_.fields) return HttpFault::kTooManyFields;
   const std::size_t colon = line.find(':');
   if (colon == line.npos) return HttpFault::kNoColon;
   const std::string_view name = line.substr(0, colon);
@@ -251,7 +251,7 @@ HttpFault HttpHeadReader::common_fields(HttpCommonHead& head, bool response) con
         head.connection_close |= equals_any_case(token, "close");
         head.connection_keep_alive |= equals_any_case(token, "keep-alive");
         head.connection_upgrade |= equals_any_case(token, "upgrade");
-        return is_token(token) && !is_framing_name(token);
+        return is_token(token) && (limits_.rebuilt || !is_framing_name(token));
       });
       if (!fine) return HttpFault::kConnection;
     } else if (equals_any_case(field.name, "upgrade")) {
@@ -305,7 +305,7 @@ HttpFault HttpRequestReader::check_start_line(std::string_view line) noexcept {
   if (head.method.size() > kMaxMethod || !is_token(head.method)) return HttpFault::kMethod;
   if (head.method == "PRI" && line.substr(last + 1) == "HTTP/2.0") return HttpFault::kHttp2Preface;
   const HttpFault version = read_version(line.substr(last + 1), head.minor_version);
-  return version != HttpFault::kNone ? version : read_target(head);
+  return version != HttpFault::kNone ? version : read_target(head, limits().target);
 }
 
 HttpFault HttpRequestReader::finish() {
@@ -315,7 +315,7 @@ HttpFault HttpRequestReader::finish() {
   head_.method = line.substr(0, first);
   head_.target = line.substr(first + 1, last - first - 1);
   HttpFault fault = read_version(line.substr(last + 1), head_.minor_version);
-  if (fault == HttpFault::kNone) fault = read_target(head_);
+  if (fault == HttpFault::kNone) fault = read_target(head_, limits().target);
   if (fault != HttpFault::kNone) return fault;
 
   fields_into(head_.fields);

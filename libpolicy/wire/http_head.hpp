@@ -3,12 +3,14 @@
 // Form     HTTP/1.0 and HTTP/1.1 alone. Whatever two readers could take differently is a fault: bare CR or LF,
 //          obs-fold, white space before a colon, control octets, two Host fields, two lengths. Any split of the same
 //          octets gives the same outcome, and each octet is looked at once.
-// Memory   One buffer of at most kMaxHttpHead octets and kMaxHttpFields fields; kept by reset() for the next head.
+// Memory   One buffer of at most kMaxHttpHead octets and kMaxHttpFields fields, or HttpLimits; kept by reset() for the
+//          next head.
 // Lifetime Views in head() and raw() are valid until reset() or the reader's end; moving the reader keeps them.
 // Threads  One thread at a time.
 // Errors   An HttpFault. After one the connection cannot go on: where the next message begins is unknown.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -23,6 +25,14 @@ inline constexpr std::size_t kMaxHttpHead = 64 * 1024;  // HAProxy and nginx tak
 inline constexpr std::size_t kMaxHttpFields = 1000;     // real requests have below 60
 inline constexpr std::size_t kMaxRequestTarget = 16 * 1024;
 inline constexpr std::size_t kMaxMethod = 32;  // the longest registered one has 16
+
+// Bounds of one reader, at most the above, and what its user does with a head.
+struct HttpLimits {
+  std::size_t head = kMaxHttpHead, fields = kMaxHttpFields, target = kMaxRequestTarget;
+  // The head is not passed on as it came but written anew from its parsed fields: Connection may name Host or a length
+  // then, since whoever writes the head never leaves those out (ACCEPTANCE HTP-24).
+  bool rebuilt = false;
+};
 
 enum class HttpState : std::uint8_t { kNeedMore = 0, kDone, kFailed };
 
@@ -139,7 +149,9 @@ class HttpHeadReader {
     Span name, value;
   };
 
-  HttpHeadReader() = default;
+  explicit HttpHeadReader(const HttpLimits& limits) noexcept
+      : limits_{std::min(limits.head, kMaxHttpHead), std::min(limits.fields, kMaxHttpFields),
+                std::min(limits.target, kMaxRequestTarget), limits.rebuilt} {}
   ~HttpHeadReader() = default;
 
   // Reads until the closing empty line is in the buffer; then kDone, and the derived reader judges the whole.
@@ -153,12 +165,14 @@ class HttpHeadReader {
   // Content-Length, Transfer-Encoding, Connection and Upgrade, which mean the same in both directions.
   HttpFault common_fields(HttpCommonHead& head, bool response) const noexcept;
 
+  const HttpLimits& limits() const noexcept { return limits_; }
   virtual HttpFault check_start_line(std::string_view line) noexcept = 0;
 
  private:
   HttpFault end_of_line(std::size_t line_end);
   HttpFault end_of_field_line(std::string_view line);
 
+  HttpLimits limits_;
   HttpState state_ = HttpState::kNeedMore;
   HttpFault fault_ = HttpFault::kNone;
   std::size_t consumed_ = 0;
@@ -172,8 +186,11 @@ class HttpHeadReader {
 
 }  // namespace detail
 
-class HttpRequestReader : public detail::HttpHeadReader {
+class HttpRequestReader final : public detail::HttpHeadReader {
  public:
+  HttpRequestReader() noexcept : HttpRequestReader(HttpLimits{}) {}
+  explicit HttpRequestReader(const HttpLimits& limits) noexcept : HttpHeadReader(limits) {}
+
   // Takes octets up to the end of the head. After kDone or kFailed it takes nothing until reset().
   HttpState feed(std::string_view octets);
   HttpState feed(std::span<const std::uint8_t> octets) {
@@ -192,8 +209,11 @@ class HttpRequestReader : public detail::HttpHeadReader {
 // What the response answers decides whether it has a body (RFC 9112 §6.3).
 enum class ResponseTo : std::uint8_t { kOther = 0, kHead, kConnect };
 
-class HttpResponseReader : public detail::HttpHeadReader {
+class HttpResponseReader final : public detail::HttpHeadReader {
  public:
+  HttpResponseReader() noexcept : HttpResponseReader(HttpLimits{}) {}
+  explicit HttpResponseReader(const HttpLimits& limits) noexcept : HttpHeadReader(limits) {}
+
   HttpState feed(std::string_view octets, ResponseTo request);
   HttpState feed(std::span<const std::uint8_t> octets, ResponseTo request) {
     return feed(std::string_view(reinterpret_cast<const char*>(octets.data()), octets.size()), request);

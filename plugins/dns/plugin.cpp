@@ -1,9 +1,12 @@
-// The dns plugin: ABI glue. The thread's objects are made on the loop's thread and destroyed there.
-#include <atomic>
+// The dns plugin: ABI glue. It takes the listeners from the host, makes as many workers as there is work for, and deals
+// the sockets out to them.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <map>
 #include <policy/plugin.hpp>
 
-#include "dns/responder.hpp"
-#include "dns/server.hpp"
+#include "dns/worker.hpp"
 
 namespace sallyport::dns {
 namespace {
@@ -15,15 +18,21 @@ class Dns final : public policy::Plugin {
   policy::Status configure(std::string_view json) override { return parse_config(json, config_); }
 
   policy::Status start() override {
-    const policy::Status started = loop_.start(
-        host, [this](policy::Reader& reader) { worker_ = std::make_unique<Worker>(*this, reader); },
-        [this] { worker_->server.close(); });
-    if (!started.ok()) return started;
-    const policy::Status listening = listeners_.open(
-        host, config_.listen, [this](net::Listener listener) { worker_->server.add(std::move(listener)); },
-        [this](const std::string& name, std::uint64_t client) { worker_->server.remove(name, client); });
-    if (!listening.ok()) stop();
-    return listening;
+    if (config_.answers == Answers::kSynthetic && !host.get<policy_synthetic_draft1>(POLICY_SYNTHETIC_ID))
+      return {POLICY_UNSUPPORTED, "answers: synthetic needs a host that gives out synthetic addresses", "/answers"};
+    if (config_.answers == Answers::kReal && !host.get<policy_ledger_v1>(POLICY_LEDGER_ID))
+      return {POLICY_UNSUPPORTED, "answers: real needs a host that keeps a ledger of bindings", "/answers"};
+    metrics_.define(host, config_.upstreams);
+    if (policy::Status status = ask_for_listeners(); !status.ok()) return status;
+    for (std::size_t i = 0; i < worker_count(); ++i) team_.workers.push_back(std::make_unique<Worker>(team_));
+    for (const auto& worker : team_.workers) {
+      const policy::Status started = worker->start();
+      if (started.ok()) continue;
+      stop();
+      return started;
+    }
+    for (net::Listener& listener : std::exchange(waiting_, {})) deal(std::move(listener));
+    return {};
   }
 
   policy::Status reload(std::string_view json, bool dry_run) override {
@@ -34,101 +43,146 @@ class Dns final : public policy::Plugin {
   }
 
   policy::Status drain(std::uint64_t, std::uint64_t& flows_left) override {
-    loop_.post([this] { worker_->server.close(); });
-    flows_left = 0;  // an answer at work is a matter of seconds and of one datagram
+    draining_ = true;
+    waiting_.clear();
+    flows_left = 0;
+    for (const auto& worker : team_.workers) {
+      worker->drain();
+      flows_left += worker->flows();
+    }
     return {};
   }
 
   policy::Status stop() override {
-    loop_.stop();
+    draining_ = true;
+    waiting_.clear();
+    for (const auto& worker : team_.workers) worker->stop();
     return {};
   }
 
   std::string health() override {
-    return R"({"ok":true,"queries":)" + std::to_string(shown_.queries.load()) + R"(,"denied":)" +
-           std::to_string(shown_.denied.load()) + R"(,"failed":)" + std::to_string(shown_.failed.load()) + "}";
+    Counted all;
+    std::uint64_t flows = 0;
+    for (const auto& worker : team_.workers) {
+      const Counted one = worker->counted();
+      flows += worker->flows();
+      all.answers.queries += one.answers.queries;
+      all.answers.allowed += one.answers.allowed;
+      all.answers.denied += one.answers.denied;
+      all.answers.failed += one.answers.failed;
+      all.answers.malformed += one.answers.malformed;
+      all.answers.unknown_clients += one.answers.unknown_clients;
+      all.answers.cache_hits += one.answers.cache_hits;
+      all.answers.bindings += one.answers.bindings;
+      all.answers.late_enforcers += one.answers.late_enforcers;
+      all.resolver.udp_queries += one.resolver.udp_queries;
+      all.resolver.tcp_queries += one.resolver.tcp_queries;
+      all.resolver.timeouts += one.resolver.timeouts;
+      all.resolver.merged += one.resolver.merged;
+      all.resolver.spoof_suspects += one.resolver.spoof_suspects;
+    }
+    std::string out = R"({"ok":true)";
+    const auto member = [&out](std::string_view key, std::uint64_t value) {
+      out += ",\"" + std::string(key) + "\":" + std::to_string(value);
+    };
+    member("workers", team_.workers.size());
+    member("queries", all.answers.queries);
+    member("allowed", all.answers.allowed);
+    member("denied", all.answers.denied);
+    member("failed", all.answers.failed);
+    member("malformed", all.answers.malformed);
+    member("client_unknown", all.answers.unknown_clients);
+    member("cache_hits", all.answers.cache_hits);
+    member("bindings", all.answers.bindings);
+    member("late_enforcers", all.answers.late_enforcers);
+    member("upstream_queries", all.resolver.udp_queries + all.resolver.tcp_queries);
+    member("upstream_timeouts", all.resolver.timeouts);
+    member("merged", all.resolver.merged);
+    member("spoof_suspect", all.resolver.spoof_suspects);
+    member("flows", flows);
+    return out + "}";
   }
 
  private:
-  // All that lives on the loop's thread.
-  struct Worker {
-    Worker(Dns& dns, policy::Reader& reader)
-        : owner(dns),
-          resolver(dns.loop_.context(), dns.loop_.tasks(), resolver_config(dns.config_)),
-          responder(services(reader)),
-          server(dns.loop_, responder) {
-      owner.loop_.tasks().spawn(publish());
+  policy::Status ask_for_listeners() {
+    const auto* sockets = host.get<policy_sockets_v1>(POLICY_SOCKETS_ID);
+    for (const std::string& name : config_.listen) {
+      const policy_code code = sockets->on_listener(host.raw(), policy::str(name), &Dns::on_listener, this);
+      if (code != POLICY_OK) return {code, "listener `" + name + "` is not known to the host", "/listen"};
     }
+    return {};
+  }
 
-    static net::ResolverConfig resolver_config(const Config& config) {
-      net::ResolverConfig out;
-      out.upstreams = config.upstreams;
-      return out;
+  static void on_listener(void* self, std::uint32_t added, policy_str name, int fd, std::uint64_t client_id) noexcept {
+    auto& dns = *static_cast<Dns*>(self);
+    net::Listener listener{std::string(policy::view(name)), client_id, net::UniqueFd(fd)};
+    if (!added) {
+      for (const auto& worker : dns.team_.workers) worker->post_removed(listener.name, client_id);
+      return;
     }
-
-    Services services(policy::Reader& reader) {
-      Services out;
-      out.edge = owner.host.get<policy_edge_v1>(POLICY_EDGE_ID);
-      out.decision = owner.host.get<policy_decision_v1>(POLICY_DECISION_ID);
-      out.synthetic = owner.host.get<policy_synthetic_draft1>(POLICY_SYNTHETIC_ID);
-      out.reader = &reader;
-      out.upstreams = net::text_of(owner.config_.upstreams);
-      out.resolve = [this](DomainName name, std::uint16_t type, net::Clock::time_point deadline) {
-        return resolver.resolve(name, type, deadline);
-      };
-      out.has_ipv6 = [this] {
-        return owner.config_.ipv6 == Ipv6::kOn ||
-               (owner.config_.ipv6 == Ipv6::kAuto && route.has_ipv6(net::Clock::now()));
-      };
-      return out;
+    int type = 0, domain = 0;
+    socklen_t length = sizeof type;
+    if (dns.draining_ || ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return;
+    length = sizeof domain;
+    if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) return;
+    listener.is_stream = type == SOCK_STREAM;
+    listener.is_v6 = domain == AF_INET6;
+    if (dns.team_.workers.empty()) {
+      dns.waiting_.push_back(std::move(listener));
+    } else {
+      dns.deal(std::move(listener));
     }
+  }
 
-    // health() runs on any thread: what it shows is copied once a second.
-    net::awaitable<void> publish() {
-      net::asio::steady_timer timer(owner.loop_.context());
-      for (;;) {
-        const Counters& now = responder.counters();
-        owner.shown_.queries = now.queries;
-        owner.shown_.denied = now.denied;
-        owner.shown_.failed = now.failed;
-        timer.expires_after(std::chrono::seconds(1));
-        const auto [error] = co_await timer.async_wait(net::kAsResult);
-        if (error) co_return;
-      }
-    }
+  // Sockets of one address (SO_REUSEPORT) are one queue each; the kernel deals queries out to them by flow.
+  static std::string address_of(const net::Listener& listener) {
+    sockaddr_storage local{};
+    socklen_t length = sizeof local;
+    ::getsockname(listener.fd.get(), reinterpret_cast<sockaddr*>(&local), &length);
+    return {reinterpret_cast<const char*>(&local), length};
+  }
 
-    Dns& owner;
-    net::RouteProbe route;
-    net::Resolver resolver;
-    Responder responder;
-    Server server;
-  };
+  std::size_t worker_count() const {
+    std::map<std::string, std::size_t> sockets;
+    std::size_t most = 1;
+    for (const net::Listener& listener : waiting_)
+      if (!listener.is_stream && listener.client_id == 0) most = std::max(most, ++sockets[address_of(listener)]);
+    return config_.workers == 0 ? most : std::min<std::size_t>(most, config_.workers);
+  }
 
-  struct Shown {
-    std::atomic<std::uint64_t> queries{0}, denied{0}, failed{0};
-  };
+  void deal(net::Listener listener) {
+    const std::size_t turn = listener.is_stream ? streams_++ : dealt_[address_of(listener)]++;
+    team_.workers[turn % team_.workers.size()]->post_listener(std::move(listener));
+  }
 
   Config config_;
-  Shown shown_;
-  net::EventLoop loop_;
-  net::Listeners listeners_{loop_};
-  std::unique_ptr<Worker> worker_;  // after loop_, which has stopped before this goes
+  Metrics metrics_;
+  std::vector<net::Listener> waiting_;        // until there are workers
+  std::map<std::string, std::size_t> dealt_;  // UDP sockets so far, by address
+  std::size_t streams_ = 0;
+  bool draining_ = false;
+  Team team_{host, config_, metrics_};
 };
 
 }  // namespace
 }  // namespace sallyport::dns
 
 POLICY_PLUGIN(sallyport::dns::Dns, R"({
- "name": "dns", "version": "0.1.0", "license": "Apache-2.0",
- "needs": ["policy.edge/1", "policy.decision/1", "policy.audit/1", "policy.log/1", "policy.sockets/1", "policy.synthetic/draft1"],
+ "name": "dns", "version": "0.2.0", "license": "Apache-2.0",
+ "needs": ["policy.edge/1", "policy.decision/1", "policy.audit/1", "policy.log/1", "policy.sockets/1"],
  "offers": [], "layers": ["dns"], "privileges": {}, "flags": [],
  "config": {
   "type": "object", "additionalProperties": false,
   "properties": {
    "listen": {"type": "array", "items": {"type": "string"}, "default": ["dns"]},
-   "answers": {"type": "string", "enum": ["synthetic"], "default": "synthetic"},
+   "answers": {"type": "string", "enum": ["synthetic", "gateway", "real"], "default": "synthetic"},
+   "gateway_addresses": {"type": "array", "items": {"type": "string"}, "default": []},
    "upstreams": {"type": "array", "items": {"type": "string"}, "default": []},
-   "ipv6": {"type": "string", "enum": ["auto", "on", "off"], "default": "auto"}
+   "blocked_answer": {"type": "string", "enum": ["nxdomain", "zero", "refused"], "default": "nxdomain"},
+   "ipv6": {"type": "string", "enum": ["auto", "on", "off"], "default": "auto"},
+   "apply_timeout": {"type": "string", "format": "duration", "default": "500ms"},
+   "workers": {"type": "integer", "minimum": 0, "maximum": 64, "default": 0},
+   "cache_entries": {"type": "integer", "minimum": 0, "maximum": 4194304, "default": 65536}
   }
  }
 })");

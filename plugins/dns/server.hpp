@@ -1,15 +1,20 @@
-// Server: DNS over UDP and TCP on the host's listeners, in front of one Responder.
+// Server: DNS over UDP and TCP on one thread's share of the host's listeners, in front of one Responder.
 //
-// Bounds   Lookups at once, in all and per client; TCP connections in all, queries and answers at work per connection,
-// and
-//          kSilence for a message to be complete. Over a bound: SERVFAIL, a pause in reading, or the connection ends.
-// Threads  The loop's.
+// Bounds   Lookups at once, in all and per client; TCP connections in all and per client, queries and answers at work
+// per
+//          connection, and `silence` for a message to be complete. Over a bound: SERVFAIL, a pause in reading, or the
+//          connection ends.
+// Draining Nothing new is accepted or read; what is at work is answered, and then its connection ends.
+// Threads  The loop's; flows() from any.
 // Source   RFC 1035 §4.2, RFC 7766.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,22 +28,41 @@ namespace sallyport::dns {
 struct ServerLimits {
   std::size_t lookups = 1024;            // at once; each is one resolver task
   std::size_t lookups_per_client = 256;  // a browser opening 50 tabs asks fewer
-  std::size_t connections = 256;
+  std::size_t connections = 512;
+  std::size_t connections_per_client = 128;
   std::size_t pipelined = 32;  // answers owed on one connection before it is read again
   std::size_t queries_per_connection = 10'000;
   std::chrono::milliseconds silence{10'000};  // DNS-24
 };
 
+// How long queries took, by where their answers came from. Upper bounds in nanoseconds; the last count is the rest.
+struct RequestDurations {
+  static constexpr std::array<std::uint64_t, 6> kBounds{100'000,     1'000'000,     10'000'000,
+                                                        100'000'000, 1'000'000'000, 5'000'000'000};
+  std::array<std::uint64_t, kBounds.size() + 1> counts{};
+  std::uint64_t total_ns = 0;
+  void add(net::Clock::duration took, std::uint64_t queries = 1);
+};
+
 class Server {
  public:
-  Server(net::EventLoop& loop, Responder& responder, ServerLimits limits = {});
+  // Takes a connection that this thread accepted to the thread that will serve it.
+  using HandOver = std::function<void(net::UniqueFd, bool is_v6, std::uint64_t listener)>;
+
+  Server(net::EventLoop& loop, Responder& responder, ServerLimits limits = {}, HandOver hand_over = {});
   ~Server();
 
   void add(net::Listener listener);
+  void adopt(net::UniqueFd connection, bool is_v6, std::uint64_t listener);  // an accepted one
   void remove(const std::string& name, std::uint64_t client_id);
+  void drain();
   void close();  // every listener and connection
 
-  std::size_t connections() const noexcept { return connections_; }
+  // Lookups at work and connections.
+  std::uint64_t flows() const noexcept { return flows_.load(std::memory_order_relaxed); }
+  std::size_t connections() const noexcept { return live_.size(); }
+  const RequestDurations& hits() const noexcept { return hits_; }
+  const RequestDurations& misses() const noexcept { return misses_; }
 
  private:
   struct Connection;
@@ -49,26 +73,34 @@ class Server {
     std::shared_ptr<net::tcp::acceptor> tcp;
     void close() const;
   };
+  // A place among the lookups at work, given back by the destructor.
+  class Slot;
 
-  net::awaitable<void> serve_udp(std::shared_ptr<net::UdpServer> socket, std::uint64_t client_id);
+  net::awaitable<void> serve_udp(std::shared_ptr<net::UdpServer> socket, std::uint64_t listener);
   net::awaitable<void> answer_udp(std::shared_ptr<net::UdpServer> socket, net::UdpPeer peer,
                                   std::unique_ptr<Pending> pending);
+  void serve_batch(const std::shared_ptr<net::UdpServer>& socket, std::uint64_t listener, std::size_t count);
+
+  void start_tcp(net::tcp::socket socket, std::uint64_t listener);
   net::awaitable<void> serve_tcp(std::shared_ptr<Connection> connection);
   net::awaitable<void> answer_tcp(std::shared_ptr<Connection> connection, std::unique_ptr<Pending> pending);
   void handle_tcp(const std::shared_ptr<Connection>& connection, std::span<const std::uint8_t> message);
   void queue_reply(const std::shared_ptr<Connection>& connection, Responder::Reply reply);
-  static net::awaitable<void> write_replies(std::shared_ptr<Connection> connection);
-
-  // A place among the lookups at work, given back by the destructor.
-  class Slot;
+  net::awaitable<void> write_replies(std::shared_ptr<Connection> connection);
 
   net::EventLoop& loop_;
   Responder& responder_;
   ServerLimits limits_;
+  HandOver hand_over_;
   std::vector<Open> open_;
-  std::map<std::uint64_t, std::size_t> lookups_;  // by client; entries of 0 are erased
+  std::map<std::uint64_t, std::size_t> lookups_;             // by client; entries of 0 are erased
+  std::map<std::uint64_t, std::size_t> client_connections_;  // the same
   std::size_t lookups_total_ = 0;
-  std::size_t connections_ = 0;
+  std::set<Connection*> live_;
+  std::atomic<std::uint64_t> flows_{0};
+  std::unique_ptr<Pending> pending_;  // of the query at hand
+  RequestDurations hits_, misses_;
+  bool draining_ = false;
 };
 
 }  // namespace sallyport::dns

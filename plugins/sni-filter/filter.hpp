@@ -2,21 +2,24 @@
 // Threads  The loop's.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "sni-filter/flow.hpp"
+#include "support/client_counts.hpp"
 #include "support/listeners.hpp"
 
 namespace sallyport::sni {
 
+// What the limit on descriptors carries, of what the config wants.
+std::size_t affordable_flows(std::size_t wanted, bool tickets);
+
 class Filter {
  public:
-  // services.relay may be null: the filter has its own.
-  Filter(net::EventLoop& loop, const Config& config, Services services);
+  // services.relay may be null: the filter has its own. counts may be shared with other threads' filters.
+  Filter(net::EventLoop& loop, const Config& config, Services services, net::ClientCounts& counts);
   ~Filter();
 
   void add(net::Listener listener);
@@ -24,7 +27,6 @@ class Filter {
   void close_listeners();
 
   const Counters& counters() const noexcept { return counters_; }
-  std::size_t flows() const noexcept { return flows_.load(std::memory_order_relaxed); }  // any thread
 
  private:
   struct Open {
@@ -33,7 +35,10 @@ class Filter {
     std::shared_ptr<net::tcp::acceptor> acceptor;
   };
 
-  net::awaitable<void> serve(net::tcp::socket socket, std::uint64_t client_id);
+  Destination destination_at(const net::Listener& listener) const;
+  void accepted(net::tcp::socket socket, Arrival arrival);
+  std::uint16_t identify(net::tcp::socket& socket, Arrival& arrival);
+  net::awaitable<void> serve(net::tcp::socket socket, Arrival arrival, net::ClientCounts::Place place);
 
   net::EventLoop& loop_;
   const Config& config_;
@@ -41,8 +46,7 @@ class Filter {
   Services services_;
   Counters counters_;
   std::vector<Open> open_;
-  std::size_t max_flows_;
-  std::atomic<std::size_t> flows_{0};
+  net::ClientCounts& counts_;
   std::uint64_t next_flow_ = 1;
 };
 

@@ -44,15 +44,13 @@ std::string_view text_of(const std::vector<std::uint8_t>& octets) {
 
 }  // namespace
 
-Flow::Flow(const Config& config, const Services& services, Counters& counters, net::tcp::socket client,
-           std::uint64_t client_id, std::uint64_t number)
+Flow::Flow(const Config& config, const Services& services, Counters& counters, net::tcp::socket client, Arrival arrival)
     : config_(config),
       services_(services),
       counters_(counters),
       client_(std::move(client)),
       server_(client_.get_executor()),
-      client_id_(client_id),
-      number_(number),
+      arrival_(arrival),
       began_(net::Clock::now()),
       relay_(client_, server_, *services.relay),
       answer_came_(client_.get_executor()),
@@ -61,14 +59,19 @@ Flow::Flow(const Config& config, const Services& services, Counters& counters, n
 }
 
 // A flow that ends while its sockets are open was cut off (drain, stop): a reset on both sides says so.
-Flow::~Flow() { relay_.fail(); }
+Flow::~Flow() {
+  relay_.fail();
+  ticket_.counted(relay_.counts().up, relay_.counts().down);
+  ticket_.close(POLICY_REASON_OK);
+}
 
 policy_query Flow::query(std::uint16_t layer) const {
   policy_query out{};
   out.struct_size = sizeof out;
   out.layer = layer;
   out.proto = kTcp;
-  out.client_id = client_id_;
+  out.client_id = arrival_.client_id;
+  if (arrival_.client) out.client = &*arrival_.client;
   if (has_port_) {
     out.port = port_;
     out.known |= POLICY_KNOW_PORT;
@@ -89,7 +92,7 @@ policy_query Flow::query(std::uint16_t layer) const {
 
 std::string Flow::detail(std::string_view extra_json) const {
   char flow[40];
-  std::snprintf(flow, sizeof flow, "{\"flow\":\"%" PRIx64 "\"", number_);
+  std::snprintf(flow, sizeof flow, "{\"flow\":\"%" PRIx64 "\"", ticket_.valid() ? ticket_.id() : arrival_.number);
   std::string out = flow;
   if (!tls_json_.empty()) out += ",\"tls\":" + tls_json_;
   if (!http_json_.empty()) out += ",\"http\":" + http_json_;
@@ -146,40 +149,6 @@ awaitable<void> Flow::alert(std::uint16_t reason, std::string_view extra_json) {
   for (std::size_t n = 1; n > 0;) n = co_await relay_.read_up(dropped);
   hello_deadline_.cancel();
   relay_.close();
-}
-
-bool Flow::admit() {
-  const std::optional<net::tcp::endpoint> destination = services_.original_destination(client_.native_handle());
-  std::optional<policy_addr> address;
-  if (destination)
-    address = net::canonical(*services_.edge, net::unmapped(destination->address()), destination->port());
-  if (!address) {
-    reset(POLICY_REASON_DST_NOT_BOUND);  // it came straight to the listener
-    return false;
-  }
-  has_port_ = true;
-  port_ = destination->port();
-  literal_ = address;
-  if (net::unmapped(destination->address()).is_loopback()) {
-    reset(POLICY_REASON_DST_NOT_BOUND);  // the workload's own servers are not reached through here
-    return false;
-  }
-  const policy_code code = services_.synthetic->find(services_.reader->raw(), client_id_, &*address, &name_);
-  if (code == POLICY_OK) {
-    has_name_ = true;
-    literal_.reset();
-  } else if (code != POLICY_INVALID) {
-    reset(POLICY_REASON_DST_NOT_BOUND);
-    return false;
-  }
-  verdict_ = services_.reader->decide(query(POLICY_LAYER_TCP));
-  const bool last_layer = !has_name_;  // a literal has nothing left to learn
-  if (!passes(verdict_) || (last_layer && verdict_.verdict != POLICY_ALLOW)) {
-    refuse(verdict_);
-    relay_.fail();
-    return false;
-  }
-  return true;
 }
 
 void Flow::fail_upstream(std::string_view cause) {
@@ -240,8 +209,8 @@ awaitable<bool> Flow::classify() {
     const bool good = co_await classify_http();
     co_return good;
   }
-  if (port_ == kHttp) {
-    const bool good = co_await other_protocol(POLICY_REASON_UNPARSED);
+  if (port_ == kHttp || named_by_client_) {
+    const bool good = co_await other_protocol(port_ == kHttp ? POLICY_REASON_UNPARSED : POLICY_REASON_NOT_TLS);
     co_return good;
   }
   hello_deadline_.cancel();
@@ -253,9 +222,10 @@ awaitable<bool> Flow::classify() {
   co_return true;
 }
 
-// Neither TLS nor HTTP where only they may be: unless the address, so far unknown, is what a later rule has opened.
+// Neither TLS nor HTTP where only they may be, or have to be, since nothing else says a name: unless the address, so
+// far unknown, is what a later rule has opened.
 awaitable<bool> Flow::other_protocol(std::uint16_t reason) {
-  if (verdict_.verdict == POLICY_CONTINUE && candidates_.empty()) {
+  if (has_name_ && verdict_.verdict == POLICY_CONTINUE && candidates_.empty()) {
     hello_deadline_.cancel();
     const bool chosen = co_await choose();
     if (!chosen) co_return false;
@@ -310,6 +280,7 @@ awaitable<bool> Flow::classify_tls() {
   if (state == wire::ClientHelloReader::State::kFailed) {
     // It starts as some server's TLS does, so it is that, and malformed.
     const std::uint16_t failure = net::reason_of(reader.failure());
+    ++counters_.hello_malformed;
     co_await alert(failure == POLICY_REASON_NOT_TLS ? std::uint16_t{POLICY_REASON_TLS_MALFORMED} : failure,
                    "\"cause\":" + net::json_text(reader.message()));
     co_return false;
@@ -320,9 +291,17 @@ awaitable<bool> Flow::classify_tls() {
   tls_json_ = "{\"sni\":" + sni + ",\"alpn\":" + (hello.alpn_count > 0 ? net::json_text(hello.alpn[0], 32) : "null") +
               ",\"ech\":" + (hidden ? "true}" : "false}");
   policy_name claimed{};
+  // A name of no length is nobody's: with none known, whatever the hello says is a mismatch, to be adopted.
   std::uint16_t reason = net::check_hello(*services_.edge, hello, name_, config_.allow_grease_ech, &claimed);
-  if (reason == POLICY_REASON_OK) co_return true;
-  if (reason == POLICY_REASON_SNI_MISMATCH) {
+  ++(reason == POLICY_REASON_ECH_DENIED      ? counters_.hello_ech
+     : reason == POLICY_REASON_SNI_MISSING   ? counters_.hello_no_sni
+     : reason == POLICY_REASON_SNI_MALFORMED ? counters_.hello_malformed
+                                             : counters_.hello_ok);
+  if (reason == POLICY_REASON_SNI_MISMATCH && (named_by_client_ || is_bound(claimed))) {
+    reason = adopt(claimed);
+    if (reason == POLICY_REASON_NO_RULE || reason == POLICY_REASON_NAME_NOT_ALLOWED)
+      reason = POLICY_REASON_SNI_NOT_ALLOWED;
+  } else if (reason == POLICY_REASON_SNI_MISMATCH) {
     // A name that policy refuses anyway is told apart from one that belongs to another address (TLS-03).
     policy_query asked = query(POLICY_LAYER_TLS);
     asked.name = &claimed;
@@ -331,6 +310,7 @@ awaitable<bool> Flow::classify_tls() {
     asked.deferred = POLICY_KNOW_ADDRESS;
     if (!passes(services_.reader->decide(asked))) reason = POLICY_REASON_SNI_NOT_ALLOWED;
   }
+  if (reason == POLICY_REASON_OK) co_return true;
   co_await alert(reason, {});
   co_return false;
 }
@@ -338,7 +318,7 @@ awaitable<bool> Flow::classify_tls() {
 awaitable<bool> Flow::classify_http() {
   http_ = std::make_unique<HttpExchange>(
       relay_, client_, server_, std::exchange(held_, {}),
-      [this](const wire::HttpRequestHead& head) { return net::check_request(*services_.edge, head, name_, port_); },
+      [this](const wire::HttpRequestHead& head) { return check_http(head); },
       [this](const HttpExchange::Refusal& refusal) { return refused_http(refusal); });
   const bool good = co_await http_->first_request();
   if (timed_out_) co_return false;
@@ -388,8 +368,8 @@ awaitable<void> Flow::carry() {
 
 awaitable<void> Flow::run() {
   if (!admit()) co_return;
-  const bool client_first = has_name_ && (port_ == kHttp || port_ == kHttps);
-  if (client_first && !(verdict_.flags & POLICY_FLAG_TUNNEL_ANY)) {
+  const bool client_first = named_by_client_ || (has_name_ && (port_ == kHttp || port_ == kHttps));
+  if (client_first && !(has_name_ && (verdict_.flags & POLICY_FLAG_TUNNEL_ANY))) {
     start_hello_deadline();
     inspected_ = co_await classify();
     if (!inspected_) co_return;
@@ -415,12 +395,39 @@ awaitable<void> Flow::run() {
   audit_close();
 }
 
+// So that a later policy ends this flow. False: a newer one denies it already.
+bool Flow::open_ticket() {
+  if (!services_.flow) return true;
+  const policy_code code = ticket_.open(services_.flow, *services_.reader, *services_.loop, query(POLICY_LAYER_DIAL),
+                                        verdict_, [this](std::uint16_t) {
+                                          revoked_ = true;
+                                          relay_.fail();
+                                        });
+  if (code != POLICY_OK) return false;
+  ticket_.attach(client_.native_handle());
+  ticket_.attach(server_.native_handle());
+  relay_.watch_ticket(&ticket_);
+  return true;
+}
+
+// The ticket writes the closing record where there is one.
 void Flow::audit_close() {
+  const net::RelayCounts& octets = relay_.counts();
+  counters_.up += octets.up;
+  counters_.down += octets.down;
+  if (ticket_.valid()) {
+    revoked_ = revoked_ || !ticket_.live();
+    if (revoked_) ++counters_.revoked;
+    const bool idle = net::Clock::now() >= relay_.last_progress() + config_.idle_timeout;
+    ticket_.counted(octets.up, octets.down);
+    ticket_.close(revoked_ ? POLICY_REASON_REVOKED : idle ? POLICY_REASON_TIMED_OUT : POLICY_REASON_OK);
+    return;
+  }
   const auto lived = std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now() - began_).count();
   if (http_) http_json_ = http_json(http_->first_method(), http_->first_host(), http_->first_status());
   char extra[128];
   std::snprintf(extra, sizeof extra, "\"bytes\":{\"up\":%" PRIu64 ",\"down\":%" PRIu64 "},\"duration_ms\":%lld",
-                relay_.counts().up, relay_.counts().down, static_cast<long long>(lived));
+                octets.up, octets.down, static_cast<long long>(lived));
   services_.reader->audit_closed(query(POLICY_LAYER_TCP), verdict_, detail(extra));
 }
 

@@ -1,6 +1,6 @@
 // Flow: one captured TCP connection, from its accept to its close.
 //
-//   admit      original destination -> name (or literal) -> decide()
+//   admit      original destination -> name, or literal, or neither yet -> decide()
 //   classify   the client's first octets: TLS with that SNI, clear HTTP with that Host, or another protocol
 //   choose     our own resolution; every candidate decided and guarded
 //   connect    Happy Eyeballs over those candidates
@@ -10,10 +10,16 @@
 // says is held back until it is classified. `tunnel: any` is a rule's word about the candidates it permits, so it holds
 // once they are chosen: then those alone are dialled, and classify is left out.
 //
+// At a gate the name may come from the client alone (classify comes first then, on every port), from the ledger, or
+// from both: README.md has the table. What a ticket of policy.flow/1 holds ends at once when a new policy denies it.
+//
 // Threads  The loop's.
 #pragma once
 
+#include <policy/ext/clients.h>
 #include <policy/ext/draft/synthetic.h>
+#include <policy/ext/flow.h>
+#include <policy/ext/ledger.h>
 
 #include <array>
 #include <cstdint>
@@ -21,6 +27,7 @@
 #include <memory>
 #include <optional>
 #include <policy/plugin.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,6 +35,7 @@
 #include "sni-filter/http_exchange.hpp"
 #include "support/deadline.hpp"
 #include "support/dialler.hpp"
+#include "support/flow_ticket.hpp"
 #include "support/relay.hpp"
 #include "support/sockets.hpp"
 
@@ -37,7 +45,12 @@ namespace sallyport::sni {
 struct Services {
   const policy_edge_v1* edge = nullptr;
   const policy_decision_v1* decision = nullptr;
-  const policy_synthetic_draft1* synthetic = nullptr;
+  const policy_synthetic_draft1* synthetic = nullptr;  // in a cell
+  const policy_clients_v1* clients = nullptr;          // at a gate, these four; a ledger only where dns keeps one
+  const policy_flow_v1* flow = nullptr;
+  const policy_ledger_v1* ledger = nullptr;
+  net::asio::io_context* loop = nullptr;
+  std::set<std::string> redirected{};  // listeners that the kernel sends flows to
   policy::Reader* reader = nullptr;
   std::function<net::awaitable<net::ResolveResult>(DomainName, std::uint16_t, net::Clock::time_point)> resolve;
   std::function<bool()> has_ipv6;
@@ -46,13 +59,23 @@ struct Services {
 };
 
 struct Counters {
-  std::uint64_t accepted = 0, opened = 0, denied = 0, failed = 0, shed = 0;
+  std::uint64_t accepted = 0, opened = 0, denied = 0, failed = 0, shed = 0, revoked = 0;
+  std::uint64_t up = 0, down = 0;  // octets of flows that have ended
+  std::uint64_t hello_ok = 0, hello_no_sni = 0, hello_ech = 0, hello_malformed = 0;
+};
+
+// Who connected, and where to: what the listener has found out.
+struct Arrival {
+  std::uint64_t client_id = 0;
+  std::optional<policy_addr> client;  // at a gate
+  Destination destination = Destination::kSynthetic;
+  bool transparent = false;  // TPROXY: the local address is where it was going
+  std::uint64_t number = 0;
 };
 
 class Flow {
  public:
-  Flow(const Config& config, const Services& services, Counters& counters, net::tcp::socket client,
-       std::uint64_t client_id, std::uint64_t number);
+  Flow(const Config& config, const Services& services, Counters& counters, net::tcp::socket client, Arrival arrival);
   ~Flow();
   Flow(const Flow&) = delete;
   Flow& operator=(const Flow&) = delete;
@@ -70,6 +93,17 @@ class Flow {
   enum Family : std::size_t { kV6 = 0, kV4 = 1 };
 
   bool admit();
+  bool admit_synthetic();
+  bool admit_original();
+  bool admit_bound();  // by the names that this client was told the address for
+  bool admit_by_name();
+  bool find_bound();
+  bool decide_literal();  // the address itself, by a rule for addresses
+  std::optional<net::tcp::endpoint> destination();
+  std::uint16_t adopt(const policy_name& claimed);  // the client says where it goes; POLICY_REASON_OK, or why not
+  bool is_bound(const policy_name& name) const;
+  std::uint16_t check_http(const wire::HttpRequestHead& head);
+  void weigh_bound();
   net::awaitable<bool> choose();  // sets candidates_ and tunnel_any_
   net::awaitable<bool> connect();
   net::awaitable<void> resolve();  // both families, or the first that has addresses and a moment more
@@ -81,7 +115,7 @@ class Flow {
   std::vector<net::tcp::endpoint> endpoints(bool v6) const;
   bool answered() const { return answers_[kV6].has_value() && answers_[kV4].has_value(); }
   net::awaitable<bool> classify();
-  net::awaitable<bool> other_protocol(std::uint16_t reason);  // on 80 and 443
+  net::awaitable<bool> other_protocol(std::uint16_t reason);  // where only TLS and HTTP may be
   net::awaitable<bool> watch_first_line();
   net::awaitable<bool> classify_tls();
   net::awaitable<bool> classify_http();
@@ -98,14 +132,14 @@ class Flow {
   void fail_upstream(std::string_view cause);
   policy_query query(std::uint16_t layer) const;
   std::string detail(std::string_view extra_json = {}) const;
+  bool open_ticket();
   void audit_close();
 
   const Config& config_;
   const Services& services_;
   Counters& counters_;
   net::tcp::socket client_, server_;
-  std::uint64_t client_id_;
-  std::uint64_t number_;
+  Arrival arrival_;
   net::Clock::time_point began_;
   net::Relay relay_;
 
@@ -113,6 +147,10 @@ class Flow {
   policy_name name_{};
   bool has_name_ = false;
   bool has_port_ = false;
+  bool named_by_client_ = false;    // the name, if there is none yet, is what the client says
+  bool dials_bound_ = false;        // the address that was told, not one of our own resolution
+  policy_addr bound_address_{};     // that one
+  std::vector<policy_name> bound_;  // names that this client was told it for
   std::uint16_t port_ = 0;
   bool tunnel_any_ = false;
   bool inspected_ = false;                                    // classify() was passed before the candidates were chosen
@@ -123,7 +161,8 @@ class Flow {
   policy_addr refused_{};                  // that address
   policy_verdict verdict_{};
   std::optional<policy_addr> peer_;  // dialled
-  bool opened_ = false;
+  bool opened_ = false, revoked_ = false;
+  net::FlowTicket ticket_;
 
   std::vector<std::uint8_t> held_;  // of the client, not yet sent on
   Kind kind_ = Kind::kPending;

@@ -76,15 +76,37 @@ std::vector<net::tcp::endpoint> Flow::endpoints(bool v6) const {
   return out;
 }
 
+// The address that was told, for one name or for several whose server speaks first: each of them has to permit it.
+void Flow::weigh_bound() {
+  const policy_name said = name_;
+  std::optional<policy_verdict> common;
+  for (const policy_name& name : bound_) {
+    if (inspected_ && policy::view(name) != policy::view(said)) continue;
+    name_ = name;
+    candidates_.clear();
+    weigh(bound_address_);
+    if (candidates_.empty()) break;  // name_ is what the record says
+    const policy_verdict& one = candidates_.front().verdict;
+    if (!common) common = one;
+    common->flags &= one.flags;
+  }
+  if (candidates_.empty()) return;
+  name_ = said;
+  candidates_.front().verdict = *common;
+}
+
 awaitable<bool> Flow::choose() {
   candidates_.clear();
   refusal_.reset();
-  if (!has_name_) {
+  if (dials_bound_) {
+    answers_.fill(net::ResolveResult{});
+    weigh_bound();
+  } else if (!has_name_) {
     weigh(*literal_);
   } else {
     std::array<policy_addr, kMaxFixed> fixed;
-    const std::size_t count =
-        services_.decision->host_addresses(services_.reader->raw(), client_id_, &name_, fixed.data(), fixed.size());
+    const std::size_t count = services_.decision->host_addresses(services_.reader->raw(), arrival_.client_id, &name_,
+                                                                 fixed.data(), fixed.size());
     if (count > 0 || name_.labels < 2) answers_.fill(net::ResolveResult{});  // no upstream is asked for a single label
     for (std::size_t i = 0; i < std::min(count, fixed.size()); ++i) {
       const auto canonical = net::canonical(*services_.edge, net::to_asio(fixed[i]), port_);  // with the port
@@ -150,13 +172,18 @@ awaitable<bool> Flow::connect() {
   }
   server_ = std::move(*dialled.socket);
   peer_ = net::canonical(*services_.edge, dialled.peer.address(), dialled.peer.port());
-  if (has_name_ && peer_) {  // the record says what permitted this very address
+  if (has_name_ && peer_ && !dials_bound_) {  // the record says what permitted this very address
     candidates_.clear();
     weigh(*peer_);
     if (!candidates_.empty()) verdict_ = candidates_.front().verdict;
   }
+  if (!open_ticket()) {
+    reset(POLICY_REASON_REVOKED);
+    co_return false;
+  }
   if (!services_.reader->audit(query(POLICY_LAYER_TCP), verdict_, detail())) {
     relay_.fail();
+    ticket_.close(POLICY_REASON_AUDIT_DROPPED);
     co_return false;
   }
   ++counters_.opened;

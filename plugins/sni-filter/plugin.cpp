@@ -1,12 +1,36 @@
-// The sni-filter plugin: ABI glue. The thread's objects are made on the loop's thread.
+// The sni-filter plugin: ABI glue, and one Filter a thread. Every thread accepts from every listener.
+#include <fcntl.h>
+#include <policy/ext/draft/topology.h>
+#include <sys/socket.h>
+
+#include <array>
 #include <atomic>
+#include <nlohmann/json.hpp>
 #include <policy/plugin.hpp>
+#include <thread>
 
 #include "sni-filter/filter.hpp"
+#include "sni-filter/metrics.hpp"
 #include "support/resolver.hpp"
 
 namespace sallyport::sni {
 namespace {
+
+// Names of the listeners that the kernel redirects flows to; none in a cell.
+std::set<std::string> redirected_listeners(const policy::Host& host) {
+  std::set<std::string> out;
+  const auto* topology = host.get<policy_topology_draft1>(POLICY_TOPOLOGY_ID);
+  if (!topology) return out;
+  std::string text(topology->json(host.raw(), nullptr, 0) + 1, '\0');
+  text.resize(std::min(topology->json(host.raw(), text.data(), text.size()), text.size() - 1));
+  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto listeners = json.is_object() ? json.find("listeners") : json.end();
+  if (!json.is_object() || listeners == json.end() || !listeners->is_array()) return out;
+  for (const auto& one : *listeners) {
+    if (one.is_object() && one.value("transparent", "no") != "no") out.insert(one.value("name", ""));
+  }
+  return out;
+}
 
 class SniFilter final : public policy::Plugin {
  public:
@@ -15,15 +39,30 @@ class SniFilter final : public policy::Plugin {
   policy::Status configure(std::string_view json) override { return parse_config(json, config_); }
 
   policy::Status start() override {
-    const policy::Status started = loop_.start(
-        host, [this](policy::Reader& reader) { worker_ = std::make_unique<Worker>(*this, reader); },
-        [this] { worker_->filter.close_listeners(); });
-    if (!started.ok()) return started;
-    const policy::Status listening = listeners_.open(
-        host, config_.listen, [this](net::Listener listener) { worker_->filter.add(std::move(listener)); },
-        [this](const std::string& name, std::uint64_t client) { worker_->filter.remove(name, client); });
-    if (!listening.ok()) stop();
-    return listening;
+    const bool gate = host.get<policy_clients_v1>(POLICY_CLIENTS_ID) != nullptr;
+    const std::size_t most = affordable_flows(config_.max_flows, host.get<policy_flow_v1>(POLICY_FLOW_ID) != nullptr);
+    counts_ = std::make_unique<net::ClientCounts>(most, config_.max_flows_per_client);
+    metrics_ = std::make_unique<Metrics>(host);
+    redirected_ = redirected_listeners(host);
+    const unsigned preset = gate ? std::max(1u, std::thread::hardware_concurrency()) : 1;
+    const unsigned count = config_.workers ? config_.workers : preset;
+    for (unsigned i = 0; i < count; ++i) {
+      workers_.push_back(std::make_unique<Worker>(*this));
+      const policy::Status started = workers_.back()->start();
+      if (!started.ok()) {
+        stop();
+        return started;
+      }
+    }
+    const auto* sockets = host.get<policy_sockets_v1>(POLICY_SOCKETS_ID);
+    for (const std::string& name : config_.listen) {
+      const policy_code code = sockets->on_listener(host.raw(), policy::str(name), &SniFilter::on_listener, this);
+      if (code != POLICY_OK) {
+        stop();
+        return {code, "listener `" + name + "` is not known to the host", "/listen"};
+      }
+    }
+    return {};
   }
 
   policy::Status reload(std::string_view json, bool dry_run) override {
@@ -34,30 +73,53 @@ class SniFilter final : public policy::Plugin {
   }
 
   policy::Status drain(std::uint64_t, std::uint64_t& flows_left) override {
-    loop_.post([this] { worker_->filter.close_listeners(); });
-    flows_left = worker_->filter.flows();
+    if (!std::exchange(draining_, true)) {
+      for (const auto& worker : workers_)
+        worker->loop.post([w = worker.get()] { w->at_work->filter.close_listeners(); });
+    }
+    flows_left = counts_ ? counts_->total() : 0;
     return {};
   }
 
   policy::Status stop() override {
-    loop_.stop();
+    for (const auto& worker : workers_) worker->loop.stop();
     return {};
   }
 
   std::string health() override {
-    return R"({"ok":true,"flows":)" + std::to_string(flows_.load()) + R"(,"opened":)" + std::to_string(opened_.load()) +
-           R"(,"denied":)" + std::to_string(denied_.load()) + R"(,"failed":)" + std::to_string(failed_.load()) +
-           R"(,"shed":)" + std::to_string(shed_.load()) + "}";
+    std::uint64_t sums[kShown] = {};
+    for (const auto& worker : workers_) {
+      for (std::size_t i = 0; i < kShown; ++i) sums[i] += worker->shown[i].load(std::memory_order_relaxed);
+    }
+    std::string out = R"({"ok":true,"flows":)" + std::to_string(counts_ ? counts_->total() : 0);
+    for (std::size_t i = 0; i < kShown; ++i) out += ",\"" + std::string(kNames[i]) + "\":" + std::to_string(sums[i]);
+    return out + "}";
   }
 
  private:
-  // All that lives on the loop's thread.
+  static constexpr std::size_t kShown = 5;
+  static constexpr std::array<std::string_view, kShown> kNames = {"opened", "denied", "failed", "shed", "revoked"};
+
+  // All that lives on a worker's thread.
+  struct AtWork;
   struct Worker {
-    Worker(SniFilter& plugin, policy::Reader& reader)
-        : owner(plugin),
-          resolver(plugin.loop_.context(), plugin.loop_.tasks(), resolver_config(plugin.config_)),
-          filter(plugin.loop_, plugin.config_, services(reader)) {
-      owner.loop_.tasks().spawn(publish());
+    explicit Worker(SniFilter& plugin) : owner(plugin) {}
+    policy::Status start() {
+      return loop.start(
+          owner.host, [this](policy::Reader& reader) { at_work = std::make_unique<AtWork>(*this, reader); },
+          [this] { at_work->filter.close_listeners(); });
+    }
+    SniFilter& owner;
+    std::array<std::atomic<std::uint64_t>, kShown> shown{};
+    net::EventLoop loop;
+    std::unique_ptr<AtWork> at_work;  // after loop, which has stopped before this goes
+  };
+  struct AtWork {
+    AtWork(Worker& w, policy::Reader& reader)
+        : worker(w),
+          resolver(w.loop.context(), w.loop.tasks(), resolver_config(w.owner.config_)),
+          filter(w.loop, w.owner.config_, services(reader), *w.owner.counts_) {
+      w.loop.tasks().spawn(publish());
     }
 
     static net::ResolverConfig resolver_config(const Config& config) {
@@ -67,10 +129,15 @@ class SniFilter final : public policy::Plugin {
     }
 
     Services services(policy::Reader& reader) {
+      const policy::Host& host = worker.owner.host;
       Services out;
-      out.edge = owner.host.get<policy_edge_v1>(POLICY_EDGE_ID);
-      out.decision = owner.host.get<policy_decision_v1>(POLICY_DECISION_ID);
-      out.synthetic = owner.host.get<policy_synthetic_draft1>(POLICY_SYNTHETIC_ID);
+      out.edge = host.get<policy_edge_v1>(POLICY_EDGE_ID);
+      out.decision = host.get<policy_decision_v1>(POLICY_DECISION_ID);
+      out.synthetic = host.get<policy_synthetic_draft1>(POLICY_SYNTHETIC_ID);
+      out.clients = host.get<policy_clients_v1>(POLICY_CLIENTS_ID);
+      out.flow = host.get<policy_flow_v1>(POLICY_FLOW_ID);
+      out.ledger = host.get<policy_ledger_v1>(POLICY_LEDGER_ID);
+      out.redirected = worker.owner.redirected_;
       out.reader = &reader;
       out.resolve = [this](DomainName name, std::uint16_t type, net::Clock::time_point deadline) {
         return resolver.resolve(name, type, deadline);
@@ -79,33 +146,52 @@ class SniFilter final : public policy::Plugin {
       return out;
     }
 
-    // health() runs on any thread: what it shows is copied once a second.
+    // health() runs on any thread: what it shows is copied once a second; so are the metrics.
     net::awaitable<void> publish() {
-      net::asio::steady_timer timer(owner.loop_.context());
+      net::asio::steady_timer timer(worker.loop.context());
+      Counters before;
       for (;;) {
-        const Counters& now = filter.counters();
-        owner.flows_ = filter.flows();
-        owner.opened_ = now.opened;
-        owner.denied_ = now.denied;
-        owner.failed_ = now.failed;
-        owner.shed_ = now.shed;
+        const Counters now = filter.counters();
+        const std::array<std::uint64_t, kShown> values = {now.opened, now.denied, now.failed, now.shed, now.revoked};
+        for (std::size_t i = 0; i < kShown; ++i) worker.shown[i].store(values[i], std::memory_order_relaxed);
+        worker.owner.metrics_->add(before, now, worker.owner.counts_->total());
+        before = now;
         timer.expires_after(std::chrono::seconds(1));
         const auto [error] = co_await timer.async_wait(net::kAsResult);
         if (error) co_return;
       }
     }
 
-    SniFilter& owner;
+    Worker& worker;
     net::RouteProbe route;
     net::Resolver resolver;
     Filter filter;
   };
 
+  // [main] Each worker gets a duplicate of its own.
+  static void on_listener(void* self, std::uint32_t added, policy_str name, int fd, std::uint64_t client_id) noexcept {
+    auto& plugin = *static_cast<SniFilter*>(self);
+    const net::UniqueFd own(fd);
+    for (const auto& worker : plugin.workers_) {
+      Worker* const w = worker.get();
+      if (!added) {
+        w->loop.post(
+            [w, text = std::string(policy::view(name)), client_id] { w->at_work->filter.remove(text, client_id); });
+        continue;
+      }
+      net::Listener listener{.name = std::string(policy::view(name)), .client_id = client_id};
+      listener.fd.reset(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+      if (plugin.draining_ || !listener.fd.valid() || !net::describe(listener)) continue;
+      w->loop.post([w, moved = std::move(listener)]() mutable { w->at_work->filter.add(std::move(moved)); });
+    }
+  }
+
   Config config_;
-  std::atomic<std::uint64_t> flows_{0}, opened_{0}, denied_{0}, failed_{0}, shed_{0};
-  net::EventLoop loop_;
-  net::Listeners listeners_{loop_};
-  std::unique_ptr<Worker> worker_;  // after loop_, which has stopped before this goes
+  std::set<std::string> redirected_;
+  bool draining_ = false;
+  std::unique_ptr<net::ClientCounts> counts_;
+  std::unique_ptr<Metrics> metrics_;
+  std::vector<std::unique_ptr<Worker>> workers_;
 };
 
 }  // namespace
@@ -113,18 +199,24 @@ class SniFilter final : public policy::Plugin {
 
 POLICY_PLUGIN(sallyport::sni::SniFilter, R"({
  "name": "sni-filter", "version": "0.1.0", "license": "Apache-2.0",
- "needs": ["policy.edge/1", "policy.decision/1", "policy.audit/1", "policy.log/1", "policy.sockets/1", "policy.synthetic/draft1"],
+ "needs": ["policy.edge/1", "policy.decision/1", "policy.audit/1", "policy.log/1", "policy.sockets/1"],
  "offers": [], "layers": ["tcp", "tls", "http", "dial"], "privileges": {}, "flags": [],
  "config": {
   "type": "object", "additionalProperties": false,
   "properties": {
    "listen": {"type": "array", "items": {"type": "string"}, "default": ["tcp"]},
+   "destination": {"type": "string", "enum": ["auto", "synthetic", "original", "name"], "default": "auto"},
+   "by_name": {"type": "array", "items": {"type": "string"}, "default": []},
+   "by_original": {"type": "array", "items": {"type": "string"}, "default": []},
+   "binding": {"type": "string", "enum": ["dial-own", "strict"], "default": "dial-own"},
    "upstreams": {"type": "array", "items": {"type": "string"}, "default": []},
    "hello_timeout": {"type": "string", "format": "duration", "default": "5s"},
    "connect_timeout": {"type": "string", "format": "duration", "default": "10s"},
    "idle_timeout": {"type": "string", "format": "duration", "default": "1h"},
    "allow_grease_ech": {"type": "boolean", "default": false},
-   "max_flows": {"type": "integer", "minimum": 1, "maximum": 1000000, "default": 4096}
+   "max_flows": {"type": "integer", "minimum": 1, "maximum": 1000000, "default": 4096},
+   "max_flows_per_client": {"type": "integer", "minimum": 1, "maximum": 1000000, "default": 1024},
+   "workers": {"type": "integer", "minimum": 0, "maximum": 256, "default": 0}
   }
  }
 })");

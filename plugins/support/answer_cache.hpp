@@ -15,6 +15,7 @@
 
 #include "names/address.hpp"
 #include "support/async.hpp"
+#include "wire/dns_name.hpp"
 
 namespace sallyport::net {
 
@@ -31,6 +32,7 @@ struct ResolveResult {
   ResolveOutcome outcome = ResolveOutcome::kFailed;
   std::vector<Address> addresses;  // in the upstream's order, each once; empty unless kAnswers
   std::uint32_t ttl = 0;           // s, what is left of it: the least of the chain's, or the negative TTL of the SOA
+  std::vector<wire::WireName> chain{};  // targets of the CNAMEs that lead to the addresses, in order
 };
 
 struct AnswerKey {

@@ -102,6 +102,7 @@ ChainReply read_chain(std::span<const std::uint8_t> message, const WireName& nam
     ttl = std::min(ttl, link->ttl);
     reply.end = link->target;
     ++reply.links;
+    reply.targets.push_back(reply.end);
   }
 
   // The RCODE speaks of the chain's end (RFC 2308 §2.1).

@@ -33,6 +33,7 @@ struct ChainReply {
   std::uint32_t ttl = 0;           // s: the least of links and addresses, or of links and negative TTL
   wire::WireName end;              // the last name of the chain
   unsigned links = 0;
+  std::vector<wire::WireName> targets;  // of the links, in order; the last is `end`
 };
 
 inline constexpr std::size_t kMaxAddresses = 64;  // more than any dialler will try

@@ -1,10 +1,25 @@
 #include "support/listeners.hpp"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 
 namespace sallyport::net {
+
+bool describe(Listener& listener) {
+  const auto option = [fd = listener.fd.get()](int level, int name) {
+    int value = 0;
+    socklen_t length = sizeof value;
+    return ::getsockopt(fd, level, name, &value, &length) == 0 ? value : -1;
+  };
+  const int type = option(SOL_SOCKET, SO_TYPE), domain = option(SOL_SOCKET, SO_DOMAIN);
+  listener.is_stream = type == SOCK_STREAM;
+  listener.is_v6 = domain == AF_INET6;
+  listener.is_transparent =
+      listener.is_v6 ? option(SOL_IPV6, IPV6_TRANSPARENT) > 0 : option(SOL_IP, IP_TRANSPARENT) > 0;
+  return type >= 0 && domain >= 0;
+}
 
 policy::Status Listeners::open(const policy::Host& host, const std::vector<std::string>& names, Added added,
                                Removed removed) {
@@ -28,13 +43,7 @@ void Listeners::on_listener(void* self, std::uint32_t added, policy_str name, in
         [&listeners, name = std::move(listener.name), client_id] { listeners.removed_(name, client_id); });
     return;
   }
-  int type = 0, domain = 0;
-  socklen_t length = sizeof type;
-  if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return;
-  length = sizeof domain;
-  if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) return;
-  listener.is_stream = type == SOCK_STREAM;
-  listener.is_v6 = domain == AF_INET6;
+  if (!describe(listener)) return;
   listeners.loop_.post([&listeners, moved = std::move(listener)]() mutable { listeners.added_(std::move(moved)); });
 }
 

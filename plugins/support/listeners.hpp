@@ -21,7 +21,11 @@ struct Listener {
   UniqueFd fd;
   bool is_stream = false;
   bool is_v6 = false;
+  bool is_transparent = false;  // IP_TRANSPARENT: what arrives is addressed to its own destination (TPROXY)
 };
+
+// Fills in what the socket says of itself. False: it is none.
+bool describe(Listener& listener);
 
 class Listeners {
  public:

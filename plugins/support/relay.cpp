@@ -30,6 +30,12 @@ void Relay::fail() {
   }
 }
 
+bool Relay::revoked() {
+  if (!ticket_ || ticket_->live()) return false;
+  fail();
+  return true;
+}
+
 bool Relay::end_of(tcp::socket& to) {
   error_code error;
   to.shutdown(tcp::socket::shutdown_send, error);
@@ -51,6 +57,7 @@ void Relay::close() {
 
 void Relay::end_server() {
   error_code ignored;
+  server_.shutdown(tcp::socket::shutdown_both, ignored);  // a flow ticket may hold the socket beyond the close
   server_.close(ignored);
 }
 
@@ -97,7 +104,7 @@ awaitable<bool> Relay::pump(tcp::socket& from, tcp::socket& to, std::uint64_t& c
   std::vector<std::uint8_t> left;
   std::uint64_t turn = 0;
   const std::uint64_t before = count;
-  while (usable(from) && usable(to)) {
+  while (usable(from) && usable(to) && !revoked()) {
     if (count - before >= kSpliceAfter) {
       PipePool::Lease pipe = resources_.pipes.lease();
       if (pipe.valid()) {
@@ -145,7 +152,7 @@ awaitable<bool> Relay::pump(tcp::socket& from, tcp::socket& to, std::uint64_t& c
 
 awaitable<bool> Relay::splice(tcp::socket& from, tcp::socket& to, std::uint64_t& count, PipePool::Lease pipe) {
   std::uint64_t turn = 0;
-  while (usable(from) && usable(to)) {
+  while (usable(from) && usable(to) && !revoked()) {
     if (pipe.pending() == 0) {
       const ssize_t n = ::splice(from.native_handle(), nullptr, pipe->write.get(), nullptr, pipe->capacity,
                                  SPLICE_F_MOVE | SPLICE_F_NONBLOCK);

@@ -14,6 +14,7 @@
 #include <span>
 
 #include "support/async.hpp"
+#include "support/flow_ticket.hpp"
 #include "support/pipe_pool.hpp"
 
 namespace sallyport::net {
@@ -53,6 +54,10 @@ class Relay {
   // Ends after `idle` without progress.
   awaitable<void> watch(std::chrono::milliseconds idle);
 
+  // Revoked, the flow ends before its next octets, whenever the revocation itself arrives. The ticket outlives the
+  // relay.
+  void watch_ticket(const FlowTicket* ticket) noexcept { ticket_ = ticket; }
+
   // Closes the server's side alone: what the client still gets comes from here. Operations on it end without fail().
   void end_server();
   // Closes both sides as they are: what they have been given is still delivered. Operations end without fail().
@@ -61,6 +66,7 @@ class Relay {
   void fail();
   bool failed() const noexcept { return failed_; }
   const RelayCounts& counts() const noexcept { return counts_; }
+  Clock::time_point last_progress() const noexcept { return last_; }
 
  private:
   awaitable<bool> pump(tcp::socket& from, tcp::socket& to, std::uint64_t& count);
@@ -69,12 +75,14 @@ class Relay {
   awaitable<std::size_t> read(tcp::socket& from, std::span<std::uint8_t> buffer);
   awaitable<bool> wait(tcp::socket& socket, tcp::socket::wait_type what);
   bool usable(const tcp::socket& socket) const noexcept { return !failed_ && socket.is_open(); }
+  bool revoked();  // fail()s if so
   void progress() noexcept { last_ = Clock::now(); }
   bool end_of(tcp::socket& to);
 
   tcp::socket& client_;
   tcp::socket& server_;
   RelayResources& resources_;
+  const FlowTicket* ticket_ = nullptr;
   RelayCounts counts_;
   Clock::time_point last_;
   bool failed_ = false;

@@ -50,7 +50,8 @@ struct Resolver::State {
 
   struct Server {
     Upstream upstream;
-    Clock::time_point down_until{}, folded_until{};
+    Clock::time_point down_until{}, folded_until{}, lossy_until{};
+    Durations durations{};
   };
 
   // What one lookup may still use, whatever upstreams say.
@@ -62,6 +63,7 @@ struct Resolver::State {
   struct Asked {
     ResolveOutcome failure = ResolveOutcome::kFailed;  // where there is no usable reply
     ChainReply reply;                                  // kFailed: none
+    bool kept = true;                                  // false: the failure is this process's own, and not remembered
   };
 
   // Ends a lookup however its task ends, cancellation included.
@@ -96,6 +98,7 @@ struct Resolver::State {
   awaitable<Asked> ask(WireName name, std::uint16_t type, Budget* budget, Clock::time_point deadline);
   awaitable<Exchange> ask_server(Server* server, WireName name, std::uint16_t type, Budget* budget,
                                  Clock::duration timeout, Clock::time_point deadline);
+  static void note(Server* server, Clock::duration took);
   std::vector<Server*> in_order();
   UpstreamQuestion draw(const WireName& name, std::uint16_t type);
 
@@ -105,6 +108,7 @@ struct Resolver::State {
   ResolverEnvironment environment;
   ResolverCounters counters;
   std::vector<Server> servers;
+  std::uint16_t last_port = 0;
   AnswerCache cache;
   std::map<AnswerKey, std::shared_ptr<Lookup>> lookups;
 };
@@ -151,8 +155,7 @@ awaitable<void> Resolver::State::run(std::shared_ptr<State> self, std::shared_pt
       co_await self->look_up(lookup->name, lookup->key.type, Clock::now() + self->config.lookup_timeout);
   const bool is_answer = result.outcome == ResolveOutcome::kAnswers || result.outcome == ResolveOutcome::kNoData ||
                          result.outcome == ResolveOutcome::kNxDomain;
-  result.ttl =
-      is_answer ? std::clamp(result.ttl, self->config.min_ttl, self->config.max_ttl) : self->config.failure_ttl;
+  if (is_answer) result.ttl = std::clamp(result.ttl, self->config.min_ttl, self->config.max_ttl);
   if (result.outcome == ResolveOutcome::kTimeout) {  // servers there are that answer A and drop AAAA
     const std::uint16_t other = lookup->key.type == wire::kTypeA ? wire::kTypeAaaa : wire::kTypeA;
     const auto known = self->cache.find({lookup->key.name, other}, self->environment.now());
@@ -165,16 +168,17 @@ awaitable<void> Resolver::State::run(std::shared_ptr<State> self, std::shared_pt
 awaitable<ResolveResult> Resolver::State::look_up(WireName name, std::uint16_t type, Clock::time_point deadline) {
   Budget budget;
   std::uint32_t ttl = UINT32_MAX;
-  std::vector<WireName> asked_for;
+  std::vector<WireName> asked_for, chain;
   for (;;) {
     asked_for.push_back(name);
     Asked asked = co_await ask(name, type, &budget, deadline);
     ttl = std::min(ttl, asked.reply.ttl);
     switch (asked.reply.kind) {
       case ChainKind::kFailed:
-        co_return ResolveResult{.outcome = asked.failure};
+        co_return ResolveResult{.outcome = asked.failure, .ttl = asked.kept ? config.failure_ttl : 0};
       case ChainKind::kAnswers:
-        co_return ResolveResult{ResolveOutcome::kAnswers, std::move(asked.reply.addresses), ttl};
+        chain.insert(chain.end(), asked.reply.targets.begin(), asked.reply.targets.end());
+        co_return ResolveResult{ResolveOutcome::kAnswers, std::move(asked.reply.addresses), ttl, std::move(chain)};
       case ChainKind::kNoData:
         co_return ResolveResult{ResolveOutcome::kNoData, {}, ttl};
       case ChainKind::kNxDomain:
@@ -182,9 +186,11 @@ awaitable<ResolveResult> Resolver::State::look_up(WireName name, std::uint16_t t
       case ChainKind::kElsewhere:
         break;
     }
+    chain.insert(chain.end(), asked.reply.targets.begin(), asked.reply.targets.end());
     budget.links -= asked.reply.links;  // read_chain() took no more than there were
     name = asked.reply.end;
-    if (std::find(asked_for.begin(), asked_for.end(), name) != asked_for.end()) co_return ResolveResult{};  // a loop
+    if (std::find(asked_for.begin(), asked_for.end(), name) != asked_for.end())  // a loop
+      co_return ResolveResult{.ttl = config.failure_ttl};
   }
 }
 
@@ -202,7 +208,8 @@ awaitable<Resolver::State::Asked> Resolver::State::ask(WireName name, std::uint1
         asked.failure = worse(asked.failure, ResolveOutcome::kTimeout);
         co_return asked;
       }
-      const bool last = round + 1 == config.rounds && i + 1 == order.size();
+      // An only upstream is waited for to the end: asked anew, it would have less time and not know more.
+      const bool last = servers.size() == 1 || (round + 1 == config.rounds && i + 1 == order.size());
       const Clock::duration patience = last ? std::max(timeout, deadline - now) : timeout;
       Exchange exchange = co_await ask_server(server, name, type, budget, patience, deadline);
       bool give_up_on_it = false;
@@ -212,6 +219,10 @@ awaitable<Resolver::State::Asked> Resolver::State::ask(WireName name, std::uint1
         if (asked.reply.kind != ChainKind::kFailed) co_return asked;
         asked.failure = ResolveOutcome::kFailed;
         give_up_on_it = true;  // it would say the same again
+      } else if (exchange.outcome == ExchangeOutcome::kNoSocket) {
+        asked.failure = ResolveOutcome::kFailed;
+        asked.kept = false;
+        co_return asked;  // another upstream would need a socket too
       } else {
         server->down_until = environment.now() + config.down_time;
         const bool unreachable = exchange.outcome == ExchangeOutcome::kUnreachable;
@@ -236,20 +247,34 @@ awaitable<Exchange> Resolver::State::ask_server(Server* server, WireName name, s
   bool suspect = false;
   if (server->folded_until <= environment.now()) {
     if (budget->queries == 0) co_return Exchange{};
-    --budget->queries;
-    const Clock::time_point udp_deadline = std::min(deadline, Clock::now() + timeout);
-    Exchange exchange =
-        co_await exchange_udp(server->upstream, draw(name, type), udp_deadline, config.case_grace, &counters);
+    const Clock::time_point began = Clock::now();
+    const Clock::time_point udp_deadline = std::min(deadline, began + timeout);
+    const bool lossy = server->lossy_until > environment.now();
+    const UdpManners manners{lossy ? config.eager_resend : config.resend, config.again, config.case_grace,
+                             &budget->queries, &last_port};
+    Exchange exchange = co_await exchange_udp(server->upstream, draw(name, type), udp_deadline, manners, &counters);
+    if (exchange.outcome == ExchangeOutcome::kReply) note(server, Clock::now() - began);
+    if (exchange.sent > 1 || exchange.outcome == ExchangeOutcome::kTimeout)
+      server->lossy_until = environment.now() + config.lossy_time;
     suspect = exchange.outcome == ExchangeOutcome::kSuspect;
     if (!suspect && exchange.outcome != ExchangeOutcome::kTruncated) co_return exchange;
   }
   if (budget->queries == 0) co_return Exchange{};
   --budget->queries;
-  const Clock::time_point tcp_deadline = std::min(deadline, Clock::now() + timeout);
+  const Clock::time_point began = Clock::now();
+  const Clock::time_point tcp_deadline = std::min(deadline, began + timeout);
   Exchange exchange = co_await exchange_tcp(server->upstream, draw(name, type), tcp_deadline, &counters);
+  if (exchange.outcome == ExchangeOutcome::kReply) note(server, Clock::now() - began);
   if (suspect && exchange.outcome == ExchangeOutcome::kReply)
     server->folded_until = environment.now() + config.folded_time;
   co_return exchange;
+}
+
+void Resolver::State::note(Server* server, Clock::duration took) {
+  const auto ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(took).count());
+  const auto bound = std::lower_bound(kDurationBounds.begin(), kDurationBounds.end(), ns);
+  ++server->durations.counts[static_cast<std::size_t>(bound - kDurationBounds.begin())];
+  server->durations.total_ns += ns;
 }
 
 // As configured, but those that were silent lately come last.
@@ -279,6 +304,12 @@ awaitable<ResolveResult> Resolver::resolve(DomainName name, std::uint16_t type, 
 }
 
 const ResolverCounters& Resolver::counters() const noexcept { return state_->counters; }
+
+std::vector<Resolver::Durations> Resolver::durations() const {
+  std::vector<Durations> out;
+  for (const State::Server& server : state_->servers) out.push_back(server.durations);
+  return out;
+}
 
 void Resolver::forget() { state_->cache.clear(); }
 

@@ -15,6 +15,7 @@
 // 2308 (negative answers), RFC 9520 (failures).
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -34,10 +35,14 @@ struct ResolverConfig {
   std::vector<Upstream> upstreams;                 // in order of preference; empty: every lookup is kUnreachable
   std::chrono::milliseconds try_timeout{1000};     // doubled in every further round; the last try lasts on
   std::chrono::milliseconds lookup_timeout{4500};  // a client is told by 5 s (DNS-35)
-  std::chrono::milliseconds case_grace{100};       // a suspect reply came: the true one may still be on its way
-  std::chrono::seconds down_time{30};              // an upstream that was silent is asked last for so long
-  std::chrono::seconds folded_time{600};           // and one that changes letters is asked over TCP
-  unsigned rounds = 2;                        // over all upstreams; an only one that takes 3 s has 3.5 s in the second
+  // Within a try, then every `again`. Slow answers are common and lost datagrams rare, so that patience comes first;
+  // but where one was lost lately, that is what it will be again.
+  std::chrono::milliseconds resend{1200}, eager_resend{400}, again{800};
+  std::chrono::seconds lossy_time{30};
+  std::chrono::milliseconds case_grace{100};  // a suspect reply came: the true one may still be on its way
+  std::chrono::seconds down_time{30};         // an upstream that was silent is asked last for so long
+  std::chrono::seconds folded_time{600};      // and one that changes letters is asked over TCP
+  unsigned rounds = 2;                        // over all upstreams; an only one has one, of all the time there is
   std::uint32_t min_ttl = 0, max_ttl = 3600;  // s; every TTL is brought within
   std::uint32_t failure_ttl = 1;              // s; RFC 9520 §3.2 asks for at least one
   std::uint32_t one_type_ttl = 30;            // s; of a timeout where the name's other type was answered
@@ -69,6 +74,15 @@ class Resolver {
   awaitable<ResolveResult> resolve(DomainName name, std::uint16_t type, Clock::time_point deadline);
 
   const ResolverCounters& counters() const noexcept;
+
+  // How long replies took, by upstream in the order of the config; least .. most: nanoseconds, the last is the rest.
+  static constexpr std::array<std::uint64_t, 6> kDurationBounds{1'000'000,   10'000'000,    50'000'000,
+                                                                200'000'000, 1'000'000'000, 5'000'000'000};
+  struct Durations {
+    std::array<std::uint64_t, kDurationBounds.size() + 1> counts{};
+    std::uint64_t total_ns = 0;
+  };
+  std::vector<Durations> durations() const;
   void forget();  // the cache
 
  private:

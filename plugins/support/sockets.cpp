@@ -69,6 +69,21 @@ std::optional<tcp::endpoint> original_destination(int fd) {
   return tcp::endpoint(asio::ip::address_v6(bytes), ntohs(out.sin6_port));
 }
 
+namespace {
+
+std::optional<tcp::endpoint> endpoint_by(int (*ask)(int, sockaddr*, socklen_t*), int fd) {
+  tcp::endpoint out;
+  auto length = static_cast<socklen_t>(out.capacity());
+  if (ask(fd, out.data(), &length) != 0) return std::nullopt;
+  out.resize(length);
+  return out;
+}
+
+}  // namespace
+
+std::optional<tcp::endpoint> local_endpoint(int fd) { return endpoint_by(&::getsockname, fd); }
+std::optional<tcp::endpoint> peer_endpoint(int fd) { return endpoint_by(&::getpeername, fd); }
+
 void reset_on_close(int fd) {
   const linger none{1, 0};
   ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);

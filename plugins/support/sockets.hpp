@@ -24,6 +24,10 @@ asio::ip::address unmapped(const asio::ip::address& address);
 // there is no entry, so it was never redirected and came straight to the listener.
 std::optional<tcp::endpoint> original_destination(int fd);
 
+// The address that this side of a connection has; nullopt once it has gone.
+std::optional<tcp::endpoint> local_endpoint(int fd);
+std::optional<tcp::endpoint> peer_endpoint(int fd);
+
 // Close sends RST and drops what is unsent: a refusal that a client sees at once.
 void reset_on_close(int fd);
 void set_no_delay(int fd);

@@ -37,6 +37,30 @@ Match match(std::span<const std::uint8_t> message, const UpstreamQuestion& quest
   return echoed.name.has_same_case(question.name) ? Match::kOurs : Match::kOtherCase;
 }
 
+// What is missing is ours, and says nothing about the upstream.
+bool is_shortage(const error_code& error) {
+  return error == asio::error::no_descriptors || error == asio::error::no_memory ||
+         error == asio::error::no_buffer_space || error == boost::system::errc::too_many_files_open_in_system;
+}
+
+// Connected: the kernel drops what comes from anywhere else, and tells us of ICMP errors. It draws the port too; the
+// one used just before is not taken again, so that two queries in a row never share one (DNS-28).
+error_code connect_fresh(const udp::endpoint& peer, std::uint16_t* last_port, udp::socket& socket) {
+  error_code error;
+  socket.open(peer.protocol(), error);
+  if (!error) socket.connect(peer, error);
+  if (error) return error;
+  if (socket.local_endpoint(error).port() == *last_port && !error) {
+    udp::socket other(socket.get_executor());  // while the first one still holds its port
+    other.open(peer.protocol(), error);
+    if (!error) other.connect(peer, error);
+    if (error) return error;
+    socket = std::move(other);
+  }
+  *last_port = socket.local_endpoint(error).port();
+  return error;
+}
+
 // Without deadline: the caller races it against one.
 awaitable<Exchange> converse_tcp(Upstream upstream, UpstreamQuestion question, ResolverCounters* counters) {
   Exchange exchange;
@@ -44,6 +68,10 @@ awaitable<Exchange> converse_tcp(Upstream upstream, UpstreamQuestion question, R
   const auto executor = co_await asio::this_coro::executor;
   tcp::socket socket(executor);
   const auto [connect_error] = co_await socket.async_connect({address_of(upstream.address), upstream.port}, kAsResult);
+  if (connect_error && is_shortage(connect_error)) {
+    exchange.outcome = ExchangeOutcome::kNoSocket;
+    ++counters->no_sockets;
+  }
   if (connect_error) co_return exchange;
 
   // Length and message in one write, so in one segment (RFC 7766 §8).
@@ -76,32 +104,47 @@ awaitable<Exchange> converse_tcp(Upstream upstream, UpstreamQuestion question, R
 }  // namespace
 
 awaitable<Exchange> exchange_udp(Upstream upstream, UpstreamQuestion question, Clock::time_point deadline,
-                                 Clock::duration grace, ResolverCounters* counters) {
+                                 UdpManners manners, ResolverCounters* counters) {
   Exchange exchange;
   const auto executor = co_await asio::this_coro::executor;
-  const udp::endpoint peer(address_of(upstream.address), upstream.port);
   udp::socket socket(executor);
-  error_code error;
-  socket.open(peer.protocol(), error);
-  // Connected: the kernel drops what comes from anywhere else, and tells us of ICMP errors.
-  if (!error) socket.connect(peer, error);
+  const error_code error = connect_fresh({address_of(upstream.address), upstream.port}, manners.last_port, socket);
+  if (error) {
+    exchange.outcome = is_shortage(error) ? ExchangeOutcome::kNoSocket : ExchangeOutcome::kUnreachable;
+    if (is_shortage(error)) ++counters->no_sockets;
+    co_return exchange;
+  }
   std::array<std::uint8_t, wire::kDnsQueryMax> query;
   const std::size_t octets = wire::write_query(query, question.id, question.name, question.type);
-  if (!error) socket.send(asio::buffer(query, octets), 0, error);
-  ++counters->udp_queries;
-  exchange.outcome = ExchangeOutcome::kUnreachable;
-  if (error) co_return exchange;
-
-  exchange.outcome = ExchangeOutcome::kTimeout;
   std::vector<std::uint8_t> datagram(kDatagramOctets);
-  asio::steady_timer timer(executor, deadline);
+  asio::steady_timer timer(executor);
+  Clock::duration pause = manners.resend;
+  Clock::time_point next_send = Clock::now();
+  exchange.outcome = ExchangeOutcome::kTimeout;
   for (;;) {
-    const auto first =
-        co_await (socket.async_receive(asio::buffer(datagram), kAsResult) || timer.async_wait(kAsResult));
-    if (first.index() == 1) {
+    const Clock::time_point now = Clock::now();
+    if (now >= deadline) {
       if (exchange.outcome == ExchangeOutcome::kTimeout) ++counters->timeouts;
       co_return exchange;
     }
+    if (now >= next_send && exchange.outcome == ExchangeOutcome::kTimeout && *manners.queries > 0) {
+      --*manners.queries;
+      ++counters->udp_queries;
+      error_code send_error;
+      socket.send(asio::buffer(query, octets), 0, send_error);
+      if (send_error) {
+        exchange.outcome = ExchangeOutcome::kUnreachable;
+        co_return exchange;
+      }
+      ++exchange.sent;
+      next_send = now + pause;
+      pause = manners.again;
+    }
+    const bool sends_again = exchange.outcome == ExchangeOutcome::kTimeout && *manners.queries > 0;
+    timer.expires_at(sends_again ? std::min(deadline, next_send) : deadline);
+    const auto first =
+        co_await (socket.async_receive(asio::buffer(datagram), kAsResult) || timer.async_wait(kAsResult));
+    if (first.index() == 1) continue;
     const auto [receive_error, size] = std::get<0>(first);
     if (receive_error) {
       exchange.outcome = ExchangeOutcome::kUnreachable;
@@ -118,7 +161,7 @@ awaitable<Exchange> exchange_udp(Upstream upstream, UpstreamQuestion question, C
     ++(what == Match::kUnreadable ? counters->malformed : counters->spoof_suspects);
     if (what == Match::kForeign || exchange.outcome == ExchangeOutcome::kSuspect) continue;
     exchange.outcome = ExchangeOutcome::kSuspect;
-    timer.expires_at(std::min(deadline, Clock::now() + grace));
+    deadline = std::min(deadline, Clock::now() + manners.grace);
   }
 }
 

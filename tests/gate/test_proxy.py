@@ -308,7 +308,7 @@ def test_slow_heads_are_closed(gate, lab, agents, work):
 def test_an_idle_tunnel_is_counted_and_freed(gate, connect):
     """HTP-33: when the client vanishes the slot is free again."""
     def flows():
-        return gate.status()["plugins"]["http-proxy"].get("flows", 0)
+        return gate.health("http-proxy")["tunnels"]
 
     before = flows()
     held = []

@@ -19,6 +19,7 @@ default: deny
 clients:
   agents: { addresses: [172.20.0.0/16, "2001:db8:1::/48"], cells: ["agent-*"] }
   build: { cells: [build] }
+  ci: { addresses: [172.21.0.0/16], credentials: [ci-bot, "o'neil @ work"] }
 rules:
   - name: ai-providers
     action: allow
@@ -33,7 +34,7 @@ rules:
     ports: ["8080"]
   - name: names-alone
     action: allow
-    clients: [build]
+    clients: [build, ci]
     domains: [github.com]
   - name: by-address
     action: allow
@@ -53,15 +54,16 @@ TEST(Load, EveryKeyOfTheLanguageReachesTheModel) {
   EXPECT_EQ(model.source, "policy.yaml");
   EXPECT_EQ(model.default_action, Action::kDeny);
   EXPECT_EQ(model.default_where.line, 2u);
-  ASSERT_THAT(model.clients, SizeIs(2));
+  ASSERT_THAT(model.clients, SizeIs(3));
   EXPECT_EQ(model.clients[0].name, "agents");  // the order of the file
   EXPECT_EQ(model.clients[0].addresses[1].text(), "2001:db8:1::/48");
   EXPECT_THAT(model.clients[1].cells, ElementsAre("build"));
+  EXPECT_THAT(model.clients[2].credentials, ElementsAre("ci-bot", "o'neil @ work"));
 
   ASSERT_THAT(model.rules, SizeIs(5));
   const RuleModel& first = model.rules[0];
   EXPECT_EQ(first.action, Action::kAllow);
-  EXPECT_EQ(first.where.line, 7u);
+  EXPECT_EQ(first.where.line, 8u);
   EXPECT_EQ(first.where.column, 5u);
   EXPECT_THAT(first.clients, ElementsAre("agents"));
   std::vector<std::string> patterns;
@@ -160,8 +162,8 @@ INSTANTIATE_TEST_SUITE_P(
          {"P004 2:1 key `lists` is not supported by this version yet",
           "P004 3:1 key `tests` is not supported by this version yet"}},
         {"LaterKeysOfAClient",
-         "version: 1\nclients:\n  ci: { credentials: [ci-bot] }\n",
-         {"P004 3:9 key `credentials` is not supported by this version yet"}},
+         "version: 1\nclients:\n  ci: { mode: observe }\n",
+         {"P004 3:9 key `mode` is not supported by this version yet"}},
         {"WrongLevel", "version: 1\ndomains: [a.example]\n", {"P003 2:1 unknown key `domains`"}},
         {"DuplicateKey", "version: 1\nversion: 1\n", {"P012 2:1 duplicate key `version`"}},
         {"DuplicateKeyOfARule",
@@ -214,6 +216,22 @@ INSTANTIATE_TEST_SUITE_P(
         {"ClientOfNobody",
          "version: 1\nclients:\n  a: {}\nrules:\n  - { name: r, action: deny, clients: [a] }\n",
          {"P019 3:3 client `a` can never be anyone"}},
+        {"CredentialsEmptyList",
+         "version: 1\nclients:\n  a: { credentials: [] }\nrules:\n  - { name: r, action: deny, clients: [a] }\n",
+         {"P019 3:21 an empty list"}},
+        {"UserWithColon",
+         "version: 1\nclients:\n  a: { credentials: [\"a:b\"] }\nrules:\n  - { name: r, action: deny, clients: [a] }\n",
+         {"P025 3:23 `a:b` is no name of a user"}},
+        {"UserEmpty",
+         "version: 1\nclients:\n  a: { credentials: [\"\"] }\nrules:\n  - { name: r, action: deny, clients: [a] }\n",
+         {"P025 3:22 `` is no name of a user"}},
+        {"UserWithControlCharacter",
+         "version: 1\nclients:\n  a: { credentials: [\"a\\tb\"] }\nrules:\n  - { name: r, action: deny, clients: [a] }\n",
+         {"P025 3:22 `a\\x09b` is no name of a user"}},
+        {"UserTooLong",
+         "version: 1\nclients:\n  a: { credentials: [" + std::string(64, 'u') +
+             "] }\nrules:\n  - { name: r, action: deny, clients: [a] }\n",
+         {"P025 3:22 `" + std::string(64, 'u') + "` is no name of a user"}},
         {"ClientUnused", "version: 1\nclients:\n  a: { cells: [a] }\n", {"P040 3:3 no rule names the client `a`"}},
         {"CellName",
          "version: 1\nclients:\n  a: { cells: [\"a b\"] }\nrules:\n  - { name: r, action: deny, clients: [a] }\n",

@@ -90,7 +90,8 @@ TEST_P(KilledRecorder, LosesNoBinding) {
         const auto count = table.next(cursor, now, out);
         if (!count.ok()) continue;
         if (*count == 0) break;
-        for (std::size_t i = 0; i < *count; ++i) followed[{out[i].client_id, std::string(out[i].name->text())}] = out[i].sequence;
+        for (std::size_t i = 0; i < *count; ++i)
+          followed[{out[i].client_id, std::string(out[i].name->text())}] = out[i].sequence;
       }
       for (unsigned n = 0; n < kNames; ++n) {
         if (shared.answers[n].until.load() <= now) continue;  // never told, or no longer promised
@@ -102,7 +103,8 @@ TEST_P(KilledRecorder, LosesNoBinding) {
         }
         ASSERT_NE(found, nullptr) << when << " seed " << GetParam() << " life " << life << " name " << n;
         ASSERT_EQ(found->sequence, shared.answers[n].sequence.load()) << when << " seed " << GetParam();
-        ASSERT_TRUE(followed.contains({b.client_id, std::string(b.name.text())})) << when << ": not followed, name " << n;
+        ASSERT_TRUE(followed.contains({b.client_id, std::string(b.name.text())}))
+            << when << ": not followed, name " << n;
         ASSERT_EQ((followed[{b.client_id, std::string(b.name.text())}]), found->sequence) << when;
       }
     };

@@ -87,6 +87,30 @@ TEST(ReplyTest, DenialWithSoaAndExtendedError) {  // DNS-02
   EXPECT_EQ(std::string(option.begin() + 6, option.end()), "no_rule ref k3f9");
 }
 
+TEST(ReplyTest, AuthorityOfTheQuestionsOwnName) {  // also behind an alias: the owner is the QNAME
+  std::array<std::uint8_t, 512> buffer;
+  DnsReplyWriter writer(buffer, query_of("A.evil.test"), 512, Rcode::kNoError);
+  writer.add_cname(60, name_of("elsewhere.test"));
+  writer.add_authority(kTypeNs, 7, name_octets("ns.test"));
+  const std::span<const std::uint8_t> message = writer.finish();
+  const Reply reply = read(message);
+  EXPECT_EQ(reply.header.nscount, 1);
+  ASSERT_GE(reply.records.size(), 2u);
+  EXPECT_EQ(reply.records[1].section, DnsSection::kAuthority);
+  EXPECT_EQ(reply.records[1].owner.text(), "A.evil.test");
+  EXPECT_EQ(reply.records[1].ttl, 7u);
+  EXPECT_EQ(DnsResponseReader::open(message)->name_data(reply.records[1])->text(), "ns.test");
+}
+
+TEST(ReplyTest, AuthorityThatDoesNotFitIsTruncated) {
+  std::array<std::uint8_t, 512> buffer;
+  DnsReplyWriter writer(buffer, query_of("a.test"), 512, Rcode::kNoError);
+  writer.add_authority(kTypeSoa, 7, Octets(500));
+  const Reply reply = read(writer.finish());
+  EXPECT_TRUE(reply.header.is_truncated());
+  EXPECT_EQ(reply.header.nscount, 0);
+}
+
 TEST(ReplyTest, NoOptWithoutOne) {
   std::array<std::uint8_t, 512> buffer;
   DnsReplyWriter writer(buffer, query_of("a.test", kTypeA, std::nullopt), 512, Rcode::kNxDomain);

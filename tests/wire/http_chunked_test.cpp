@@ -96,5 +96,26 @@ TEST(ChunkedReader, TakesNothingAfterTheEnd) {
   EXPECT_EQ(reader.state(), HttpState::kNeedMore);
 }
 
+TEST(Chunked, RunsOfDataAreTheSameForEverySplit) {
+  const std::string body = "3;a=b\r\nabc\r\nA\r\n0123456789\r\n0\r\nX: y\r\n\r\nbehind";
+  for (std::size_t cut = 0; cut <= body.size(); ++cut) {
+    ChunkedReader reader;
+    std::string data;
+    std::size_t consumed = 0;
+    for (std::string_view part : {std::string_view(body).substr(0, cut), std::string_view(body).substr(cut)}) {
+      while (!part.empty() && reader.state() == HttpState::kNeedMore) {
+        std::string_view run;
+        reader.next(part, run);
+        data += run;
+        consumed += reader.consumed();
+        part.remove_prefix(reader.consumed());
+      }
+    }
+    EXPECT_EQ(reader.state(), HttpState::kDone) << cut;
+    EXPECT_EQ(data, "abc0123456789") << cut;
+    EXPECT_EQ(consumed, body.size() - 6) << cut;
+  }
+}
+
 }  // namespace
 }  // namespace sallyport::wire

@@ -331,5 +331,33 @@ INSTANTIATE_TEST_SUITE_P(
     }),
     [](const auto& row) { return row.param.why; });
 
+TEST(RebuiltHeads, ConnectionMayNameHostAndLengths) {  // HTP-24: whoever writes the head anew never leaves those out
+  const std::string octets = get("Connection: host, content-length, x-a, connection\r\nContent-Length: 3\r\n");
+  HttpRequestReader as_it_came, rebuilt(HttpLimits{.rebuilt = true});
+  EXPECT_EQ(as_it_came.feed(octets), HttpState::kFailed);
+  EXPECT_EQ(as_it_came.fault(), HttpFault::kConnection);
+  ASSERT_EQ(rebuilt.feed(octets), HttpState::kDone);
+  EXPECT_EQ(rebuilt.head().content_length, 3u);
+  HttpRequestReader no_list(HttpLimits{.rebuilt = true});
+  EXPECT_EQ(no_list.feed(get("Connection: a b\r\n")), HttpState::kFailed);
+}
+
+TEST(HeadLimits, AreTheReadersOwnAndNeverAboveTheCaps) {
+  const auto fault = [](HttpLimits limits, const std::string& octets) {
+    HttpRequestReader reader(limits);
+    reader.feed(octets);
+    return reader.fault();
+  };
+  const std::string plain = get("");
+  EXPECT_EQ(fault({.head = plain.size()}, plain), HttpFault::kNone);
+  EXPECT_EQ(fault({.head = plain.size() - 1}, plain), HttpFault::kTooLarge);
+  EXPECT_EQ(fault({.fields = 1}, plain), HttpFault::kNone);
+  EXPECT_EQ(fault({.fields = 1}, get("x: y\r\n")), HttpFault::kTooManyFields);
+  EXPECT_EQ(fault({.target = 3}, line("GET /ab HTTP/1.1")), HttpFault::kNone);
+  EXPECT_EQ(fault({.target = 3}, line("GET /abc HTTP/1.1")), HttpFault::kTargetTooLong);
+  EXPECT_EQ(fault({.head = 1 << 30}, head_of_size(kMaxHttpHead + 1)), HttpFault::kTooLarge);
+  EXPECT_EQ(fault({.fields = 1 << 30}, many_fields(1000)), HttpFault::kTooManyFields);
+}
+
 }  // namespace
 }  // namespace sallyport::wire

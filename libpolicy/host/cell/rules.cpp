@@ -15,6 +15,7 @@
 //       meta l4proto {tcp, udp} th dport 53 accept
 //       reject with icmpx admin-prohibited
 //     }
+//     chain made_1f {}                    # attach alone: what it changed besides, for whoever has to undo it
 //   }
 //
 // UDP 53 needs no capture: all addresses are local and the socket is bound to all of them. `related` lets the
@@ -38,6 +39,8 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -49,6 +52,7 @@ namespace {
 constexpr const char* kTable = "sallyport";
 constexpr const char* kCapture = "capture";
 constexpr const char* kRefuse = "refuse";
+constexpr std::string_view kMade = "made_";  // and the changes in hexadecimal
 constexpr int kNatPriority = -100;  // NF_IP_PRI_NAT_DST: before kRefuse, so that it sees the captured destination
 constexpr std::string_view kRulesRemedy =
     "the kernel lacks a netfilter part: sudo modprobe -a nf_tables nft_chain_nat nft_redir nft_reject_inet nft_ct "
@@ -172,6 +176,27 @@ class Transaction {
     nftnl_table_free(table);
   }
 
+  // Also if there is none: a table that is added first can always be deleted.
+  void delete_table() {
+    add_table();
+    nftnl_table* table = nftnl_table_alloc();
+    nftnl_table_set_str(table, NFTNL_TABLE_NAME, kTable);
+    nftnl_table_set_u32(table, NFTNL_TABLE_FAMILY, NFPROTO_INET);
+    nftnl_table_nlmsg_build_payload(header(NFT_MSG_DELTABLE, 0), table);
+    advance();
+    nftnl_table_free(table);
+  }
+
+  // A chain without a hook: it only stands there.
+  void add_note(const std::string& name) {
+    nftnl_chain* chain = nftnl_chain_alloc();
+    nftnl_chain_set_str(chain, NFTNL_CHAIN_TABLE, kTable);
+    nftnl_chain_set_str(chain, NFTNL_CHAIN_NAME, name.c_str());
+    nftnl_chain_nlmsg_build_payload(header(NFT_MSG_NEWCHAIN, NLM_F_CREATE), chain);
+    advance();
+    nftnl_chain_free(chain);
+  }
+
   void add_chain(const char* name, const char* type, int priority, std::uint32_t policy) {
     nftnl_chain* chain = nftnl_chain_alloc();
     nftnl_chain_set_str(chain, NFTNL_CHAIN_TABLE, kTable);
@@ -233,7 +258,7 @@ class Transaction {
     return {};
   }
 
-  alignas(nlmsghdr) std::array<char, 16384> buffer_{};  // thirteen messages, the largest about 500 octets
+  alignas(nlmsghdr) std::array<char, 16384> buffer_{};  // sixteen messages, the largest about 500 octets
   std::size_t used_ = 0;
   std::uint32_t next_ = 1;
   int awaited_ = 0;
@@ -241,9 +266,15 @@ class Transaction {
 
 }  // namespace
 
-Failure install_rules(unsigned tcp4_port, unsigned tcp6_port) {
+Failure install_rules(unsigned tcp4_port, unsigned tcp6_port, std::optional<std::uint32_t> changes) {
   Transaction transaction;
+  if (changes) transaction.delete_table();
   transaction.add_table();
+  if (changes) {
+    std::array<char, 16> text{};
+    std::snprintf(text.data(), text.size(), "%x", static_cast<unsigned>(*changes));
+    transaction.add_note(std::string(kMade) + text.data());
+  }
   transaction.add_chain(kCapture, "nat", kNatPriority, NF_ACCEPT);
   transaction.add(Rule(kCapture).to_loopback4().accept());
   transaction.add(Rule(kCapture).to_loopback6().accept());
@@ -259,6 +290,60 @@ Failure install_rules(unsigned tcp4_port, unsigned tcp6_port) {
   transaction.add(Rule(kRefuse).protocol(IPPROTO_TCP).destination_port(53).accept());
   transaction.add(Rule(kRefuse).reject());
   return transaction.commit();
+}
+
+Failure remove_rules() {
+  Transaction transaction;
+  transaction.delete_table();
+  return transaction.commit();
+}
+
+Failure earlier_changes(std::optional<std::uint32_t>& changes) {
+  changes.reset();
+  const int netlink = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+  if (netlink < 0) return failed("nf_tables socket", kRulesRemedy);
+  // The chains of every table of the family; ours are few, and a container's seldom more.
+  alignas(nlmsghdr) std::array<char, 32768> buffer{};
+  const nlmsghdr* request = nftnl_nlmsg_build_hdr(buffer.data(), NFT_MSG_GETCHAIN, NFPROTO_INET, NLM_F_DUMP, 1);
+  bool more = ::send(netlink, request, request->nlmsg_len, 0) >= 0;
+  int error = more ? 0 : errno;
+  bool foreign = false;
+  while (more) {
+    const ssize_t size = ::recv(netlink, buffer.data(), buffer.size(), 0);
+    if (size < 0) {
+      error = errno;
+      break;
+    }
+    int left = static_cast<int>(size);
+    for (const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data()); mnl_nlmsg_ok(message, left);
+         message = mnl_nlmsg_next(message, &left)) {
+      if (message->nlmsg_type == NLMSG_DONE) more = false;
+      if (message->nlmsg_type == NLMSG_ERROR) {
+        error = -static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message))->error;
+        more = false;
+      }
+      if (message->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWCHAIN)) continue;
+      nftnl_chain* chain = nftnl_chain_alloc();
+      if (nftnl_chain_nlmsg_parse(message, chain) == 0 &&
+          std::string_view(nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE)) == kTable) {
+        const std::string name = nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME);
+        if (name.starts_with(kMade)) {
+          const auto made = std::strtoul(name.c_str() + kMade.size(), nullptr, 16);
+          changes = static_cast<std::uint32_t>(made) & kAllNetworkChanges;
+        } else {
+          foreign |= name != kCapture && name != kRefuse;
+        }
+      }
+      nftnl_chain_free(chain);
+    }
+  }
+  ::close(netlink);
+  if (error == ENOENT) return {};  // no table at all, on some kernels
+  if (error != 0) return failed("list the nf_tables chains", error, kRulesRemedy);
+  if (foreign)
+    return CellError{"the namespace has a table `inet sallyport` that is not of an attachment",
+                     "is a gateway (`sallyport serve`) running in it?"};
+  return {};
 }
 
 }  // namespace sallyport::cell

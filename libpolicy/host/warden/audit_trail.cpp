@@ -1,17 +1,14 @@
 #include "host/warden/audit_trail.hpp"
 
-#include <absl/strings/str_format.h>
-#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <bit>
-#include <cerrno>
-#include <cstring>
 #include <utility>
+
+#include "host/warden/audit_file.hpp"
 
 namespace sallyport {
 namespace {
@@ -24,57 +21,25 @@ std::uint64_t realtime_ns() {
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-absl::StatusOr<Descriptor> open_file(const std::string& path) {
-  if (path.empty()) return Descriptor();
-  Descriptor file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600));
-  struct stat info;
-  if (file.get() < 0 || ::fstat(file.get(), &info) != 0) {
-    const int error = errno;
-    const char* why = std::strerror(error);
-    if (error == ELOOP) why = "it is a symbolic link";
-    if (error == ENXIO && ::lstat(path.c_str(), &info) == 0 && S_ISFIFO(info.st_mode))
-      why = "nobody reads the pipe; start its reader first";
-    return absl::FailedPreconditionError(absl::StrFormat("the audit file %s cannot be opened: %s", path, why));
-  }
-  if (!S_ISREG(info.st_mode) && !S_ISFIFO(info.st_mode) && !S_ISCHR(info.st_mode)) {
-    return absl::FailedPreconditionError(absl::StrFormat("the audit file %s is not a file, pipe or terminal", path));
-  }
-  return file;
-}
-
-// A run that was killed, or whose disk was full, leaves half a line at the end.
-bool ends_within_a_line(const std::string& path, const Descriptor& file) {
-  struct stat info, same;
-  if (file.get() < 0 || ::fstat(file.get(), &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0) return false;
-  // O_APPEND and O_WRONLY stay as they are; the same file once more, to read.
-  const Descriptor reading(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (reading.get() < 0 || ::fstat(reading.get(), &same) != 0 || same.st_dev != info.st_dev ||
-      same.st_ino != info.st_ino) {
-    return true;  // unknown: an empty line does less harm than two records in one
-  }
-  char last = 0;
-  return ::pread(reading.get(), &last, 1, info.st_size - 1) != 1 || last != '\n';
-}
-
 bool fill_random(std::uint64_t& out) { return ::getrandom(&out, sizeof out, 0) == sizeof out; }
 
 }  // namespace
 
 absl::StatusOr<AuditTrail> AuditTrail::open(const std::string& path, std::shared_ptr<const Snapshot> snapshot,
                                             std::uint64_t client_id, const std::string& cell, MatchText match) {
-  absl::StatusOr<Descriptor> file = open_file(path);
+  absl::StatusOr<AuditFile> file = open_audit_file(path);
   if (!file.ok()) return file.status();
   Descriptor wake(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   AuditWriter::Options options;
   options.gateway = cell;
-  options.after_half_line = ends_within_a_line(path, *file);
+  options.after_half_line = file->ends_within_a_line;
   std::uint64_t ref_seed;  // not the run's own, which the ids show
   if (!fill_random(options.run_seed) || !fill_random(ref_seed)) return absl::UnavailableError("no random numbers");
   Result<AuditRing> ring = AuditRing::create(AuditRing::kDefaultSlots, wake.get(), ref_seed);
   if (wake.get() < 0 || !ring.ok()) return absl::ResourceExhaustedError("no memory for the audit ring");
   const std::uint64_t groups = snapshot->groups_of_cell(cell);
   const std::string group(groups == 0 ? "" : snapshot->group_name(static_cast<unsigned>(std::countr_zero(groups))));
-  AuditTrail trail(*std::move(ring), std::move(wake), *std::move(file), options);
+  AuditTrail trail(*std::move(ring), std::move(wake), std::move(file->fd), options);
   trail.writer_->publish(std::move(snapshot), std::move(match));
   trail.writer_->name_client(client_id, group);
   trail.ring_.arm();

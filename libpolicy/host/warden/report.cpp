@@ -54,7 +54,8 @@ std::vector<Shown> shown(const DenialSummary& denied, const PolicyModel& policy)
   return rows;
 }
 
-std::string as_text(const DenialSummary& denied, const std::vector<Shown>& rows, const std::string& prefix) {
+std::string as_text(const DenialSummary& denied, const std::vector<Shown>& rows, const std::string& prefix,
+                    const std::string& ending) {
   std::size_t widest = 0;
   for (const Shown& shown : rows) widest = std::max(widest, std::min<std::size_t>(shown.row.destination.size(), 48));
   std::string text = header(denied);
@@ -62,7 +63,7 @@ std::string as_text(const DenialSummary& denied, const std::vector<Shown>& rows,
     const std::string times = row.count > 1 ? absl::StrFormat("  %dx", row.count) : "";
     const std::string ref = row.ref.empty() ? "" : "  ref " + row.ref;
     std::string hint;
-    if (!argument.empty()) hint = absl::StrFormat("    allow: %s %s -- ...", prefix, argument);
+    if (!argument.empty()) hint = absl::StrFormat("    allow: %s %s%s", prefix, argument, ending);
     if (!rule.empty()) hint = absl::StrFormat("    allow in a policy: %s", rule);
     const std::string claimed = row.claimed.empty() ? "" : "  claimed " + row.claimed;
     absl::StrAppendFormat(&text, "  %-*s  %s  %s%s%s%s%s\n", static_cast<int>(widest), row.destination, row.asked,
@@ -143,12 +144,12 @@ std::string failures(const FailureSummary& failed) {
 }
 
 std::string report(const DenialSummary& denied, const PolicyModel& policy, const std::string& prefix,
-                   ReportFormat format) {
+                   ReportFormat format, const std::string& ending) {
   if (format == ReportFormat::kSummary && denied.rows().empty()) return "";
   const std::vector<Shown> rows = shown(denied, policy);
   if (format == ReportFormat::kMarkdown) return as_markdown(denied, rows);
   if (format == ReportFormat::kJson) return as_json(denied, rows);
-  return as_text(denied, rows, prefix);
+  return as_text(denied, rows, prefix, ending);
 }
 
 }  // namespace sallyport

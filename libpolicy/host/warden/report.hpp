@@ -19,9 +19,9 @@ std::string banner(const std::string& policy, const std::vector<std::string>& no
 std::string command_prefix(const RunOptions& options);
 
 // The denied destinations, each with the argument that would allow it, if one would (tried, not guessed); empty if
-// there were none and the format is the default summary.
+// there were none and the format is the default summary. The suggested line is prefix, the argument, ending.
 std::string report(const DenialSummary& denied, const PolicyModel& policy, const std::string& prefix,
-                   ReportFormat format);
+                   ReportFormat format, const std::string& ending = " -- ...");
 
 // Allowed destinations that could not be reached; empty if there were none. A person in front of a failed command takes
 // them for policy.

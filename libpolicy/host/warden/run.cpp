@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pwd.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,20 +14,13 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <optional>
+#include <memory>
 
-#include "engine/decide.hpp"
 #include "host/cell/cell.hpp"
-#include "host/plugin/plugin_image.hpp"
-#include "host/warden/audit_trail.hpp"
+#include "host/warden/cell_service.hpp"
 #include "host/warden/environment.hpp"
 #include "host/warden/memory_file.hpp"
 #include "host/warden/report.hpp"
-#include "host/warden/resolvers.hpp"
-#include "host/warden/run_policy.hpp"
-#include "host/warden/supervisor.hpp"
-#include "language/trusted_file.hpp"
-#include "ledger/synthetic_table.hpp"
 
 extern char** environ;
 
@@ -36,14 +28,6 @@ namespace sallyport {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
-constexpr std::uint64_t kClient = 1;  // the one client of a run
-// The synthetic IPv6 addresses: "Sally" in a unique local prefix, the same in every cell, since nothing routes between
-// them.
-constexpr const char* kUla = "fd53:616c:6c79::";
-constexpr unsigned kNobody = 65534;  // what root's worker becomes
-constexpr std::uint64_t kMaxProgram = 256u << 20;
 
 void say(std::string_view text) { absl::FPrintF(stderr, "sallyport: %s\n", text); }
 
@@ -78,63 +62,6 @@ std::string home_directory(const fs::path& working_directory) {
   return !known.empty() && known != "/" && holds(known) ? known : home;
 }
 
-// ---- programs and plugins
-
-// build/bin/sallyport finds build/plugins; an installed /usr/bin/sallyport finds /usr/lib/sallyport/plugins.
-std::string beside_program(const char* in_build, const char* installed) {
-  std::error_code error;
-  const fs::path directory = fs::read_symlink("/proc/self/exe", error).parent_path();
-  const fs::path first = (directory / in_build).lexically_normal();
-  return fs::exists(first, error) ? first.string() : (directory / installed).lexically_normal().string();
-}
-
-absl::StatusOr<std::vector<PluginImage>> open_plugins(const std::string& directory) {
-  std::vector<PluginImage> images;
-  for (const char* file : {"dns.so", "sni-filter.so"}) {
-    absl::StatusOr<PluginImage> image = open_plugin(directory, file);
-    if (!image.ok()) return image.status();
-    if (image->name + ".so" != file) {
-      return absl::FailedPreconditionError(
-          absl::StrFormat("plugin %s/%s: it says that it is `%s`", directory, file, image->name));
-    }
-    images.push_back(*std::move(image));
-  }
-  return images;
-}
-
-absl::StatusOr<json> configs(const std::vector<PluginImage>& images, const std::vector<std::string>& resolvers) {
-  json plugins = json::array();
-  for (const PluginImage& image : images) {
-    json config = {{"upstreams", resolvers}, {"listen", {image.name == "dns" ? "dns" : "tcp"}}};
-    if (image.name == "dns") config["answers"] = "synthetic";
-    const absl::StatusOr<std::string> filled = plugin_config(image, config);
-    if (!filled.ok()) return filled.status();
-    plugins.push_back(
-        {{"name", image.name}, {"manifest", image.manifest}, {"config", *filled}, {"needed", image.needed}});
-  }
-  return plugins;
-}
-
-Result<SyntheticTable> make_synthetic_table() {
-  SyntheticTable::Options options;
-  const Result<Address> ula = Address::parse(kUla);
-  std::copy_n(ula->octets().begin(), options.v6_prefix.size(), options.v6_prefix.begin());
-  if (::getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed)
-    return Error{ErrorCode::kExhausted, "no random numbers", 0};
-  return SyntheticTable::create(options);
-}
-
-std::vector<ListenerSetup> listeners_of(const CellSockets& sockets) {
-  std::vector<ListenerSetup> listeners;
-  for (int fd : {sockets.dns_udp4, sockets.dns_udp6, sockets.dns_tcp4, sockets.dns_tcp6}) {
-    if (fd >= 0) listeners.push_back({"dns", fd, kClient});
-  }
-  for (int fd : {sockets.tcp4, sockets.tcp6}) {
-    if (fd >= 0) listeners.push_back({"tcp", fd, kClient});
-  }
-  return listeners;
-}
-
 // ---- the cell
 
 // The working directory as the kernel knows it: $PWD may go through links.
@@ -149,7 +76,7 @@ absl::StatusOr<std::string> working_directory() {
 CellOptions cell_options(const RunOptions& options, const std::string& directory, const std::string& plugin_directory) {
   CellOptions cell;
   cell.name = options.name;
-  cell.ula = kUla;
+  cell.ula = kCellUla;
   cell.command = options.command;
   for (char** entry = environ; *entry != nullptr; ++entry) cell.environment.emplace_back(*entry);
   if (!options.keep_environment) cell.environment = workload_environment(cell.environment);
@@ -198,28 +125,15 @@ class Signals {
 };
 
 // Runs until the command has ended; the exit status.
-int attend(Cell& cell, CellSockets& sockets, Supervisor& supervisor, AuditTrail& audit, const Signals& signals) {
+int attend(Cell& cell, CellService& service, const Signals& signals) {
   for (;;) {
-    pollfd waiting[] = {{cell.wait_fd(), POLLIN, 0},
-                        {signals.fd(), POLLIN, 0},
-                        {audit.wake_fd(), POLLIN, 0},
-                        {supervisor.channel_fd(), POLLIN, 0},
-                        {supervisor.exit_fd(), POLLIN, 0}};
-    constexpr int kMostSleep = static_cast<int>(Supervisor::kPingInterval.count());
-    const int flush = audit.next_flush_ms();
-    const int sleep = flush < 0 ? kMostSleep : std::min(flush, kMostSleep);
-    if (::poll(waiting, std::size(waiting), sleep) < 0 && errno != EINTR) return kOwnFailure;
+    pollfd waiting[] = {{cell.wait_fd(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
+    if (!service.wait(waiting)) return kOwnFailure;
     if (waiting[1].revents != 0) signals.forward(cell);
-    audit.collect();
-    if (waiting[3].revents != 0) supervisor.on_channel();
-    supervisor.tick(Supervisor::Clock::now());
-    if (waiting[4].revents != 0) {
-      // Closed for good: with no listener left the kernel refuses connections, where a full queue would let them hang.
-      if (!supervisor.on_exit(Supervisor::Clock::now(), [&] { audit.writer_died(); })) sockets.close();
-    }
+    service.step();
     const CellStatus status = cell.poll();
     if (status.kind == CellStatus::Kind::kStopped) {
-      audit.collect();  // nothing of it waits for a continue that may never come
+      service.audit().collect();  // nothing of it waits for a continue that may never come
       cell.stop_with_command();
     }
     if (!status.over()) continue;
@@ -232,47 +146,15 @@ int attend(Cell& cell, CellSockets& sockets, Supervisor& supervisor, AuditTrail&
 }  // namespace
 
 int run_cell(const RunOptions& options) {
-  absl::StatusOr<RunPolicy> policy = load_run_policy(options);
-  if (!policy.ok()) {
-    absl::FPrintF(stderr, "%s", policy.status().message());
-    return fail("the policy is refused; the command was not started");
+  absl::StatusOr<std::unique_ptr<CellService>> opened = CellService::open(options, say);
+  if (!opened.ok()) {
+    if (absl::IsInvalidArgument(opened.status())) {
+      absl::FPrintF(stderr, "%s", opened.status().message());
+      return fail("the policy is refused; the command was not started");
+    }
+    return fail(text(opened.status()));
   }
-
-  std::vector<std::string> resolvers;
-  if (!options.resolver.empty()) {
-    absl::StatusOr<std::string> resolver = parse_resolver(options.resolver);
-    if (!resolver.ok()) return fail(absl::StrFormat("--resolver: %s", resolver.status().message()));
-    resolvers.push_back(*resolver);
-  } else if (absl::StatusOr<std::vector<std::string>> found = host_resolvers(); found.ok()) {
-    resolvers = *found;
-  } else if (policy->asks_upstream) {
-    return fail(text(found.status()));
-  }
-
-  // Owners are checked before any namespace is entered: inside one, every foreign owner looks like nobody.
-  const std::string plugin_directory = options.plugin_directory.empty()
-                                           ? beside_program("../plugins", "../lib/sallyport/plugins")
-                                           : options.plugin_directory;
-  absl::StatusOr<std::vector<PluginImage>> images = open_plugins(plugin_directory);
-  if (!images.ok()) return fail(text(images.status()));
-  TrustedFile::Opened program =
-      TrustedFile::open(beside_program("sallyport-worker", "../lib/sallyport/sallyport-worker"), kMaxProgram);
-  if (program.failure) return fail(absl::StrFormat("the worker program: %s", program.failure->message));
-  absl::StatusOr<json> plugins = configs(*images, resolvers);
-  if (!plugins.ok()) return fail(text(plugins.status()));
-
-  absl::StatusOr<AuditTrail> audit =
-      AuditTrail::open(options.audit_file, policy->snapshot, kClient, options.name, match_text(policy->model));
-  if (!audit.ok()) return fail(text(audit.status()));
-  Result<SyntheticTable> table = make_synthetic_table();
-  if (!table.ok()) return fail(absl::StrFormat("the table of synthetic addresses: %s", table.error().message));
-
-  WorkerSetup setup;
-  setup.body = {{"type", "setup"}, {"plugins", *plugins}, {"clients", {{{"id", kClient}, {"cell", options.name}}}}};
-  if (::geteuid() == 0) setup.body["uid"] = kNobody;
-  setup.fds = {policy->memory.get(), audit->ring_fd(), audit->wake_fd(), table->fd()};
-  for (const PluginImage& image : *images) setup.fds.push_back(image.fd);
-
+  CellService& service = **opened;
   const absl::StatusOr<std::string> directory = working_directory();
   if (!directory.ok()) return fail(text(directory.status()));
 
@@ -280,27 +162,24 @@ int run_cell(const RunOptions& options) {
   // tree.
   const Signals signals;
   // The worker builds its jail on the other core while the cell is made.
-  Supervisor supervisor(program.file->fd(), std::move(setup), say);
-  if (absl::Status started = supervisor.start(); !started.ok()) return fail(text(started));
-  CellResult<Cell> cell = Cell::prepare(cell_options(options, *directory, plugin_directory));
+  if (absl::Status started = service.start(); !started.ok()) return fail(text(started));
+  CellResult<Cell> cell = Cell::prepare(cell_options(options, *directory, service.plugin_directory()));
   if (!cell.ok()) return fail(cell.error().text());
-  CellSockets sockets = cell->take_sockets();
-  if (absl::Status serving = supervisor.serve(listeners_of(sockets)); !serving.ok())
-    return fail((absl::IsUnavailable(serving) ? "the worker was " : "") + text(serving));
+  if (absl::Status serving = service.serve(cell->take_sockets()); !serving.ok()) return fail(text(serving));
 
-  if (!options.quiet) absl::FPrintF(stderr, "%s", policy->warnings);
-  if (!options.quiet && (!policy->description.empty() || !cell->notes().empty())) {
-    absl::FPrintF(stderr, "%s", banner(policy->description, cell->notes()));
+  const RunPolicy& policy = service.policy();
+  if (!options.quiet) absl::FPrintF(stderr, "%s", policy.warnings);
+  if (!options.quiet && (!policy.description.empty() || !cell->notes().empty())) {
+    absl::FPrintF(stderr, "%s", banner(policy.description, cell->notes()));
   }
   cell->start();
-  const int status = attend(*cell, sockets, supervisor, *audit, signals);
-  sockets.close();
-  supervisor.finish();
-  const AuditLoss loss = audit->finish();
+  const int status = attend(*cell, service, signals);
+  const AuditLoss loss = service.finish();
   if (!options.quiet || options.report != ReportFormat::kSummary) {
-    absl::FPrintF(stderr, "%s", report(audit->denied(), policy->model, command_prefix(options), options.report));
+    absl::FPrintF(stderr, "%s",
+                  report(service.audit().denied(), policy.model, command_prefix(options), options.report));
   }
-  if (!options.quiet) absl::FPrintF(stderr, "%s", failures(audit->failed()));
+  if (!options.quiet) absl::FPrintF(stderr, "%s", failures(service.audit().failed()));
   for (const std::string& note : cell->closing_notes()) say(note);
   if (loss.any()) say(absl::StrFormat("%d audit records lost: %s", loss.records, loss.why));
   return status;

@@ -54,23 +54,25 @@ bool write_file(const char* path, const char* text) {
   ::_exit(4);
 }
 
-bool may_administer() {
+}  // namespace
+
+bool WorkerProcess::may_administer() {
   // As root without CAP_SYS_ADMIN (a container) a user namespace is needed as for anyone else.
   return ::geteuid() == 0 && ::prctl(PR_CAPBSET_READ, 21 /* CAP_SYS_ADMIN */, 0, 0, 0) == 1;
 }
 
-}  // namespace
-
-absl::StatusOr<WorkerProcess> WorkerProcess::start(int program) {
+absl::StatusOr<WorkerProcess> WorkerProcess::start(int program, Jail jail) {
   std::optional<std::pair<Channel, Channel>> ends = Channel::pair();
   if (!ends) return absl::InternalError(absl::StrFormat("socketpair: %s", std::strerror(errno)));
 
   const std::string uid_map = absl::StrFormat("0 %u 1", ::geteuid());
   const std::string gid_map = absl::StrFormat("0 %u 1", ::getegid());
-  const bool as_root = may_administer();
+  const bool plain = jail == Jail::kPlain;
+  const bool as_root = plain || may_administer();  // no ids to map
   int pidfd = -1;
   clone_args arguments{};
-  arguments.flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_PIDFD;
+  arguments.flags = CLONE_PIDFD;
+  if (!plain) arguments.flags |= CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
   if (!as_root) arguments.flags |= CLONE_NEWUSER;
   arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
   arguments.exit_signal = SIGCHLD;

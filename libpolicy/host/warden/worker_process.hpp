@@ -8,6 +8,7 @@
 #include <absl/status/statusor.h>
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 
 #include "host/channel/channel.hpp"
@@ -17,8 +18,16 @@ namespace sallyport {
 
 class WorkerProcess {
  public:
+  // Which walls the kernel builds. kPlain is for a gate in a container, whose engine refuses namespaces to it and is
+  // its wall; the worker then lacks a root of its own, and nothing else.
+  enum class Jail : std::uint8_t { kNamespaces = 0, kPlain };
+
   // program: an open descriptor of the worker's checked executable.
-  static absl::StatusOr<WorkerProcess> start(int program);
+  static absl::StatusOr<WorkerProcess> start(int program, Jail jail = Jail::kNamespaces);
+
+  // Whether this process makes namespaces without a user namespace around them: only then does a capability of the
+  // worker's mean anything on the host's network.
+  static bool may_administer();
 
   WorkerProcess(WorkerProcess&& other) noexcept;
   WorkerProcess& operator=(WorkerProcess&& other) noexcept;

@@ -8,29 +8,45 @@
 #pragma once
 
 #include <policy/abi.h>
+#include <policy/ext/audit.h>
+#include <policy/ext/clients.h>
+#include <policy/ext/decision.h>
+#include <policy/ext/draft/decisions.h>
+#include <policy/ext/draft/synthetic.h>
+#include <policy/ext/draft/topology.h>
 #include <policy/ext/edge.h>
+#include <policy/ext/flow.h>
+#include <policy/ext/ledger.h>
+#include <policy/ext/metrics.h>
+#include <policy/ext/sockets.h>
+#include <policy/ext/tasks.h>
+#include <time.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "audit/audit_ring.hpp"
+#include "audit/decision_journal.hpp"
 #include "engine/decide.hpp"
+#include "host/worker/credentials.hpp"
+#include "host/worker/flow_table.hpp"
+#include "host/worker/ledger_service.hpp"
+#include "host/worker/policy_versions.hpp"
+#include "host/worker/tasks.hpp"
 #include "ledger/synthetic_table.hpp"
+#include "metrics/metrics_table.hpp"
 #include "names/address.hpp"
 #include "names/domain_name.hpp"
 
 namespace sallyport {
-
-struct WorkerClient {
-  std::uint64_t id = 0;
-  std::string cell;          // name, for the audit
-  std::uint64_t groups = 0;  // of the snapshot
-};
 
 struct WorkerListener {
   std::string name;
@@ -38,17 +54,48 @@ struct WorkerListener {
   std::uint64_t client_id = 0;
 };
 
+struct ListenerSubscriber {
+  policy_host* host = nullptr;
+  std::string name;
+  policy_listener_fn callback = nullptr;
+  void* user = nullptr;
+};
+
 struct WorkerShared {
-  std::shared_ptr<const Snapshot> snapshot;
+  PolicyVersions versions;
   std::optional<AuditRing> audit;
   std::optional<SyntheticTable> synthetic;
-  std::vector<WorkerClient> clients;
-  std::vector<WorkerListener> listeners;
+  std::vector<WorkerListener> listeners;  // of [main], as is what follows
+  std::vector<ListenerSubscriber> listener_subscribers;
   bool flow_layer = false;  // a plugin that decides flows is loaded, so a dns decision may leave the port to it
   std::function<void(std::string_view plugin, std::int32_t level, std::string_view text, std::string_view fields)>
       log;  // [any]
 
-  const WorkerClient* client(std::uint64_t id) const noexcept;
+  // What only a gate has; absent in a cell's worker, where get() answers NULL for it.
+  bool gate = false;
+  std::string topology;                       // JSON
+  std::array<std::uint64_t, 2> client_key{};  // of the ids of IPv6 clients
+  std::optional<CredentialChecks> credential_checks;
+  std::optional<LedgerService> ledger;
+  std::optional<DecisionJournal> journal;
+  std::optional<MetricsTable> metrics;
+  FlowTable flows;
+  Tasks tasks;
+  std::thread::id main_thread = std::this_thread::get_id();
+
+  // At a gate a listener's sockets may come after its plugin has started; the topology says which there will be.
+  std::vector<std::string> expected_listeners;
+  bool knows_listener(const std::string& name) const {
+    return std::find(expected_listeners.begin(), expected_listeners.end(), name) != expected_listeners.end();
+  }
+
+  bool on_main() const noexcept { return std::this_thread::get_id() == main_thread; }
+
+  // A listener that came or goes ([main]): tells its subscribers.
+  void add_listener(WorkerListener listener);
+  void remove_listener(const std::string& name, std::uint64_t client_id);
+  // Nothing of this plugin's is called any more. [main]
+  void forget(policy_host* host);
 };
 
 // The table every plugin is created with.
@@ -62,7 +109,42 @@ void name_out(const DomainName& name, policy_name& out) noexcept;
 const DomainName* name_in(const policy_name* name) noexcept;  // nullptr: not one of ours
 void address_out(const Address& address, std::uint16_t port, policy_addr& out) noexcept;
 std::optional<Address> address_in(const policy_addr* addr) noexcept;  // nothing: not one of ours
+
+// The extensions, one file each.
 const policy_edge_v1& edge_extension() noexcept;
+const policy_decision_v1& decision_extension() noexcept;
+const policy_audit_v1& audit_extension() noexcept;
+const policy_clients_v1& clients_extension() noexcept;
+const policy_flow_v1& flow_extension() noexcept;
+const policy_ledger_v1& ledger_extension() noexcept;
+const policy_tasks_v1& tasks_extension() noexcept;
+const policy_metrics_v1& metrics_extension() noexcept;
+const policy_topology_draft1& topology_extension() noexcept;
+const policy_decisions_draft1& decisions_extension() noexcept;
+const policy_synthetic_draft1& synthetic_extension() noexcept;
+
+// What they share.
+inline std::string_view view(policy_str text) noexcept {
+  return text.ptr != nullptr ? std::string_view(text.ptr, text.len) : std::string_view();
+}
+bool on_own_thread(const policy_thread* thread) noexcept;
+std::uint64_t clock_ms(clockid_t clock) noexcept;
+std::uint64_t monotonic_ns() noexcept;
+
+// The id of whoever sends from an address at a gate: 1<<63 and an IPv4 address, or 3<<62 and 62 bits of a keyed hash.
+std::uint64_t client_id_of(const Address& peer, const std::array<std::uint64_t, 2>& key) noexcept;
+
+// A C query as the engine's, by one version of the policy. Whatever it points to lives in it or in the C query.
+struct Unpacked {
+  Query query;
+  Address address;
+};
+policy_code unpack(const WorkerShared& shared, const PolicyVersion& version, const policy_query& in,
+                   Unpacked& out) noexcept;
+void verdict_out(const Verdict& verdict, policy_verdict& out) noexcept;
+// The record of a decision or of a flow's end. ref may be nullptr.
+policy_code write_audit(policy_host& host, const policy_query& query, const policy_verdict& verdict, policy_str detail,
+                        policy_str raw, policy_ref* ref, AuditKind kind) noexcept;
 
 }  // namespace sallyport
 
@@ -70,4 +152,17 @@ const policy_edge_v1& edge_extension() noexcept;
 struct policy_host {
   sallyport::WorkerShared* shared = nullptr;
   std::string plugin;
+  std::optional<unsigned> enforcer = std::nullopt;  // its place in the ledger, once it keeps rules
+};
+
+// One thread of one plugin.
+struct policy_thread {
+  policy_host* host;
+  sallyport::PolicyVersions::Reader reader;
+  std::thread::id owner;
+  // Whom the last identify() or decide() was for: an id alone does not always tell the address.
+  struct {
+    std::uint64_t client_id = 0;
+    std::uint64_t groups = 0, generation = 0;
+  } last = {};
 };

@@ -21,7 +21,7 @@ const char* code_name(policy_code code) {
 }  // namespace
 
 LoadedPlugin::~LoadedPlugin() {
-  if (state_ == State::kStarted) stop();
+  if (state_ == State::kStarted || state_ == State::kDraining) stop();
   if (self_ != nullptr) instance_->destroy(self_);
 }
 
@@ -75,8 +75,34 @@ PluginError LoadedPlugin::start() {
   return std::nullopt;
 }
 
+PluginError LoadedPlugin::drain(std::uint64_t deadline_ns, std::uint64_t& flows_left) {
+  flows_left = 0;
+  if (state_ != State::kStarted && state_ != State::kDraining)
+    return "plugin " + name_ + ": drain() in the wrong state";
+  state_ = State::kDraining;
+  if (!POLICY_HAS(instance_, drain) || instance_->drain == nullptr) return std::nullopt;
+  policy_error error{};
+  error.struct_size = sizeof error;
+  if (const policy_code code = instance_->drain(self_, deadline_ns, &flows_left, &error); code != POLICY_OK) {
+    flows_left = 0;
+    return failed("drain", code, error);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> LoadedPlugin::health() const {
+  if (state_ != State::kStarted && state_ != State::kDraining) return std::nullopt;
+  if (!POLICY_HAS(instance_, health) || instance_->health == nullptr) return std::nullopt;
+  std::string json(kMaxHealth, '\0');
+  std::size_t length = 0;
+  if (instance_->health(self_, json.data(), json.size(), &length) != POLICY_OK || length > json.size())
+    return std::nullopt;
+  json.resize(length);
+  return json;
+}
+
 PluginError LoadedPlugin::stop() {
-  if (state_ != State::kStarted) return "plugin " + name_ + ": stop() in the wrong state";
+  if (state_ != State::kStarted && state_ != State::kDraining) return "plugin " + name_ + ": stop() in the wrong state";
   policy_error error{};
   error.struct_size = sizeof error;
   state_ = State::kStopped;

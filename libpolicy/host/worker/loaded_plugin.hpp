@@ -27,12 +27,18 @@ class LoadedPlugin {
   PluginError load(const std::string& path, const std::string& manifest);
   PluginError create(const std::string& config);
   PluginError start();
+  // Accept nothing new. deadline_ns: CLOCK_MONOTONIC. Called again to hear how many flows are left.
+  PluginError drain(std::uint64_t deadline_ns, std::uint64_t& flows_left);
   PluginError stop();
+  // JSON as the plugin tells it; nothing if it has nothing to tell, or not within kMaxHealth octets.
+  static constexpr std::size_t kMaxHealth = 16384;
+  std::optional<std::string> health() const;
 
   const std::string& name() const noexcept { return name_; }
+  policy_host* host() const noexcept { return host_; }
 
  private:
-  enum class State : std::uint8_t { kNew, kLoaded, kCreated, kStarted, kStopped };
+  enum class State : std::uint8_t { kNew, kLoaded, kCreated, kStarted, kDraining, kStopped };
   PluginError failed(const char* call, policy_code code, const policy_error& error) const;
 
   std::string name_;

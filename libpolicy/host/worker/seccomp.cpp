@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <linux/sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -72,6 +73,33 @@ constexpr std::initializer_list<int> kKill = {SCMP_SYS(execve),
 
 bool allow(void* filter, int call) { return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 0) == 0; }
 
+// Sockets that a manifest asks for by name, and what their libraries call beyond the base.
+bool add_sockets(void* filter, const KeptPrivileges& kept) {
+  const auto allow_socket = [filter](int family, int protocol) {
+    for (int type : {SOCK_RAW, SOCK_DGRAM}) {
+      const auto is_family = SCMP_A0(SCMP_CMP_EQ, static_cast<scmp_datum_t>(family));
+      const auto is_type = SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, static_cast<scmp_datum_t>(type));
+      const auto is_protocol = SCMP_A2(SCMP_CMP_EQ, static_cast<scmp_datum_t>(protocol));
+      const int added =
+          protocol < 0 ? seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2, is_family, is_type)
+                       : seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 3, is_family, is_type, is_protocol);
+      if (added != 0) return false;
+    }
+    return true;
+  };
+  if (kept.netlink_netfilter && !allow_socket(AF_NETLINK, NETLINK_NETFILTER)) return false;
+  if (kept.netlink_route && !allow_socket(AF_NETLINK, NETLINK_ROUTE)) return false;
+  if (kept.packet && !allow_socket(AF_PACKET, -1)) return false;
+  if (!kept.any_socket()) return true;
+  // libmnl and libnftables wait by select(); interfaces are looked up by ioctl, which here only asks.
+  if (!allow(filter, SCMP_SYS(select)) || !allow(filter, SCMP_SYS(pselect6))) return false;
+  for (int request : {SIOCGIFINDEX, SIOCGIFNAME, SIOCGIFFLAGS, SIOCGIFMTU, SIOCGIFHWADDR}) {
+    const auto is_request = SCMP_A1(SCMP_CMP_EQ, static_cast<scmp_datum_t>(request));
+    if (seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, is_request) != 0) return false;
+  }
+  return true;
+}
+
 bool add_base(void* filter) {
   for (int call : kRunning) {
     if (!allow(filter, call)) return false;
@@ -125,9 +153,10 @@ Filter make() {
 
 }  // namespace
 
-JailError restrict_loading() {
+JailError restrict_loading(const KeptPrivileges& kept) {
   Filter filter = make();
-  if (!filter || !add_base(filter.get())) return "worker: cannot build the seccomp filter";
+  if (!filter || !add_base(filter.get()) || !add_sockets(filter.get(), kept))
+    return "worker: cannot build the seccomp filter";
   for (int call : kOpening) {
     const bool by_flags = call == SCMP_SYS(open) || call == SCMP_SYS(openat);
     const unsigned flags = call == SCMP_SYS(open) ? 1 : 2;
@@ -139,9 +168,10 @@ JailError restrict_loading() {
   return load(filter.get());
 }
 
-JailError restrict_running() {
+JailError restrict_running(const KeptPrivileges& kept) {
   Filter filter = make();
-  if (!filter || !add_base(filter.get())) return "worker: cannot build the seccomp filter";
+  if (!filter || !add_base(filter.get()) || !add_sockets(filter.get(), kept))
+    return "worker: cannot build the seccomp filter";
   return load(filter.get());
 }
 

@@ -13,8 +13,7 @@ class AuditExtension : public testing::Test {
   AuditExtension() {
     PolicyModel model;
     octets_ = *compile(model, 42);
-    shared_.snapshot = *Snapshot::open(octets_);
-    shared_.clients.push_back({.id = 5, .cell = "cell", .groups = 0});
+    shared_.versions.publish({*Snapshot::open(octets_), {{.id = 5, .cell = "cell"}}, {}, nullptr});
     shared_.audit.emplace(*AuditRing::create(128, -1, 4711));
     host_.shared = &shared_;
     host_.plugin = "tested";

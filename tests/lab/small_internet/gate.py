@@ -211,6 +211,17 @@ class Gate:
                 data += chunk
         return json.loads(data)
 
+    def workers(self):
+        """{pid: names of its plugins}."""
+        found = {}
+        for plugin in self.status()["plugins"]:
+            found.setdefault(plugin["pid"], []).append(plugin["name"])
+        return found
+
+    def health(self, plugin):
+        """What the plugin says of itself."""
+        return next(p.get("health", {}) for p in self.status()["plugins"] if p["name"] == plugin)
+
     def set_policy(self, text, timeout=5):
         """Edits the policy file and waits until the next generation is live; seconds it took."""
         before = self.status()["generation"]

@@ -6,7 +6,7 @@
 namespace sallyport::dns {
 namespace {
 
-constexpr std::uint16_t kNoError = 0, kFormErr = 1, kServFail = 2, kNxDomain = 3, kRefused = 5;
+constexpr std::uint16_t kNoError = 0, kServFail = 2, kNxDomain = 3, kRefused = 5;
 
 TEST_F(GateBench, GatewayAddressForEveryAllowedName) {
   run_gateway();
@@ -157,9 +157,20 @@ TEST_F(GateBench, NothingOfTheClientsMessageCrosses) {  // DNS-05
   run_real();
   // Client subnet (8), cookie (10), a private one, padding (12); DO and CD set; letters of its own.
   const Octets options = MessageBuilder()
-                             .u16(8).u16(7).u16(1).u8(24).u8(0).u8(172).u8(20).u8(0)
-                             .u16(10).u16(8).raw("cookie!!")
-                             .u16(65001).u16(4).raw("leak")
+                             .u16(8)
+                             .u16(7)
+                             .u16(1)
+                             .u8(24)
+                             .u8(0)
+                             .u8(172)
+                             .u8(20)
+                             .u8(0)
+                             .u16(10)
+                             .u16(8)
+                             .raw("cookie!!")
+                             .u16(65001)
+                             .u16(4)
+                             .raw("leak")
                              .octets;
   MessageBuilder query;
   query.header(0x4242, 0x0110, 1, 0, 0, 1).question("aPi.eXaMpLe.tEsT").opt(4096, 0, 0x8000, options);
@@ -233,7 +244,8 @@ TEST_F(GateBench, DrainAnswersWhatIsAtWorkAndTakesNothingNew) {
   EXPECT_TRUE(read_framed(busy).empty()) << "and then its connection ends too";
   wait_until([&] { return plugin->drain(left) == POLICY_OK && left == 0; });
   Octets nothing(512);
-  EXPECT_EQ(::recv(late, nothing.data(), nothing.size(), MSG_DONTWAIT), -1) << "left for the next worker on this socket";
+  EXPECT_EQ(::recv(late, nothing.data(), nothing.size(), MSG_DONTWAIT), -1)
+      << "left for the next worker on this socket";
   for (const int fd : {idle, busy, late}) ::close(fd);
 }
 
@@ -295,16 +307,14 @@ TEST_F(GateBench, FlappingUpstream) {  // REL-07
   }
   with.ttl = 3;  // so that what is kept runs out while the upstream is down
   run_gateway(with);
-  int answered = 0, asked = 0, dishonest = 0;
+  std::atomic<int> answered{0}, asked{0}, dishonest{0};
   std::array<std::thread, 20> clients;
-  std::mutex mutex;
   for (std::size_t i = 0; i < clients.size(); ++i) {
     clients[i] = std::thread([&, i] {
       const std::string name = "n" + std::to_string(i) + ".example.test";
       const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(8);
       for (bool first = true; std::chrono::steady_clock::now() < until; first = false) {
         const Reply reply = ask(name);
-        const std::lock_guard lock(mutex);
         const bool good = reply.rcode == kNoError && reply.answers == 1;
         if (!first) ++asked;
         if (!first && good) ++answered;

@@ -114,7 +114,8 @@ TEST_F(GateBench, AliasIsGivenButNotBound) {  // DNS-13
 TEST_F(GateBench, ExtraRecordsAreNotBound) {  // DNS-29: the witness cannot add any; the resolver's tests can
   run_real();
   ask("api.example.test");
-  for (const policy_binding& binding : host.gate.bindings()) EXPECT_EQ(FakeHost::text(&binding.name), "api.example.test");
+  for (const policy_binding& binding : host.gate.bindings())
+    EXPECT_EQ(FakeHost::text(&binding.name), "api.example.test");
 }
 
 TEST_F(GateBench, NothingIsGivenBeforeItIsInForce) {
@@ -139,7 +140,8 @@ TEST_F(GateBench, EnforcersThatAreLateCostTheAnswer) {
   EXPECT_EQ(reply.answers, 0u);
   EXPECT_GE(std::chrono::steady_clock::now() - began, std::chrono::milliseconds(100));
   EXPECT_LE(std::chrono::steady_clock::now() - began, std::chrono::seconds(2));
-  EXPECT_EQ(testing_kit::line_of(host.wait_for_audit(1).at(0))["cause"], "an enforcer did not take the binding in time");
+  EXPECT_EQ(testing_kit::line_of(host.wait_for_audit(1).at(0))["cause"],
+            "an enforcer did not take the binding in time");
   host.gate.apply_all();  // its word comes all the same, to nobody
 }
 
@@ -254,7 +256,8 @@ TEST_F(GateBench, HostAddressesAreBoundToo) {
 
 TEST_F(GateBench, LongAnswersAreCutOverUdpAndWholeOverTcp) {  // DNS-23
   Witness::Zone with;
-  for (int i = 1; i <= 60; ++i) with.records[{"api.example.test", wire::kTypeAaaa}].push_back("2606:2800:220:1::" + std::to_string(i));
+  for (int i = 1; i <= 60; ++i)
+    with.records[{"api.example.test", wire::kTypeAaaa}].push_back("2606:2800:220:1::" + std::to_string(i));
   run_real(with);
   for (int round = 0; round < 2; ++round) {  // the second time from the cache
     const Reply cut = ask("api.example.test", wire::kTypeAaaa);
@@ -273,7 +276,8 @@ TEST_F(GateBench, LongAnswersAreCutOverUdpAndWholeOverTcp) {  // DNS-23
 
 TEST_F(GateBench, AnAnswerKeptForALargeBufferIsNotSentIntoASmallOne) {  // DNS-23
   Witness::Zone with;
-  for (int i = 1; i <= 40; ++i) with.records[{"api.example.test", wire::kTypeA}].push_back("93.184.216." + std::to_string(i));
+  for (int i = 1; i <= 40; ++i)
+    with.records[{"api.example.test", wire::kTypeA}].push_back("93.184.216." + std::to_string(i));
   run_real(with);
   EXPECT_EQ(ask("api.example.test").answers, 40u);
   MessageBuilder small;

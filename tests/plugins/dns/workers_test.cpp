@@ -41,21 +41,17 @@ TEST_F(Workers, ACellIsOneWorker) {
 
 TEST_F(Workers, EqualQueriesAtOnceAreOneOutside) {  // DNS-27
   Witness::Zone with = zone();
-  with.silent = true;
+  with.delay = std::chrono::milliseconds(300);  // all are there by then, and none is sent again yet
   run_gateway(with);
   std::vector<int> clients;
-  for (std::uint16_t i = 0; i < 100; ++i) clients.push_back(send_query(query_octets("api.example.test", wire::kTypeA, true, i)));
-  wait_until([&] { return health("queries") >= 100; });
-  EXPECT_LE(witness->queries(), 2u) << "one question, and once more where it was not answered for 400 ms";
-  std::set<Octets> questions;
-  for (const Octets& seen : witness->seen()) questions.insert(seen);
-  EXPECT_EQ(questions.size(), 1u) << "one id and one pattern of letters to guess";
-  witness->speak();
+  for (std::uint16_t i = 0; i < 100; ++i)
+    clients.push_back(send_query(query_octets("api.example.test", wire::kTypeA, true, i)));
   for (const int fd : clients) {
     const auto reply = receive(fd);
     ASSERT_TRUE(reply.has_value());
     EXPECT_EQ(reply->addresses, std::vector<std::string>{"172.20.0.3"});
   }
+  EXPECT_EQ(witness->queries(), 1u) << "one id and one pattern of letters to guess";
 }
 
 TEST_F(Workers, ConnectionsGoRound) {
@@ -102,7 +98,8 @@ TEST_F(Workers, StopWithQueriesAtWorkEverywhere) {
   run_gateway(silent);
   std::vector<int> clients;
   for (std::uint16_t i = 0; i < 200; ++i)
-    clients.push_back(send_query(query_octets(i % 2 ? "api.example.test" : "both.example.test", wire::kTypeA, true, i)));
+    clients.push_back(
+        send_query(query_octets(i % 2 ? "api.example.test" : "both.example.test", wire::kTypeA, true, i)));
   wait_until([&] { return witness->queries() >= 2; });
   const auto began = std::chrono::steady_clock::now();
   EXPECT_EQ(plugin->stop(), POLICY_OK);

@@ -175,11 +175,13 @@ class FilterBench : public testing::Test {
   SmallPolicy policy{{{"api.example.test", {22, 80, 443, 8080, 8443}}}, {}, {}, 0};
   Config config;
   bool has_ipv6 = true;
+  std::uint64_t listener_id = 1;             // 0: a gate's
   std::chrono::milliseconds silent_aaaa{0};  // before an AAAA lookup is answered
 
   void start() {
     host.decide = [this](const policy_query& q) { return policy(q); };
-    port_ = host.listen_tcp("tcp");
+    counts_ = std::make_unique<net::ClientCounts>(config.max_flows, config.max_flows_per_client);
+    port_ = host.listen_tcp("tcp", listener_id);
     const policy::Host facade(host.raw(), FakeHost::api());
     const policy::Status started = loop_.start(
         facade,
@@ -191,12 +193,18 @@ class FilterBench : public testing::Test {
           services.synthetic =
               static_cast<const policy_synthetic_draft1*>(FakeHost::api()->get(host.raw(), POLICY_SYNTHETIC_ID));
           services.reader = &reader;
+          if (listener_id == 0) {
+            services.clients =
+                static_cast<const policy_clients_v1*>(FakeHost::api()->get(host.raw(), POLICY_CLIENTS_ID));
+            services.flow = static_cast<const policy_flow_v1*>(FakeHost::api()->get(host.raw(), POLICY_FLOW_ID));
+            services.ledger = static_cast<const policy_ledger_v1*>(FakeHost::api()->get(host.raw(), POLICY_LEDGER_ID));
+          }
           services.resolve = [this](DomainName name, std::uint16_t type, net::Clock::time_point) {
             return resolve(name, type);
           };
           services.has_ipv6 = [this] { return has_ipv6; };
           services.original_destination = [this](int) { return destination_; };
-          filter_ = std::make_unique<Filter>(loop_, config, services);
+          filter_ = std::make_unique<Filter>(loop_, config, services, *counts_);
         },
         [this] { filter_->close_listeners(); });
     ASSERT_TRUE(started.ok()) << started.text;
@@ -219,6 +227,22 @@ class FilterBench : public testing::Test {
     const net::tcp::endpoint at = endpoint("127.0.0.1", port_);
     EXPECT_EQ(::connect(fd, at.data(), static_cast<socklen_t>(at.size())), 0) << std::strerror(errno);
     return Peer(fd);
+  }
+  // At a gate, through a listener of that kind; the listener is made now.
+  Peer connect_at(Destination how, std::optional<net::tcp::endpoint> destination) {
+    const std::string name = how == Destination::kName ? "name" : "original";
+    config.listeners[name] = how;
+    const std::uint16_t port = host.listen_tcp(name, 0);
+    EXPECT_TRUE(listeners_
+                    ->open(
+                        policy::Host(host.raw(), FakeHost::api()), {name},
+                        [this](net::Listener l) { filter_->add(std::move(l)); },
+                        [this](const std::string& n, std::uint64_t c) { filter_->remove(n, c); })
+                    .ok());
+    const std::uint16_t before = std::exchange(port_, port);
+    Peer out = connect_to(destination);
+    port_ = before;
+    return out;
   }
   Peer connect(std::uint16_t port, const char* name = "api.example.test") {
     return connect_to(endpoint(FakeHost::text(host.synthetic_v4(name)).c_str(), port));
@@ -248,6 +272,7 @@ class FilterBench : public testing::Test {
 
   FakeHost host;
   std::atomic<int> lookups{0};
+  std::unique_ptr<net::ClientCounts> counts_;  // outlives the loop and its flows
   net::EventLoop loop_;
   std::unique_ptr<Filter> filter_;
   std::unique_ptr<net::Listeners> listeners_;

@@ -1,0 +1,140 @@
+// `sallyport attach`: the command line of host/attach/attach.hpp.
+#include <boost/program_options.hpp>
+#include <cstdio>
+#include <optional>
+#include <sstream>
+#include <string_view>
+
+#include "host/attach/attach.hpp"
+#include "language/suggest.hpp"
+#include "sallyport/command.hpp"
+
+namespace sallyport {
+namespace {
+
+namespace po = boost::program_options;
+using Texts = std::vector<std::string>;
+
+struct Parsed {
+  AttachOptions options;
+  std::string report;
+  int pid = 0;
+};
+
+po::options_description describe(Parsed& parsed) {
+  RunOptions& service = parsed.options.service;
+  po::options_description all("options", 100);
+  all.add_options()("pid", po::value(&parsed.pid)->value_name("N"), "the process whose network becomes a cell")(
+      "container", po::value(&parsed.options.container)->value_name("NAME"),
+      "a Docker container that was started with --network none; its name or id")(
+      "policy,p", po::value(&service.policy_file)->value_name("FILE"), "policy file (docs/policy-language.md)")(
+      "allow", po::value(&service.allow)->value_name("NAME[:PORT,...]"),
+      "allow a name, .name, *.name, address or block; ports 80 and 443 unless given; may be repeated")(
+      "resolver", po::value(&service.resolver)->value_name("ADDRESS[:PORT]"),
+      "ask this resolver; default: those of the host's /etc/resolv.conf")(
+      "name", po::value(&service.name)->value_name("NAME"),
+      "name of the cell, as the policy's clients and the audit know it; default: the container's, or `attach`")(
+      "report", po::value(&parsed.report)->value_name("text|md|json"),
+      "print every denied destination at the end, in this form")(
+      "audit", po::value(&service.audit_file)->value_name("FILE"), "append every decision as a JSON line")(
+      "plugin-dir", po::value(&service.plugin_directory)->value_name("DIR"),
+      "absolute path of the enforcers; default: those installed with sallyport")(
+      "quiet,q", po::bool_switch(&service.quiet), "no banner, no summary; errors alone")("help,h", "print this");
+  return all;
+}
+
+int usage(const std::string& text) {
+  std::fprintf(stderr,
+               "sallyport: %s\nusage: sallyport attach --pid N | --container NAME [options]; sallyport help attach "
+               "lists the options\n",
+               text.c_str());
+  return kOwnFailure;
+}
+
+std::string unknown(std::string name, const po::options_description& all) {
+  name.erase(0, name.find_first_not_of('-'));
+  std::vector<std::string_view> known;
+  for (const auto& option : all.options()) known.push_back(option->long_name());
+  const std::string_view near = nearest(name, known);
+  return "unknown option --" + name + (near.empty() ? "" : "; did you mean --" + std::string(near) + "?");
+}
+
+// Values that can only be mistakes. Nothing: no fault.
+std::optional<std::string> fault_of(const po::variables_map& values, const Parsed& parsed) {
+  const AttachOptions& options = parsed.options;
+  // An empty value is an unset variable in somebody's script.
+  for (const char* name : {"container", "policy", "resolver", "name", "report", "audit", "plugin-dir"}) {
+    if (values.count(name) != 0 && values[name].as<std::string>().empty())
+      return "--" + std::string(name) + " is empty";
+  }
+  if (values.count("allow") != 0) {
+    for (const std::string& entry : values["allow"].as<Texts>())
+      if (entry.empty()) return "--allow is empty";
+  }
+  if ((values.count("pid") != 0) == (values.count("container") != 0))
+    return "give --pid or --container, one of the two";
+  if (values.count("pid") != 0 && parsed.pid <= 1) return "--pid: expected the number of a process";
+  constexpr std::string_view kNameOctets = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  if (options.service.name.size() > 64 || options.service.name.find_first_not_of(kNameOctets) != std::string::npos)
+    return "--name: expected 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', as a policy's `cells` has them";
+  if (options.service.policy_file == "-")
+    return "-p -: a policy is read from a file, which can be checked for who may write it";
+  if (options.service.audit_file == "-") return "--audit -: name a file or a pipe; /dev/stdout is one";
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string attach_help() {
+  Parsed parsed;
+  std::ostringstream text;
+  text << "usage: sallyport attach --pid N | --container NAME [options]\n\n"
+          "Makes a cell of a running container that has no network (docker run --network none): from then on it "
+          "reaches\n"
+          "what the policy allows, and nothing else, until it ends or this command is stopped. Needs root.\n"
+          "Exit status: 0 after the end of the container or a signal; 125 if it could not be attached.\n\n"
+       << describe(parsed);
+  return text.str();
+}
+
+int attach_command(const Texts& arguments) {
+  Parsed parsed;
+  const po::options_description all = describe(parsed);
+  try {
+    po::variables_map values;
+    namespace style = po::command_line_style;
+    // No guessing: an abbreviation would change its meaning when an option is added.
+    po::store(po::command_line_parser(arguments)
+                  .options(all)
+                  .positional(po::positional_options_description())
+                  .style(style::unix_style & ~style::allow_guessing)
+                  .run(),
+              values);
+    if (values.count("help") != 0) {
+      std::fputs(attach_help().c_str(), stdout);
+      return 0;
+    }
+    po::notify(values);
+    if (const std::optional<std::string> fault = fault_of(values, parsed)) return usage(*fault);
+    parsed.options.named = values.count("name") != 0;
+  } catch (const po::too_many_positional_options_error&) {
+    return usage("what is to be attached is named by --pid or --container");
+  } catch (const po::unknown_option& error) {
+    return usage(unknown(error.get_option_name(), all));
+  } catch (const po::error& error) {
+    return usage(error.what());
+  }
+  parsed.options.pid = parsed.pid;
+  constexpr std::pair<const char*, ReportFormat> kFormats[] = {{"", ReportFormat::kSummary},
+                                                               {"text", ReportFormat::kText},
+                                                               {"md", ReportFormat::kMarkdown},
+                                                               {"json", ReportFormat::kJson}};
+  for (const auto& [name, format] : kFormats) {
+    if (parsed.report != name) continue;
+    parsed.options.service.report = format;
+    return attach(parsed.options);
+  }
+  return usage("--report " + parsed.report + ": expected text, md or json");
+}
+
+}  // namespace sallyport

@@ -1,0 +1,185 @@
+#include "host/gate/gate_audit.hpp"
+
+#include <absl/strings/str_format.h>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "host/warden/audit_file.hpp"
+
+namespace sallyport {
+namespace {
+
+constexpr std::size_t kKeptGenerations = 4;
+
+// Ids under which the writers know the groups of one generation: the host's own ids of addresses are as many as there
+// are addresses, and the writers keep every name they were told.
+constexpr std::uint64_t kGroups = 65;  // 64 clients of a policy, and none
+std::uint64_t group_id(std::uint64_t generation, unsigned bit) {
+  return (std::uint64_t{1} << 62) | (generation % kKeptGenerations * kGroups + bit);
+}
+
+std::uint64_t realtime_ns() {
+  timespec now;
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+std::uint32_t define(MetricsTable& metrics, std::string_view name, std::string_view labels) {
+  const Result<std::uint32_t> id = metrics.define(name, labels);
+  return id.ok() ? *id : MetricsTable::kOverflow;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GateAudit>> GateAudit::open(const std::string& gateway,
+                                                           const std::vector<std::string>& sinks,
+                                                           DecisionJournal& journal, MetricsTable& metrics) {
+  std::unique_ptr<GateAudit> audit(new GateAudit(journal, metrics));
+  audit->wake_ = Descriptor(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  AuditWriter::Options options;
+  options.gateway = gateway;
+  if (audit->wake_.get() < 0 || ::getrandom(&options.run_seed, sizeof options.run_seed, 0) != sizeof options.run_seed ||
+      ::getrandom(&audit->ref_seed_, sizeof audit->ref_seed_, 0) != sizeof audit->ref_seed_)
+    return absl::UnavailableError("no random numbers");
+  for (const std::string& spec : sinks) {
+    Sink sink;
+    sink.spec = spec;
+    int fd = STDOUT_FILENO;
+    if (spec != "stdout") {
+      absl::StatusOr<AuditFile> file = open_audit_file(spec.substr(5));
+      if (!file.ok()) return file.status();
+      sink.file = std::move(file->fd);
+      options.after_half_line = file->ends_within_a_line;
+      fd = sink.file.get();
+    } else {
+      options.after_half_line = false;
+    }
+    sink.writer = std::make_unique<AuditWriter>(options, fd);
+    const std::string label = "sink=\"" + std::string(spec == "stdout" ? "stdout" : "file") + "\"";
+    sink.records_series = define(metrics, "sallyport_audit_records_total", label);
+    sink.lost_series = define(metrics, "sallyport_audit_lost_total", label + ",cause=\"sink\"");
+    audit->sinks_.push_back(std::move(sink));
+  }
+  audit->ring_lost_series_ = define(metrics, "sallyport_audit_lost_total", "sink=\"all\",cause=\"ring\"");
+  return audit;
+}
+
+absl::StatusOr<GateAudit::Source*> GateAudit::add_source() {
+  Result<AuditRing> ring = AuditRing::create(AuditRing::kDefaultSlots, wake_.get(), ref_seed_);
+  if (!ring.ok())
+    return absl::ResourceExhaustedError(absl::StrFormat("no memory for the audit ring: %s", ring.error().message));
+  sources_.push_back({*std::move(ring), 0});
+  sources_.back().ring.arm();
+  return &sources_.back();
+}
+
+void GateAudit::remove_source(Source* source) {
+  do {
+    while (take(*source)) {
+    }
+  } while (source->ring.skip_unfinished() > 0);
+  sources_.remove_if([&](const Source& other) { return &other == source; });
+}
+
+void GateAudit::publish(std::shared_ptr<const Snapshot> snapshot, MatchText match) {
+  const std::uint64_t generation = snapshot->generation();
+  for (Sink& sink : sinks_) {
+    sink.writer->publish(snapshot, match);
+    for (unsigned bit = 0; bit < 64; ++bit)
+      sink.writer->name_client(group_id(generation, bit), std::string(snapshot->group_name(bit)));
+    sink.writer->name_client(group_id(generation, 64), "");
+  }
+  snapshots_[generation] = std::move(snapshot);
+  while (snapshots_.size() > kKeptGenerations) snapshots_.erase(snapshots_.begin());
+}
+
+void GateAudit::add(AuditRecord& record) {
+  ++records_;
+  journal_.append(DecisionRecord::of(record));
+  if (record.client_addr_family != 0) {
+    const auto found = snapshots_.find(record.generation);
+    if (found != snapshots_.end()) {
+      const std::uint64_t groups = found->second->groups_of_address(record.client_address());
+      record.client_id =
+          group_id(record.generation, groups == 0 ? 64u : static_cast<unsigned>(std::countr_zero(groups)));
+    }
+  }
+  for (Sink& sink : sinks_) sink.writer->add(record);
+}
+
+bool GateAudit::take(Source& source) {
+  const std::size_t count = source.ring.read(batch_);
+  for (std::size_t i = 0; i < count; ++i) add(batch_[i]);
+  if (const std::uint64_t lost = source.ring.lost(); lost > source.reported_lost) {
+    const std::uint64_t fresh = lost - source.reported_lost;
+    for (Sink& sink : sinks_) sink.writer->add_lost(fresh);
+    metrics_.add(ring_lost_series_, fresh);
+    ring_lost_ += fresh;
+    source.reported_lost = lost;
+  }
+  return count > 0;
+}
+
+void GateAudit::collect() {
+  std::uint64_t unused;
+  [[maybe_unused]] const ssize_t drained = ::read(wake_.get(), &unused, sizeof unused);
+  bool any = false;
+  for (Source& source : sources_) {
+    // Bounded: a worker that writes without end must not keep the warden from its signals.
+    for (std::size_t taken = 0; taken < 4 * AuditRing::kDefaultSlots && (take(source) || !source.ring.arm());
+         taken += batch_.size())
+      any = true;
+  }
+  for (Sink& sink : sinks_) {
+    sink.writer->flush(realtime_ns());
+    metrics_.add(sink.records_series, sink.writer->lines() - sink.counted_lines);
+    sink.counted_lines = sink.writer->lines();
+    const std::uint64_t lost = std::max(sink.writer->total_lost(), ring_lost_) - ring_lost_;
+    if (lost > sink.counted_lost) metrics_.add(sink.lost_series, lost - sink.counted_lost);
+    sink.counted_lost = std::max(sink.counted_lost, lost);
+  }
+  unfolded_ = any;
+}
+
+int GateAudit::next_flush_ms() const noexcept {
+  const bool pending =
+      std::any_of(sinks_.begin(), sinks_.end(), [](const Sink& sink) { return sink.writer->pending_octets() > 0; });
+  return pending || unfolded_ ? 1000 : -1;
+}
+
+void GateAudit::finish() {
+  for (Source& source : sources_) {
+    while (take(source)) {
+    }
+  }
+  for (Sink& sink : sinks_) sink.writer->finish();
+}
+
+absl::Status GateAudit::reopen() {
+  absl::Status status;
+  for (Sink& sink : sinks_) {
+    if (sink.spec == "stdout") continue;
+    sink.writer->flush(realtime_ns());
+    absl::StatusOr<AuditFile> file = open_audit_file(sink.spec.substr(5));
+    if (!file.ok()) {
+      status = file.status();
+      continue;
+    }
+    ::dup3(file->fd.get(), sink.file.get(), O_CLOEXEC);  // the writer keeps its number
+  }
+  return status;
+}
+
+std::uint64_t GateAudit::lost() const noexcept {
+  std::uint64_t most = ring_lost_;
+  for (const Sink& sink : sinks_) most = std::max(most, sink.writer->total_lost());
+  return most;
+}
+
+}  // namespace sallyport

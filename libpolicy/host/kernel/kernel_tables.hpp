@@ -1,0 +1,47 @@
+// KernelTables: the default-drop tables of a gateway, put in and kept.
+//
+// install() comes before any worker; remove() is `sallyport release` alone: a gateway that stops or dies leaves the
+// tables.
+// Errors   In words; what was there before stays.
+// Threads  One at a time.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "host/kernel/nft_context.hpp"
+#include "host/kernel/topology.hpp"
+
+namespace sallyport::kernel {
+
+class KernelTables {
+ public:
+  // Replaces both tables, each in one transaction; the bridge's first, since agents beside each other need no gateway.
+  // elements: of the sets of table inet, in the same transaction.
+  // Addresses that ports of the bridge have claimed stay theirs.
+  KernelError install(const Topology& topology, const std::string& elements = {});
+  KernelError install(const Topology& topology, const std::string& elements, const std::vector<std::string>& ports);
+  // elements: one command a line. In one transaction, unless it is too long for the socket that a user namespace gives:
+  // then the tables come first, empty, and each line by itself.
+  KernelError install_inet(const Topology& topology, const std::string& elements);
+  // The ports of the held bridges have changed.
+  KernelError set_ports(const std::vector<std::string>& ports);
+  // Takes both tables away; those that are not there are no error.
+  KernelError remove();
+  // Are both there, with chains? False too if the kernel does not answer.
+  bool present(const Topology& topology);
+
+  // shape_of() the topology that the tables there were made for; empty: no such tables.
+  std::string shape();
+
+  NftContext& context() noexcept { return context_; }
+
+ private:
+  std::string claims();
+  NftContext context_;
+};
+
+// The ports that the held interfaces have as bridges now, by name.
+std::vector<std::string> bridge_ports(const Topology& topology);
+
+}  // namespace sallyport::kernel

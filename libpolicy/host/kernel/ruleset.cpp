@@ -1,0 +1,270 @@
+#include "host/kernel/ruleset.hpp"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "host/kernel/ruleset_text.hpp"
+
+// Why conntrack entries are marked (kAdmitted): `ct state established accept` alone would keep open for ever what got
+// in while somebody had flushed the rules. Only what was admitted here carries the bit, and a revocation deletes the
+// entry.
+//
+// Why both exact and interval sets: a set with intervals over several fields is rebuilt whole at each change (pipapo);
+// most bindings have one or two ports, and go into a hash.
+namespace sallyport::kernel {
+namespace {
+
+using Transparent = GateListener::Transparent;
+
+// Errors about flows that are known; not what a helper expects.
+constexpr std::string_view kRelated = "meta l4proto { 1, 58 } ct state related accept";
+
+std::string socket_of(const Address& address, std::uint16_t port) {
+  return address.is_v4() ? address.text() + ":" + std::to_string(port)
+                         : "[" + address.text() + "]:" + std::to_string(port);
+}
+
+bool is_dns(const GateListener& listener) {
+  return listener.transparent == Transparent::kNo && (listener.name == "dns" || listener.port == 53);
+}
+
+const GateListener* find(const Topology& topology, bool v4, auto wanted) {
+  const auto found = std::find_if(topology.listeners.begin(), topology.listeners.end(), [&](const GateListener& entry) {
+    return entry.address.is_v4() == v4 && wanted(entry);
+  });
+  return found == topology.listeners.end() ? nullptr : &*found;
+}
+
+// The listeners that whoever is held may address: by address, or by port for those bound to all.
+void listener_sets(Text& text, const Topology& topology) {
+  std::vector<std::string> exact[2], any[2];
+  for (const GateListener& listener : topology.listeners) {
+    if (listener.transparent != Transparent::kNo) continue;
+    const bool v4 = listener.address.is_v4();
+    const std::string end = std::to_string(listener.proto) + " . " + std::to_string(listener.port);
+    auto& list = listener.any_address ? any[v4] : exact[v4];
+    const std::string element = listener.any_address ? end : listener.address.text() + " . " + end;
+    if (std::find(list.begin(), list.end(), element) == list.end()) list.push_back(element);
+  }
+  for (const bool v4 : {true, false}) {
+    const std::string number = v4 ? "4" : "6";
+    const auto declare = [&](const std::string& name, const std::string& type, const std::vector<std::string>& list) {
+      text.line("set " + name + number + " { type " + type + ";" +
+                (list.empty() ? "" : " elements = " + set_of(list) + ";") + " }");
+    };
+    declare("listen", std::string(v4 ? "ipv4_addr" : "ipv6_addr") + " . inet_proto . inet_service", exact[v4]);
+    declare("listen_any", "inet_proto . inet_service", any[v4]);
+  }
+}
+
+std::string to_listeners(bool v4, std::string_view verdict) {
+  const std::string n = v4 ? "4" : "6";
+  return std::string(family(v4)) + " daddr . meta l4proto . th dport @listen" + n + " " + std::string(verdict) + "\n" +
+         nfproto(v4) + " fib daddr type local meta l4proto . th dport @listen_any" + n + " " + std::string(verdict);
+}
+
+void bound_sets(Text& text) {
+  for (const bool v4 : {true, false}) {
+    const std::string n = v4 ? "4" : "6", address = v4 ? "ipv4_addr" : "ipv6_addr";
+    const std::string type = address + " . " + address + " . inet_proto . inet_service";
+    text.line("set bound" + n + " { type " + type + "; flags timeout; size 65536; }");
+    text.line("set range" + n + " { type " + type + "; flags interval, timeout; size 65536; }");
+  }
+}
+
+// What no policy decides: sources that are not where they belong, routes that the sender chose, routers that are none.
+void guard_chain(Text& text, const Topology& topology) {
+  text.line("chain guard {").line("type filter hook prerouting priority -310; policy accept;");
+  for (const bool v4 : {true, false}) {
+    const std::vector<std::string> own = texts(topology.own, v4);
+    if (!own.empty()) text.line("jump held_" + std::string(v4 ? "own4" : "own6"));
+  }
+  for (const HeldNetwork& network : topology.networks) {
+    if (network.interfaces.empty()) continue;
+    std::vector<std::string> names;
+    for (const std::string& interface : network.interfaces) names.push_back("\"" + interface + "\"");
+    const std::string in = "iifname " + set_of(names) + " ";
+    const std::vector<std::string> four = texts(network.addresses, true);
+    std::vector<std::string> six = texts(network.addresses, false);
+    six.insert(six.end(), {"fe80::/10", "::"});
+    text.line(in + (four.empty() ? "meta nfproto 2" : "ip saddr != " + set_of(four)) +
+              " counter name source_spoofed drop");
+    text.line(in + "ip6 saddr != " + set_of(six) + " counter name source_spoofed drop");
+    // The same addresses from elsewhere: somebody beside the network speaks in its name.
+    const std::string elsewhere = "iifname != " + set_of([&] {
+                                    std::vector<std::string> with_loopback = names;
+                                    with_loopback.push_back("\"lo\"");
+                                    return with_loopback;
+                                  }()) +
+                                  " ";
+    if (!four.empty()) text.line(elsewhere + "ip saddr " + set_of(four) + " counter name source_spoofed drop");
+    const std::vector<std::string> global = texts(network.addresses, false);
+    if (!global.empty()) text.line(elsewhere + "ip6 saddr " + set_of(global) + " counter name source_spoofed drop");
+  }
+  for (const std::string held : {"iifname @held_if ", "ip saddr @held4 ", "ip6 saddr @held6 "}) {
+    const bool six = held.starts_with("ip6"), four = held.starts_with("ip s");
+    if (!six) {
+      text.line(held + "ip option lsrr exists counter name source_routed drop");
+      text.line(held + "ip option ssrr exists counter name source_routed drop");
+      text.line(held + "icmp type 5 counter name router_advert drop");
+    }
+    if (!four) {
+      text.line(held + "exthdr rt exists counter name source_routed drop");
+      text.line(held + "icmpv6 type { 134, 137 } counter name router_advert drop");
+    }
+  }
+  text.line("}");
+  for (const bool v4 : {true, false}) {
+    const std::vector<std::string> own = texts(topology.own, v4);
+    if (own.empty()) continue;
+    text.line("chain held_" + std::string(v4 ? "own4" : "own6") + " {");
+    text.line("iifname @held_if " + std::string(family(v4)) + " saddr " + set_of(own) +
+              " counter name source_spoofed drop");
+    text.line("}");
+  }
+}
+
+std::vector<std::string> held_conditions(const Topology& topology, bool source) {
+  std::vector<std::string> out;
+  if (!all_interfaces(topology).empty()) out.push_back(source ? "iifname @held_if" : "oifname @held_if");
+  out.push_back(source ? "ip saddr @held4" : "ip daddr @held4");
+  out.push_back(source ? "ip6 saddr @held6" : "ip6 daddr @held6");
+  return out;
+}
+
+// Port 53 to whichever server, and TCP to whichever address, end at the gateway's own listeners.
+void capture_chain(Text& text, const Topology& topology) {
+  text.line("chain capture {").line("type nat hook prerouting priority -100; policy accept;");
+  for (const std::string& held : held_conditions(topology, true)) text.line(held + " jump captured");
+  text.line("}").line("chain captured {");
+  pair_rules(text, topology, "accept");
+  for (const bool v4 : {true, false}) text.line(to_listeners(v4, "accept"));
+  for (const bool v4 : {true, false}) {
+    for (const std::uint8_t proto : {IPPROTO_UDP, IPPROTO_TCP}) {
+      const GateListener* dns =
+          find(topology, v4, [&](const GateListener& entry) { return is_dns(entry) && entry.proto == proto; });
+      if (dns == nullptr) continue;
+      const std::string match = nfproto(v4) + " meta l4proto " + std::to_string(proto) + " th dport 53 ";
+      text.line(match + (dns->any_address
+                             ? "redirect to :" + std::to_string(dns->port)
+                             : "dnat " + std::string(family(v4)) + " to " + socket_of(dns->address, dns->port)));
+    }
+    const GateListener* catching = find(topology, v4, [](const GateListener& entry) {
+      return entry.transparent == Transparent::kRedirect && entry.proto == IPPROTO_TCP;
+    });
+    if (catching == nullptr) continue;
+    // Port 53 without a listener for it is no connection to be looked into.
+    text.line(nfproto(v4) + " tcp dport != 53 " +
+              (catching->any_address
+                   ? "redirect to :" + std::to_string(catching->port)
+                   : "dnat " + std::string(family(v4)) + " to " + socket_of(catching->address, catching->port)));
+  }
+  text.line("}");
+}
+
+void input_chain(Text& text, const Topology& topology) {
+  text.line("chain input {").line("type filter hook input priority 0; policy accept;");
+  for (const std::string& held : held_conditions(topology, true)) text.line(held + " jump to_gateway");
+  text.line("}").line("chain to_gateway {");
+  // Replies to what this host began. What they began themselves is held against the listeners packet by packet: a flow
+  // that got in while somebody had flushed the rules does not go on.
+  text.line("ct direction reply ct state established accept");
+  text.line(kRelated);
+  for (const bool v4 : {true, false}) text.line(to_listeners(v4, "accept"));
+  for (const GateListener& listener : topology.listeners) {
+    if (listener.transparent == Transparent::kNo) continue;
+    // Only what was captured: a client that dials this port itself has no destination to be judged by.
+    text.line(nfproto(listener.address.is_v4()) + " meta l4proto " + std::to_string(listener.proto) + " th dport " +
+              std::to_string(listener.port) + " ct status dnat accept");
+  }
+  // Neighbours and group membership; nothing that answers (no echo).
+  text.line("icmpv6 type { 131, 132, 135, 136, 143 } accept");
+  text.line("jump refuse").line("}");
+}
+
+void forward_chains(Text& text, const Topology& topology) {
+  const std::string admitted = std::to_string(kAdmitted);
+  text.line("chain forward {").line("type filter hook forward priority 0; policy accept;");
+  for (const std::string& held : held_conditions(topology, true)) text.line(held + " jump from_held");
+  for (const std::string& held : held_conditions(topology, false)) text.line(held + " jump to_held");
+  text.line("}").line("chain from_held {");
+  text.line("ct state invalid counter name not_gateway drop");
+  text.line("ct state established ct mark and " + admitted + " == " + admitted + " accept");
+  text.line(kRelated);
+  pair_rules(text, topology, "ct mark set ct mark or " + admitted + " accept");
+  // Where br_netfilter hands bridged packets over (Docker turns it on), neighbours of a pair find each other. What was
+  // routed no longer has the full hop limit.
+  if (std::any_of(topology.internal.begin(), topology.internal.end(), [](const InternalPair& pair) {
+        return !texts(pair.from, false).empty() && !texts(pair.to, false).empty();
+      }))
+    text.line("ip6 hoplimit 255 icmpv6 type { 135, 136 } accept");
+  for (const bool v4 : {true, false}) {
+    for (const char* set : {"bound", "range"}) {
+      const std::string f = family(v4);
+      text.line("ct direction original " + f + " saddr . " + f + " daddr . meta l4proto . th dport @" + set +
+                (v4 ? "4" : "6") + " ct mark set ct mark or " + admitted + " accept");
+    }
+  }
+  text.line("jump refuse").line("}").line("chain to_held {");
+  text.line("ct state established ct mark and " + admitted + " == " + admitted + " accept");
+  text.line(kRelated);
+  text.line("counter name not_gateway drop").line("}");
+}
+
+// Never a silent hang: each kind gets the answer that its clients understand.
+void refuse_chain(Text& text) {
+  text.line("chain refuse {");
+  text.line("meta l4proto 17 th dport 443 counter name quic_denied reject with icmpx type port-unreachable");
+  for (const std::uint16_t port : kCountedPorts) {
+    text.line("meta l4proto 17 th dport " + std::to_string(port) + " counter name udp_" + std::to_string(port) +
+              " reject with icmpx type port-unreachable");
+  }
+  text.line("meta l4proto 17 counter name udp_denied reject with icmpx type port-unreachable");
+  text.line("meta l4proto 6 th dport 853 counter name dot_denied reject with tcp reset");
+  text.line("meta l4proto 6 counter name not_gateway reject with tcp reset");
+  text.line("counter name other_proto reject with icmpx type admin-prohibited").line("}");
+}
+
+}  // namespace
+
+std::string inet_body(const Topology& topology) {
+  Text text;
+  for (const std::string_view counter : kCounters) text.line("counter " + std::string(counter) + " { }");
+  const std::vector<std::string> interfaces = all_interfaces(topology);
+  text.line("set held_if { type ifname;" + (interfaces.empty() ? "" : " elements = " + set_of(interfaces) + ";") +
+            " }");
+  std::vector<Prefix> without_interface;
+  for (const HeldNetwork& network : topology.networks) {
+    if (network.interfaces.empty())
+      without_interface.insert(without_interface.end(), network.addresses.begin(), network.addresses.end());
+  }
+  interval_set(text, "held4", "ipv4_addr", texts(without_interface, true));
+  interval_set(text, "held6", "ipv6_addr", texts(without_interface, false));
+  listener_sets(text, topology);
+  bound_sets(text);
+  refuse_chain(text);
+  guard_chain(text, topology);
+  capture_chain(text, topology);
+  input_chain(text, topology);
+  forward_chains(text, topology);
+  return text.out;
+}
+
+std::string shape_of(const Topology& topology) {
+  std::uint64_t hash = 0xcbf29ce484222325;  // FNV-1a: a name for what was meant, not a defence
+  for (const std::string& text : {inet_body(topology), bridge_body(topology)}) {
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  }
+  char name[32];
+  std::snprintf(name, sizeof name, "%s%016llx", kShape, static_cast<unsigned long long>(hash));
+  return name;
+}
+
+std::string inet_table(const Topology& topology, const std::string& elements) {
+  return "add table inet sallyport\ndelete table inet sallyport\ntable inet sallyport {\nchain " + shape_of(topology) +
+         " { }\n" + inet_body(topology) + "}\n" + elements;
+}
+
+}  // namespace sallyport::kernel

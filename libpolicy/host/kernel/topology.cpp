@@ -1,0 +1,89 @@
+#include "host/kernel/topology.hpp"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace sallyport::kernel {
+namespace {
+
+using nlohmann::json;
+
+Error malformed(const char* what) { return {ErrorCode::kMalformed, what, 0}; }
+
+bool is_interface(const std::string& name) {
+  // What could end a word of the rules, or stand for others there, is no name.
+  return !name.empty() && name.size() <= 15 && name != "." && name != ".." &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+                  c == '.' || c == ':' || c == '@';
+         });
+}
+
+bool read_prefixes(const json& list, std::vector<Prefix>& out) {
+  for (const json& text : list) {
+    const Result<Prefix> prefix = Prefix::parse(text.get<std::string>());
+    if (!prefix.ok()) return false;
+    out.push_back(*prefix);
+  }
+  return true;
+}
+
+Result<Topology> read(const json& body) {
+  Topology out;
+  out.name = body.value("name", "");
+  for (const json& network : body.value("networks", json::array())) {
+    HeldNetwork held;
+    held.name = network.value("name", "");
+    for (const json& interface : network.value("interfaces", json::array())) {
+      held.interfaces.push_back(interface.get<std::string>());
+      if (!is_interface(held.interfaces.back())) return malformed("topology: an interface's name");
+    }
+    if (!read_prefixes(network.value("addresses", json::array()), held.addresses))
+      return malformed("topology: a network's address");
+    out.networks.push_back(std::move(held));
+  }
+  for (const json& listener : body.value("listeners", json::array())) {
+    GateListener entry;
+    entry.name = listener.value("name", "");
+    const std::string proto = listener.value("proto", ""), transparent = listener.value("transparent", "no");
+    if (proto != "tcp" && proto != "udp") return malformed("topology: a listener's protocol");
+    entry.proto = proto == "tcp" ? IPPROTO_TCP : IPPROTO_UDP;
+    const Result<Address> address = Address::parse(listener.value("address", ""));
+    if (!address.ok()) return malformed("topology: a listener's address");
+    entry.address = *address;
+    entry.any_address = std::all_of(address->octets().begin(), address->octets().end(), [](auto o) { return o == 0; });
+    entry.port = listener.value("port", std::uint16_t{0});
+    if (transparent == "redirect") entry.transparent = GateListener::Transparent::kRedirect;
+    if (transparent == "tproxy") entry.transparent = GateListener::Transparent::kTproxy;
+    out.listeners.push_back(std::move(entry));
+  }
+  for (const json& pair : body.value("internal", json::array())) {
+    InternalPair entry;
+    if (!read_prefixes(pair.value("from", json::array()), entry.from) ||
+        !read_prefixes(pair.value("to", json::array()), entry.to))
+      return malformed("topology: an internal pair's address");
+    out.internal.push_back(std::move(entry));
+  }
+  for (const json& own : body.value("own", json::array())) {
+    const Result<Address> address = Address::parse(own.get<std::string>());
+    if (!address.ok()) return malformed("topology: an own address");
+    out.own.push_back(*address);
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<Topology> parse_topology(std::string_view text) {
+  const json body = json::parse(text, nullptr, false);
+  if (!body.is_object()) return malformed("topology: not a JSON object");
+  try {
+    return read(body);
+  } catch (const json::exception&) {
+    return malformed("topology: a value of the wrong type");
+  }
+}
+
+}  // namespace sallyport::kernel

@@ -1,0 +1,79 @@
+// policy.audit/1: what plugins decided, into the ring.
+#include <policy/ext/audit.h>
+
+#include <algorithm>
+
+#include "host/worker/abi_host.hpp"
+
+namespace sallyport {
+namespace {
+
+policy_code write_record(policy_thread* thread, const policy_query* query, const policy_verdict* verdict,
+                         policy_str detail, policy_str raw, policy_ref* ref, AuditKind kind) noexcept {
+  if (ref != nullptr) *ref = {};
+  if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
+  if (query == nullptr || verdict == nullptr || !POLICY_HAS(query, path) || !POLICY_HAS(verdict, generation))
+    return POLICY_INVALID;
+  return write_audit(*thread->host, *query, *verdict, detail, raw, ref, kind);
+}
+
+policy_code write_decision(policy_thread* thread, const policy_query* query, const policy_verdict* verdict,
+                           policy_str detail, policy_str raw, policy_ref* ref) noexcept {
+  return write_record(thread, query, verdict, detail, raw, ref, AuditKind::kDecision);
+}
+
+policy_code write_closed(policy_thread* thread, const policy_query* query, const policy_verdict* verdict,
+                         policy_str detail) noexcept {
+  return write_record(thread, query, verdict, detail, {}, nullptr, AuditKind::kClose);
+}
+
+}  // namespace
+
+policy_code write_audit(policy_host& host, const policy_query& query, const policy_verdict& verdict, policy_str detail,
+                        policy_str raw, policy_ref* ref, AuditKind kind) noexcept {
+  AuditRecord record;
+  timespec now;
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  record.realtime_ns = static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
+  record.kind = kind;
+  record.set_plugin(host.plugin);
+  // "continue" was let on by the layer that wrote it; any value that is not known is a refusal, as everywhere.
+  const bool passed = verdict.verdict == POLICY_ALLOW || verdict.verdict == POLICY_CONTINUE;
+  record.verdict = passed ? static_cast<Effect>(verdict.verdict) : Effect::kDeny;
+  record.effective = passed ? Effect::kAllow : Effect::kDeny;
+  record.reason = verdict.reason <= static_cast<std::uint16_t>(Reason::kLast) ? static_cast<Reason>(verdict.reason)
+                                                                              : Reason::kNoRule;
+  record.rule = verdict.rule;
+  record.generation = verdict.generation;
+  record.layer = static_cast<Layer>(query.layer);
+  record.qtype = query.qtype;
+  record.proto = query.proto;
+  record.port = query.port;
+  record.client_id = query.client_id;
+  if (const std::optional<Address> client = address_in(query.client)) {
+    record.set_client_addr(*client, query.client->port);
+  }
+  if (query.credential.len > 0) record.set_user(view(query.credential));
+  if (const DomainName* name = name_in(query.name)) {
+    record.set_name(*name);
+  } else if (raw.len > 0 && raw.ptr != nullptr) {
+    record.set_raw(view(raw));
+  }
+  if (const std::optional<Address> address = address_in(query.dest)) record.set_addr(*address);
+  record.set_detail(view(detail));
+  record.ref = audit_ref(record, host.shared->audit->ref_seed());
+  if (ref != nullptr) {
+    const auto characters = ref_characters(record.ref);
+    std::copy(characters.begin(), characters.end(), ref->text);
+  }
+  // The data plane goes on: a lost record is counted and reported (ACCEPTANCE section 0, decision 9).
+  host.shared->audit->write(record);
+  return POLICY_OK;
+}
+
+const policy_audit_v1& audit_extension() noexcept {
+  static constexpr policy_audit_v1 kAudit = {sizeof(policy_audit_v1), write_decision, write_closed};
+  return kAudit;
+}
+
+}  // namespace sallyport

@@ -1,0 +1,190 @@
+// policy.decision/1: queries of plugins, brought to the one decision function.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <new>
+
+#include "host/worker/abi_host.hpp"
+
+namespace sallyport {
+namespace {
+
+static_assert(int{kKnowName} == int{POLICY_KNOW_NAME} && int{kKnowAddress} == int{POLICY_KNOW_ADDRESS} &&
+              int{kKnowPort} == int{POLICY_KNOW_PORT} && int{kKnowMethod} == int{POLICY_KNOW_METHOD} &&
+              int{kKnowPath} == int{POLICY_KNOW_PATH} && int{kFlagTunnelAny} == int{POLICY_FLAG_TUNNEL_ANY});
+static_assert(static_cast<int>(Effect::kAllow) == POLICY_ALLOW &&
+              static_cast<int>(Effect::kContinue) == POLICY_CONTINUE);
+static_assert(static_cast<int>(Layer::kDial) == POLICY_LAYER_DIAL && kNoRuleIndex == POLICY_NO_RULE);
+
+policy_code open_thread(policy_host* host, policy_thread** out) noexcept {
+  if (host == nullptr || out == nullptr) return POLICY_INVALID;
+  try {
+    *out = new policy_thread{host, PolicyVersions::Reader(host->shared->versions), std::this_thread::get_id()};
+  } catch (...) {
+    return POLICY_EXHAUSTED;
+  }
+  return POLICY_OK;
+}
+
+void close_thread(policy_thread* thread) noexcept { delete thread; }
+
+policy_code decide_by(policy_thread& thread, const PolicyVersion& version, const policy_query& in,
+                      policy_verdict& out) noexcept {
+  Unpacked unpacked;
+  if (const policy_code code = unpack(*thread.host->shared, version, in, unpacked); code != POLICY_OK) return code;
+  const Verdict verdict = version.snapshot->decide(unpacked.query);
+  thread.last.client_id = in.client_id;
+  thread.last.groups = unpacked.query.groups;
+  thread.last.generation = verdict.generation;
+  verdict_out(verdict, out);
+  return POLICY_OK;
+}
+
+policy_code refuse(policy_verdict* out) noexcept {
+  if (out == nullptr || !POLICY_HAS(out, generation)) return POLICY_INVALID;
+  verdict_out(Verdict{}, *out);
+  return POLICY_OK;
+}
+
+policy_code decide(policy_thread* thread, const policy_query* in, policy_verdict* out) noexcept {
+  if (in == nullptr || refuse(out) != POLICY_OK) return POLICY_INVALID;
+  if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
+  const PolicyVersion* version = thread->reader.now();
+  if (version == nullptr) return POLICY_UNAVAILABLE;
+  return decide_by(*thread, *version, *in, *out);
+}
+
+// All by one generation.
+policy_code decide_n(policy_thread* thread, const policy_query* in, size_t in_stride, policy_verdict* out,
+                     size_t out_stride, size_t n) noexcept {
+  if (in_stride < sizeof(policy_query) || out_stride < sizeof(policy_verdict)) return POLICY_INVALID;
+  if (n > 0 && (in == nullptr || out == nullptr)) return POLICY_INVALID;
+  const bool own = on_own_thread(thread);
+  const PolicyVersion* version = own ? thread->reader.now() : nullptr;
+  policy_code worst = POLICY_OK;
+  for (size_t i = 0; i < n; ++i) {
+    const auto* query = reinterpret_cast<const policy_query*>(reinterpret_cast<const char*>(in) + i * in_stride);
+    auto* verdict = reinterpret_cast<policy_verdict*>(reinterpret_cast<char*>(out) + i * out_stride);
+    policy_code code = refuse(verdict);
+    if (code == POLICY_OK && !own) code = POLICY_WRONG_THREAD;
+    if (code == POLICY_OK && version == nullptr) code = POLICY_UNAVAILABLE;
+    if (code == POLICY_OK) code = decide_by(*thread, *version, *query, *verdict);
+    if (code != POLICY_OK) worst = code;
+  }
+  return worst;
+}
+
+// Of a verdict by an earlier policy the rule's name is gone with it: none is better than another rule's.
+size_t rule_name(policy_thread* thread, const policy_verdict* verdict, char* out, size_t cap) noexcept {
+  if (!on_own_thread(thread) || verdict == nullptr || !POLICY_HAS(verdict, generation)) return 0;
+  const PolicyVersion* version = thread->reader.held() != nullptr ? thread->reader.held() : thread->reader.now();
+  std::string_view name;
+  if (version != nullptr && version->snapshot->generation() == verdict->generation)
+    name = version->snapshot->rule_name(verdict->rule);
+  if (cap > 0 && out != nullptr) {
+    const std::size_t copied = std::min(cap - 1, name.size());
+    std::memcpy(out, name.data(), copied);
+    out[copied] = '\0';
+  }
+  return name.size();
+}
+
+// What is known of a client by its id: a cell's, an IPv4 address, or whoever this thread asked about last.
+std::uint64_t groups_of_id(const policy_thread& thread, const PolicyVersion& version, std::uint64_t id) noexcept {
+  if (thread.last.client_id == id && thread.last.generation == version.snapshot->generation())
+    return thread.last.groups;
+  if (const CellClient* cell = version.cell(id)) return cell->groups;
+  constexpr std::uint64_t kV4 = std::uint64_t{1} << 63;
+  if (!thread.host->shared->gate || id >> 32 != kV4 >> 32) return 0;
+  return version.snapshot->groups_of_address(Address::v4(static_cast<std::uint32_t>(id)));
+}
+
+size_t host_addresses(policy_thread* thread, uint64_t client_id, const policy_name* in, policy_addr* out,
+                      size_t cap) noexcept {
+  constexpr std::size_t kMost = 32;  // more addresses than that for one service are a mistake
+  if (!on_own_thread(thread)) return 0;
+  const DomainName* name = name_in(in);
+  const PolicyVersion* version = thread->reader.now();
+  if (name == nullptr || version == nullptr) return 0;
+  const std::uint64_t groups = groups_of_id(*thread, *version, client_id);
+  std::array<Address, kMost> found;
+  const std::size_t count = std::min(kMost, version->snapshot->host_addresses(*name, groups, found));
+  for (std::size_t i = 0; i < std::min(count, cap); ++i) address_out(found[i], 0, out[i]);
+  return count;
+}
+
+size_t allowed_ports(policy_thread* thread, const policy_query* in, uint16_t (*ranges)[2], size_t cap) noexcept {
+  constexpr std::size_t kMost = 128;
+  if (!on_own_thread(thread) || in == nullptr) return 0;
+  const PolicyVersion* version = thread->reader.now();
+  Unpacked unpacked;
+  if (version == nullptr || unpack(*thread->host->shared, *version, *in, unpacked) != POLICY_OK) return 0;
+  std::array<Snapshot::Ports, kMost> found;
+  const std::size_t room = std::min(cap, kMost);
+  const std::size_t count = version->snapshot->allowed_ports(unpacked.query, std::span(found).first(room));
+  for (std::size_t i = 0; i < std::min(count, room); ++i) {
+    ranges[i][0] = found[i].first;
+    ranges[i][1] = found[i].last;
+  }
+  return count;
+}
+
+}  // namespace
+
+policy_code unpack(const WorkerShared& shared, const PolicyVersion& version, const policy_query& in,
+                   Unpacked& out) noexcept {
+  if (!POLICY_HAS(&in, path)) return POLICY_INVALID;
+  if (in.layer < POLICY_LAYER_DNS || in.layer > POLICY_LAYER_DIAL) return POLICY_INVALID;
+  Query& query = out.query;
+  // A user counts only where credentials are verified at all.
+  const std::string_view user = version.credentials ? view(in.credential) : std::string_view();
+  if (const CellClient* cell = version.cell(in.client_id)) {
+    query.groups = cell->groups | version.snapshot->groups_of_user(user);
+  } else {
+    // By the address itself: ids of IPv6 clients are hashes, and two may share one.
+    const std::optional<Address> client = shared.gate ? address_in(in.client) : std::nullopt;
+    if (!client || in.client_id >> 62 != (client->is_v4() ? 2u : 3u)) return POLICY_INVALID;
+    query.groups = version.snapshot->groups_of_address(*client, user);
+  }
+  // Only where a later layer will know: nothing is deferred at the last one, and dns needs somebody behind it.
+  const bool last = in.layer == POLICY_LAYER_DIAL || (in.layer == POLICY_LAYER_DNS && !shared.flow_layer);
+  query.layer = static_cast<Layer>(in.layer);
+  query.qtype = in.qtype;
+  query.proto = in.proto;
+  query.port = in.port;
+  query.known = in.known;
+  query.deferred = last ? 0 : in.deferred & ~in.known;
+  if ((in.known & POLICY_KNOW_NAME) != 0) {
+    query.name = name_in(in.name);
+    if (query.name == nullptr) return POLICY_INVALID;
+  }
+  if ((in.known & POLICY_KNOW_ADDRESS) != 0) {
+    const std::optional<Address> address = address_in(in.dest);
+    if (!address) return POLICY_INVALID;
+    out.address = *address;
+    query.address = &out.address;
+  }
+  return POLICY_OK;
+}
+
+void verdict_out(const Verdict& verdict, policy_verdict& out) noexcept {
+  out.verdict = static_cast<std::uint16_t>(verdict.effect);
+  out.reason = static_cast<std::uint16_t>(verdict.reason);
+  out.rule = verdict.rule;
+  out.flags = verdict.flags;
+  out.generation = verdict.generation;
+}
+
+const policy_decision_v1& decision_extension() noexcept {
+  static constexpr policy_decision_v1 kDecision = {sizeof(policy_decision_v1),
+                                                   open_thread,
+                                                   close_thread,
+                                                   decide,
+                                                   decide_n,
+                                                   rule_name,
+                                                   host_addresses,
+                                                   allowed_ports};
+  return kDecision;
+}
+
+}  // namespace sallyport

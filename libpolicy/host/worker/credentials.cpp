@@ -1,0 +1,140 @@
+#include "host/worker/credentials.hpp"
+
+#include <crypt.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <memory>
+
+namespace sallyport {
+namespace {
+
+// In one time for equal lengths, wherever they differ.
+bool same(std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  unsigned char differ = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) differ |= static_cast<unsigned char>(a[i] ^ b[i]);
+  return differ == 0;
+}
+
+}  // namespace
+
+std::uint64_t sip_hash(const std::array<std::uint64_t, 2>& key, std::string_view data) noexcept {
+  std::uint64_t v0 = key[0] ^ 0x736f6d6570736575u, v1 = key[1] ^ 0x646f72616e646f6du;
+  std::uint64_t v2 = key[0] ^ 0x6c7967656e657261u, v3 = key[1] ^ 0x7465646279746573u;
+  const auto round = [&] {
+    v0 += v1, v1 = std::rotl(v1, 13) ^ v0, v0 = std::rotl(v0, 32);
+    v2 += v3, v3 = std::rotl(v3, 16) ^ v2;
+    v0 += v3, v3 = std::rotl(v3, 21) ^ v0;
+    v2 += v1, v1 = std::rotl(v1, 17) ^ v2, v2 = std::rotl(v2, 32);
+  };
+  const auto take = [&](std::uint64_t word) {
+    v3 ^= word;
+    round();
+    round();
+    v0 ^= word;
+  };
+  std::size_t at = 0;
+  for (; at + 8 <= data.size(); at += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, data.data() + at, 8);
+    take(word);
+  }
+  std::uint64_t last = static_cast<std::uint64_t>(data.size()) << 56;
+  for (std::size_t i = 0; at + i < data.size(); ++i)
+    last |= static_cast<std::uint64_t>(static_cast<unsigned char>(data[at + i])) << (8 * i);
+  take(last);
+  v2 ^= 0xff;
+  for (int i = 0; i < 4; ++i) round();
+  return v0 ^ v1 ^ v2 ^ v3;
+}
+
+CredentialSet::CredentialSet(const std::vector<std::pair<std::string, std::string>>& users) {
+  for (const auto& [user, hash] : users) {
+    users_.emplace(user, hash);
+    if (decoy_.empty()) decoy_ = hash;
+  }
+}
+
+bool CredentialSet::matches(std::string_view user, std::string_view password) const {
+  const auto entry = users_.find(std::string(user));
+  const std::string& hash = entry != users_.end() ? entry->second : decoy_;
+  const std::string text(password);
+  if (hash.empty() || text.find('\0') != std::string::npos) return false;
+  const auto data = std::make_unique<crypt_data>();  // 32 kB: too much for a coroutine's thread
+  const char* made = ::crypt_r(text.c_str(), hash.c_str(), data.get());
+  // "*0" and "*1" say that the hash is none (crypt(3)); a hash that begins so never matches.
+  const bool right = made != nullptr && made[0] != '*' && same(made, hash);
+  ::explicit_bzero(data.get(), sizeof *data);
+  return right && entry != users_.end();
+}
+
+CredentialChecks::Peer* CredentialChecks::find_peer(std::uint64_t tag) {
+  const std::size_t first = tag % (kPeers / kWays) * kWays;
+  for (std::size_t way = 0; way < kWays; ++way) {
+    if (peers_[first + way].tag == tag) return &peers_[first + way];
+  }
+  return nullptr;
+}
+
+CredentialChecks::Peer& CredentialChecks::place_for(std::uint64_t tag) {
+  if (Peer* known = find_peer(tag)) return *known;
+  const std::size_t first = tag % (kPeers / kWays) * kWays;
+  Peer* oldest = &peers_[first];
+  for (std::size_t way = 1; way < kWays; ++way) {
+    if (peers_[first + way].since_ms < oldest->since_ms) oldest = &peers_[first + way];
+  }
+  *oldest = {tag, 0, 0};
+  return *oldest;
+}
+
+CredentialChecks::Outcome CredentialChecks::check(const CredentialSet& set, const Address& peer, std::string_view user,
+                                                  std::string_view password, std::uint64_t now_ms) {
+  const std::string_view octets(reinterpret_cast<const char*>(peer.octets().data()), peer.octets().size());
+  std::array<char, 20 + 2 * kMostOctets> input;
+  std::size_t size = octets.copy(input.data(), octets.size());
+  input[size++] = peer.is_v4() ? 4 : 6;
+  const std::uint64_t peer_tag = sip_hash(key_, {input.data(), size}) | 1;  // never 0, which is a free place
+  const bool sane = user.size() <= kMostOctets && password.size() <= kMostOctets;
+  Tag tag{};
+  if (sane) {
+    input[size++] = static_cast<char>(user.size());  // so that no two pairs run into one
+    size += user.copy(input.data() + size, user.size());
+    size += password.copy(input.data() + size, password.size());
+    tag = {sip_hash(key_, {input.data(), size}), sip_hash({~key_[1], key_[0]}, {input.data(), size}) | 1};
+    ::explicit_bzero(input.data(), size);
+  }
+  const std::size_t first = tag[0] % (kRemembered / kWays) * kWays;
+  std::uint64_t epoch;
+  {
+    const std::lock_guard lock(mutex_);
+    // Before what is remembered: or else that could be guessed at, as fast as it answers.
+    const Peer* failing = find_peer(peer_tag);
+    if (failing != nullptr && failing->failures >= kMostFailures && now_ms - failing->since_ms < kWindowMs)
+      return Outcome::kTooMany;
+    for (std::size_t way = 0; sane && way < kWays; ++way) {
+      if (remembered_[first + way] == tag) return Outcome::kVerified;
+    }
+    epoch = epoch_;
+  }
+  const bool right = sane && set.matches(user, password);
+  const std::lock_guard lock(mutex_);
+  if (right) {
+    if (epoch == epoch_) remembered_[first + next_way_++ % kWays] = tag;
+    // Failures stay: whoever knows one password must not guess at others between two uses of it.
+    return Outcome::kVerified;
+  }
+  Peer& failing = place_for(peer_tag);
+  if (failing.failures == 0 || now_ms - failing.since_ms >= kWindowMs) failing = {peer_tag, now_ms, 0};
+  ++failing.failures;
+  return Outcome::kWrong;
+}
+
+void CredentialChecks::forget() {
+  const std::lock_guard lock(mutex_);
+  ++epoch_;
+  std::fill(remembered_.begin(), remembered_.end(), Tag{});
+}
+
+}  // namespace sallyport

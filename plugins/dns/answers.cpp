@@ -1,0 +1,219 @@
+// The second half of the responder: what becomes of an allowed name once its addresses are known.
+#include <algorithm>
+#include <utility>
+
+#include "dns/replies.hpp"
+
+namespace sallyport::dns {
+
+using net::Clock;
+using net::ResolveOutcome;
+using wire::DnsReplyWriter;
+using wire::EdeCode;
+using wire::Rcode;
+
+bool Responder::still_allowed(Pending& pending) {
+  pending.verdict = services_.reader->decide(query_of(pending));
+  return passes(pending.verdict);
+}
+
+bool Responder::gives_family(std::uint16_t type) const {
+  const std::uint16_t family = type == wire::kTypeAaaa ? POLICY_IPV6 : POLICY_IPV4;
+  return std::any_of(gateway_.begin(), gateway_.end(), [=](const policy_addr& own) { return own.family == family; });
+}
+
+std::vector<policy_addr> Responder::canonical(std::span<const Address> addresses) const {
+  std::vector<policy_addr> out;
+  out.reserve(addresses.size());
+  for (const Address& address : addresses) {
+    const auto made = net::canonical(*services_.edge, net::to_asio(address), 0);
+    if (made) out.push_back(*made);
+  }
+  return out;
+}
+
+std::size_t Responder::keep_permitted(const Pending& pending, std::span<policy_addr> addresses, policy_verdict& refusal,
+                                      policy_addr& refused) {
+  policy_query asked = query_of(pending);
+  asked.known = POLICY_KNOW_NAME | POLICY_KNOW_ADDRESS;
+  asked.deferred = POLICY_KNOW_PORT;
+  std::size_t kept = 0;
+  bool first = true;
+  for (const policy_addr& address : addresses) {
+    asked.dest = &address;
+    const policy_verdict verdict = services_.reader->decide(asked);
+    if (passes(verdict)) {
+      addresses[kept++] = address;
+    } else if (std::exchange(first, false)) {
+      refusal = verdict;
+      refused = address;
+    }
+  }
+  return kept;
+}
+
+Responder::Reply Responder::answer_forbidden(const Pending& pending, const policy_verdict& refusal,
+                                             const policy_addr& refused, Buffer buffer) {
+  policy_query asked = query_of(pending);
+  asked.dest = &refused;
+  asked.known |= POLICY_KNOW_ADDRESS;
+  asked.deferred = POLICY_KNOW_PORT;
+  policy_verdict verdict = refusal;
+  verdict.reason = POLICY_REASON_ANSWER_FORBIDDEN_ADDR;
+  return deny(pending, asked, verdict, Denial::kBlocked, buffer);
+}
+
+// Without an answer's record there is no answer.
+Responder::Reply Responder::address_reply(const Pending& pending, std::span<const policy_addr> addresses,
+                                          std::span<const wire::WireName> chain, std::uint32_t ttl,
+                                          Clock::time_point expires, Buffer buffer) {
+  const wire::DnsQuery& query = pending.query;
+  if (!audit(query_of(pending), pending.verdict, query.question->type, Rcode::kNoError, pending.transport))
+    return audit_dropped(query, pending.transport, buffer);
+  ++counters_.allowed;
+  DnsReplyWriter writer(buffer, query, limit_of(query, pending.transport, buffer), Rcode::kNoError);
+  for (const wire::WireName& target : chain) writer.add_cname(ttl, target);
+  for (const policy_addr& address : addresses) {
+    if (address.family == POLICY_IPV6) {
+      writer.add_aaaa(ttl, std::span<const std::uint8_t, 16>(address.ip, 16));
+    } else {
+      writer.add_a(ttl, std::span<const std::uint8_t, 4>(address.ip, 4));
+    }
+  }
+  const Reply reply = writer.finish();
+  const bool real = config_.answers == Answers::kReal;
+  keep(pending, reply, real ? addresses : std::span<const policy_addr>(), Clock::now(), expires);
+  return reply;
+}
+
+Responder::Reply Responder::own_address_reply(const Pending& pending, std::uint32_t ttl, Buffer buffer) {
+  const bool v6 = pending.query.question->type == wire::kTypeAaaa;
+  ttl = std::min(ttl, kAnswerTtl);
+  const Clock::time_point expires = Clock::now() + std::chrono::seconds(ttl);
+  if (config_.answers == Answers::kGateway) {
+    std::vector<policy_addr> own;
+    for (const policy_addr& address : gateway_)
+      if ((address.family == POLICY_IPV6) == v6) own.push_back(address);
+    if (own.empty()) return no_data(pending, ttl, buffer);
+    return address_reply(pending, own, {}, ttl, expires, buffer);
+  }
+  policy_addr address{};
+  const policy_code code = services_.synthetic->assign(services_.reader->raw(), pending.client_id, &pending.name,
+                                                       kAssignMs, v6 ? nullptr : &address, v6 ? &address : nullptr);
+  if (code != POLICY_OK) {
+    constexpr std::string_view kNoneFree = "no synthetic address is free";
+    return failure(pending, EdeCode::kOther, kNoneFree, kNoneFree, buffer);
+  }
+  return address_reply(pending, {&address, 1}, {}, ttl, expires, buffer);
+}
+
+Responder::Reply Responder::fixed_addresses(const Pending& pending, std::span<policy_addr> addresses, Buffer buffer) {
+  const std::uint16_t family = pending.query.question->type == wire::kTypeAaaa ? POLICY_IPV6 : POLICY_IPV4;
+  std::size_t count = 0;
+  for (const policy_addr& address : addresses)
+    if (address.family == family) addresses[count++] = address;
+  if (count == 0) return no_data(pending, kNoticeTtl, buffer);
+  policy_verdict refusal = denied(POLICY_REASON_ANSWER_FORBIDDEN_ADDR);
+  policy_addr refused{};
+  if (keep_permitted(pending, addresses.first(count), refusal, refused) == 0)
+    return answer_forbidden(pending, refusal, refused, buffer);
+  return own_address_reply(pending, kAnswerTtl, buffer);
+}
+
+net::awaitable<Responder::Reply> Responder::real_reply(Pending* pending, std::vector<policy_addr> addresses,
+                                                       std::vector<wire::WireName> chain, std::uint32_t ttl,
+                                                       Buffer buffer) {
+  ttl = std::clamp(ttl, kLeastTtl, kLongestTtl);
+  const Clock::time_point expires = Clock::now() + std::chrono::seconds(ttl);
+  std::vector<policy_binding> bindings(addresses.size());
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    policy_binding& binding = bindings[i];
+    binding.struct_size = sizeof binding;
+    binding.ttl_ms = ttl * 1000;
+    binding.client_id = pending->client_id;
+    if (pending->has_client) binding.client = pending->client;
+    binding.addr = addresses[i];
+    binding.name = pending->name;
+  }
+  std::uint64_t seq = 0;
+  if (services_.ledger->record(services_.reader->raw(), bindings.data(), sizeof(policy_binding), bindings.size(),
+                               &seq) != POLICY_OK) {
+    constexpr std::string_view kFull = "the ledger is full";
+    co_return failure(*pending, EdeCode::kOther, kFull, kFull, buffer);
+  }
+  counters_.bindings += bindings.size();
+  const bool applied = co_await services_.applied(seq);
+  if (!applied) {
+    ++counters_.late_enforcers;
+    constexpr std::string_view kLate = "the address is not in force in time";
+    co_return failure(*pending, EdeCode::kOther, kLate, "an enforcer did not take the binding in time", buffer);
+  }
+  const std::uint64_t decided_by = pending->verdict.generation;
+  if (!still_allowed(*pending))
+    co_return deny(*pending, query_of(*pending), pending->verdict, Denial::kBlocked, buffer);
+  if (pending->verdict.generation != decided_by) {  // so may have the word on the addresses
+    policy_verdict refusal = denied(POLICY_REASON_ANSWER_FORBIDDEN_ADDR);
+    policy_addr refused{};
+    addresses.resize(keep_permitted(*pending, addresses, refusal, refused));
+    if (addresses.empty()) co_return answer_forbidden(*pending, refusal, refused, buffer);
+  }
+  co_return address_reply(*pending, addresses, chain, ttl, expires, buffer);
+}
+
+Responder::Reply Responder::failure_of(const Pending& pending, ResolveOutcome outcome, Buffer buffer) {
+  const std::string& upstreams = services_.upstreams;
+  switch (outcome) {
+    case ResolveOutcome::kTimeout:
+      return failure(pending, EdeCode::kNoReachableAuthority, "no upstream answered in time",
+                     "no answer from " + upstreams + " within 4.5 s", buffer);
+    case ResolveOutcome::kUnreachable:
+      return failure(pending, EdeCode::kNetworkError, "no upstream can be reached",
+                     upstreams.empty() ? "there is no resolver" : "cannot reach " + upstreams, buffer);
+    default:
+      return failure(pending, EdeCode::kNoReachableAuthority, "the upstream failed",
+                     "no usable answer from " + upstreams, buffer);
+  }
+}
+
+net::awaitable<Responder::Reply> Responder::finish(Pending* pending, Buffer buffer) {
+  const std::uint16_t type = pending->query.question->type;
+  // Others were asked about since begin(), and host_addresses() knows a client best right after decide().
+  if (!still_allowed(*pending))
+    co_return deny(*pending, query_of(*pending), pending->verdict, Denial::kBlocked, buffer);
+  std::array<policy_addr, kMaxFixed> fixed;
+  const std::size_t fixed_count = host_addresses(*pending, fixed);
+  net::ResolveResult result;
+  std::vector<policy_addr> addresses;
+  if (fixed_count > 0) {
+    const std::uint16_t family = type == wire::kTypeAaaa ? POLICY_IPV6 : POLICY_IPV4;
+    std::copy_if(fixed.begin(), fixed.begin() + fixed_count, std::back_inserter(addresses),
+                 [family](const policy_addr& address) { return address.family == family; });
+    result.outcome = addresses.empty() ? ResolveOutcome::kNoData : ResolveOutcome::kAnswers;
+    result.ttl = kAnswerTtl;
+  } else {
+    const Result<DomainName> name = DomainName::parse(policy::view(pending->name));
+    if (!name.ok()) co_return failure(*pending, EdeCode::kOther, "", "", buffer);
+    // Of the family that the gateway has no address of, nothing can be given; whether the name exists is asked all the
+    // same, by the type that its client asks for beside this one.
+    const bool family_missing = config_.answers == Answers::kGateway && !gives_family(type);
+    const std::uint16_t other = type == wire::kTypeA ? wire::kTypeAaaa : wire::kTypeA;
+    result = co_await services_.resolve(*name, family_missing ? other : type, Clock::now() + kResolveLimit);
+    if (family_missing && result.outcome == ResolveOutcome::kAnswers) result.outcome = ResolveOutcome::kNoData;
+    if (!still_allowed(*pending))
+      co_return deny(*pending, query_of(*pending), pending->verdict, Denial::kBlocked, buffer);
+    if (result.outcome == ResolveOutcome::kAnswers) addresses = canonical(result.addresses);
+  }
+  if (result.outcome == ResolveOutcome::kNoData) co_return no_data(*pending, result.ttl, buffer);
+  if (result.outcome == ResolveOutcome::kNxDomain) co_return nx_domain(*pending, result.ttl, buffer);
+  if (result.outcome != ResolveOutcome::kAnswers) co_return failure_of(*pending, result.outcome, buffer);
+
+  policy_verdict refusal = denied(POLICY_REASON_ANSWER_FORBIDDEN_ADDR);
+  policy_addr refused{};
+  addresses.resize(keep_permitted(*pending, addresses, refusal, refused));
+  if (addresses.empty()) co_return answer_forbidden(*pending, refusal, refused, buffer);
+  if (config_.answers != Answers::kReal) co_return own_address_reply(*pending, result.ttl, buffer);
+  const Reply reply = co_await real_reply(pending, std::move(addresses), std::move(result.chain), result.ttl, buffer);
+  co_return reply;
+}
+
+}  // namespace sallyport::dns

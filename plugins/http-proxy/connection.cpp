@@ -1,0 +1,413 @@
+#include "http-proxy/connection.hpp"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+
+#include "http-proxy/credentials.hpp"
+#include "support/json.hpp"
+#include "support/sockets.hpp"
+
+namespace sallyport::http_proxy {
+
+using net::awaitable;
+using net::error_code;
+using wire::HttpState;
+
+namespace {
+
+constexpr std::uint16_t kTcp = 6;                    // IP protocol number
+constexpr std::chrono::milliseconds kLinger{1'000};  // for the client to read an answer before the close
+constexpr std::size_t kMostDropped = 1024 * 1024;    // octets behind a refusal that are read for it
+constexpr std::size_t kMaxPath = 200;                // in the audit
+
+bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
+
+bool passes(const policy_verdict& verdict, bool is_name) {
+  return verdict.verdict == POLICY_ALLOW || (is_name && verdict.verdict == POLICY_CONTINUE);
+}
+
+}  // namespace
+
+Connection::Connection(const Config& config, const Services& services, Shared& shared, net::tcp::socket socket,
+                       const Client& client)
+    : config_(config),
+      services_(services),
+      shared_(shared),
+      client_(std::move(socket)),
+      server_(client_.get_executor()),
+      relay_(client_, server_, *shared.relay),
+      who_(client),
+      request_(config.head_limits()) {}
+
+// What still has a socket here was cut off (drain, stop): a reset says so.
+Connection::~Connection() { cut(); }
+
+void Connection::limit(Phase phase, std::chrono::milliseconds within) {
+  phase_ = phase;
+  within_ = within;
+  rearm();
+}
+
+void Connection::rearm() { shared_.wheel->set(*this, net::Clock::now() + within_); }
+
+void Connection::no_limit() {
+  phase_ = Phase::kRoute;
+  shared_.wheel->cancel(*this);
+}
+
+void Connection::wake() {
+  error_code ignored;
+  if (client_.is_open()) client_.cancel(ignored);
+  if (server_.is_open()) server_.cancel(ignored);
+}
+
+void Connection::cut() { relay_.fail(); }
+
+void Connection::close() {
+  error_code ignored;
+  server_.close(ignored);
+  client_.close(ignored);
+}
+
+void Connection::expired() {
+  switch (phase_) {
+    case Phase::kRoute:
+      return;
+    case Phase::kTunnel:
+      if (net::Clock::now() < relay_.last_progress() + config_.idle_timeout) {
+        shared_.wheel->set(*this, relay_.last_progress() + config_.idle_timeout);
+        return;
+      }
+      timed_out_ = true;
+      cut();
+      return;
+    case Phase::kHello:
+      timed_out_ = true;
+      audit_denied({.reason = POLICY_REASON_HELLO_TIMEOUT}, {});
+      cut();
+      return;
+    default:
+      timed_out_ = true;
+      wake();
+  }
+}
+
+void Connection::drain() {
+  if (phase_ == Phase::kIdle) {
+    timed_out_ = true;
+    wake();
+  }
+}
+
+policy_query Connection::query(std::uint16_t layer) const {
+  policy_query out{};
+  out.struct_size = sizeof out;
+  out.layer = layer;
+  out.proto = kTcp;
+  out.client_id = who_.id;
+  out.client = who_.in_cell ? nullptr : &who_.address;
+  out.credential = policy::str(user_);
+  if (!has_target_) return out;
+  out.port = target_.port;
+  out.known = POLICY_KNOW_PORT;
+  if (target_.is_name) {
+    out.name = &target_.name;
+    out.known |= POLICY_KNOW_NAME;
+  }
+  if (peer_ || !target_.is_name) {
+    out.dest = peer_ ? &*peer_ : &target_.literal;
+    out.known |= POLICY_KNOW_ADDRESS;
+  } else {
+    out.deferred = POLICY_KNOW_ADDRESS;
+  }
+  const wire::HttpRequestHead& head = request_.head();
+  if (request_.state() == HttpState::kDone && head.form != wire::TargetForm::kAuthority) {
+    out.method = policy::str(head.method);
+    out.path = policy::str(head.path.empty() ? std::string_view("/") : head.path);
+    out.known |= POLICY_KNOW_METHOD | POLICY_KNOW_PATH;
+  }
+  return out;
+}
+
+std::string Connection::detail(std::string_view extra_json) const {
+  std::string members;
+  if (ticket_.valid()) {
+    char flow[40];
+    std::snprintf(flow, sizeof flow, ",\"flow\":\"%" PRIx64 "\"", ticket_.id());
+    members += flow;
+  }
+  if (!tls_json_.empty()) members += ",\"tls\":" + tls_json_;
+  if (!http_json_.empty()) {
+    members += ",\"http\":{" + http_json_;
+    if (status_ != 0) members += ",\"status\":" + std::to_string(status_);
+    members += "}";
+  }
+  if (!extra_json.empty()) members.append(",").append(extra_json);
+  if (members.empty()) return "{}";
+  members[0] = '{';
+  return members + "}";
+}
+
+// A denial of ours or of the policy's; keeps rule and generation of what had let it in so far. Returns the ref.
+std::string Connection::audit_denied(policy_verdict verdict, std::string_view cause) {
+  ++shared_.counters->denied;
+  if (verdict.struct_size == 0) {
+    const std::uint16_t reason = verdict.reason;
+    verdict = verdict_;
+    if (verdict_.verdict == POLICY_DENY) verdict.rule = POLICY_NO_RULE;
+    verdict.reason = reason;
+    verdict.struct_size = sizeof verdict;
+  }
+  verdict.verdict = POLICY_DENY;
+  std::string_view raw;
+  if (!has_target_) {
+    // Paths and queries are nobody's business: the line to where they may begin.
+    raw = request_.raw();
+    raw = raw.substr(0, std::min({raw.find('\r'), raw.find('\n'), raw.find('?'), net::kMaxRaw}));
+  }
+  const std::string extra = cause.empty() ? std::string() : "\"cause\":" + net::json_text(cause);
+  return services_.reader->audit(query(POLICY_LAYER_HTTP), verdict, detail(extra), raw).ref;
+}
+
+bool Connection::audit_allowed() {
+  ++shared_.counters->allowed;
+  return static_cast<bool>(services_.reader->audit(query(POLICY_LAYER_HTTP), verdict_, detail()));
+}
+
+void Connection::audit_closed(std::uint64_t up, std::uint64_t down, std::uint16_t reason) {
+  shared_.counters->up += up;
+  shared_.counters->down += down;
+  policy_verdict verdict = verdict_;
+  if (reason != POLICY_REASON_OK) verdict.reason = reason;
+  const auto lived = std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now() - began_).count();
+  char extra[128];
+  std::snprintf(extra, sizeof extra, "\"bytes\":{\"up\":%" PRIu64 ",\"down\":%" PRIu64 "},\"duration_ms\":%lld", up,
+                down, static_cast<long long>(lived));
+  services_.reader->audit_closed(query(POLICY_LAYER_HTTP), verdict, detail(extra));
+}
+
+std::string Connection::client_key() const {
+  std::string key(reinterpret_cast<const char*>(&who_.id), sizeof who_.id);
+  key.append(reinterpret_cast<const char*>(who_.address.ip), sizeof who_.address.ip);
+  return key.append(user_);
+}
+
+// The far end is one of our own listeners: a request would come back for ever.
+bool Connection::is_ourselves() const {
+  if (!server_.is_open() || !services_.listens || !services_.listens(target_.port)) return false;
+  error_code error;
+  const auto local = server_.local_endpoint(error);
+  return !error && peer_ && local.address() == net::to_asio(*peer_);
+}
+
+awaitable<void> Connection::linger() {
+  error_code ignored;
+  server_.close(ignored);
+  client_.shutdown(net::tcp::socket::shutdown_send, ignored);
+  limit(Phase::kAnswer, kLinger);
+  std::size_t dropped = 0;
+  while (client_.is_open() && !timed_out_ && dropped < kMostDropped) {
+    std::span<std::uint8_t> scratch(*shared_.relay->scratch);
+    const ssize_t n = ::recv(client_.native_handle(), scratch.data(), scratch.size(), MSG_DONTWAIT);
+    if (n > 0) {
+      dropped += static_cast<std::size_t>(n);
+    } else if (n < 0 && would_block(errno)) {
+      const Io waited = co_await readable(client_);
+      if (waited != Io::kOk) break;
+    } else if (n == 0 || errno != EINTR) {
+      break;
+    }
+  }
+  close();
+}
+
+awaitable<void> Connection::answer(const Answer& what) {
+  ++shared_.counters->by_class[std::min(what.status / 100, 5u)];
+  const std::string text = answer_text(what);
+  timed_out_ = false;
+  limit(Phase::kAnswer, config_.body_timeout);
+  const Io sent = co_await send(client_, text);
+  if (sent == Io::kOk) {
+    co_await linger();
+  } else {
+    cut();
+  }
+}
+
+awaitable<void> Connection::refuse(Refusal refusal) {
+  status_ = refusal.status;
+  const std::string ref = audit_denied({.reason = refusal.reason}, refusal.cause);
+  const bool head = request_.state() == HttpState::kDone && request_.head().method == "HEAD";
+  co_await answer({.status = refusal.status, .reason = refusal.reason, .ref = ref, .head_request = head});
+}
+
+awaitable<void> Connection::deny(const policy_verdict& verdict) {
+  status_ = 403;
+  policy_verdict whole = verdict;
+  whole.struct_size = sizeof whole;
+  const std::string ref = audit_denied(whole, {});
+  co_await answer(
+      {.status = 403, .reason = verdict.reason, .ref = ref, .head_request = request_.head().method == "HEAD"});
+}
+
+// Allowed, and the outside did not answer.
+awaitable<void> Connection::fail_upstream(unsigned status, std::string_view error, std::string cause) {
+  ++shared_.counters->failed;
+  status_ = status;
+  policy_verdict verdict = verdict_;
+  verdict.verdict = POLICY_ALLOW;
+  verdict.reason = POLICY_REASON_UPSTREAM_FAILED;
+  const std::string ref =
+      services_.reader->audit(query(POLICY_LAYER_HTTP), verdict, detail("\"cause\":" + net::json_text(cause))).ref;
+  co_await answer({.status = status,
+                   .reason = POLICY_REASON_UPSTREAM_FAILED,
+                   .ref = ref,
+                   .error = error,
+                   .head_request = request_.head().method == "HEAD"});
+}
+
+// Answers what find_route() says. Always false.
+awaitable<bool> Connection::no_route(const Route& route) {
+  if (route.refused()) {
+    peer_ = route.peer;  // what the record names
+    co_await deny(route.verdict);
+  } else {
+    co_await fail_upstream(route.status, route.error, route.cause);
+  }
+  co_return false;
+}
+
+awaitable<bool> Connection::read_head() {
+  request_.reset();
+  has_target_ = false;
+  http_json_.clear();
+  status_ = 0;
+  timed_out_ = false;
+  bool started = !from_client_.empty();
+  // A first request is awaited no longer than a head may take: nobody connects to say nothing.
+  const bool first = requests_ == 0;
+  limit(started ? Phase::kHead : Phase::kIdle, first || started ? config_.header_timeout : config_.keepalive_timeout);
+  for (;;) {
+    HttpState state = HttpState::kNeedMore;
+    if (!from_client_.empty()) {
+      state = request_.feed(from_client_.rest());
+      from_client_.take(request_.consumed());
+    } else {
+      std::span<std::uint8_t> scratch(*shared_.relay->scratch);
+      const ssize_t n = ::recv(client_.native_handle(), scratch.data(), scratch.size(), MSG_DONTWAIT);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && would_block(errno)) {
+        if (shared_.draining && !started) {
+          close();
+          co_return false;
+        }
+        const Io waited = co_await readable(client_);
+        if (waited == Io::kOk) continue;
+        if (waited == Io::kTimeout && started) {
+          co_await refuse({408, POLICY_REASON_TIMED_OUT, "the head did not come in time"});
+        } else {
+          close();
+        }
+        co_return false;
+      }
+      if (n <= 0) {  // between requests that is the end; within a head nobody is left to answer
+        close();
+        co_return false;
+      }
+      if (!started) limit(Phase::kHead, config_.header_timeout);
+      started = true;
+      const auto got = scratch.first(static_cast<std::size_t>(n));
+      state = request_.feed(std::span<const std::uint8_t>(got));
+      from_client_.keep(got.subspan(request_.consumed()));
+    }
+    if (state == HttpState::kFailed) {
+      ++shared_.counters->requests;
+      co_await refuse(refusal_of(request_.fault(), request_.head()));
+      co_return false;
+    }
+    if (state == HttpState::kDone) break;
+  }
+  ++requests_;
+  ++shared_.counters->requests;
+  began_ = net::Clock::now();
+  blocked_ = {};
+  blocked_octets_ = 0;
+  const wire::HttpRequestHead& head = request_.head();
+  const std::string_view host = head.form == wire::TargetForm::kAbsolute || head.form == wire::TargetForm::kAuthority
+                                    ? head.target_authority.host
+                                    : head.host_raw;
+  http_json_ = "\"method\":" + net::json_text(head.method, wire::kMaxMethod) + ",\"host\":" + net::json_text(host);
+  if (config_.audit_paths && head.form != wire::TargetForm::kAuthority) {
+    http_json_ += ",\"path\":" + net::json_text(head.path.substr(0, head.path.find('?')), kMaxPath);
+  }
+  co_return true;
+}
+
+Refusal Connection::authenticate() {
+  user_.clear();
+  if (config_.auth == Auth::kNone) return {};
+  const wire::HttpRequestHead& head = request_.head();
+  const wire::HttpField* field = head.find("proxy-authorization");
+  if (!field) {
+    if (config_.auth == Auth::kOptional) return {};
+    return {407, POLICY_REASON_AUTH_REQUIRED, {}};
+  }
+  for (const wire::HttpField* other = field + 1; other != head.fields.data() + head.fields.size(); ++other) {
+    if (other->name.size() == field->name.size() && head.find(other->name) == field) {
+      return {400, POLICY_REASON_FRAMING_AMBIGUOUS, "two Proxy-Authorization fields"};
+    }
+  }
+  const std::optional<Credentials> given = parse_basic(field->value);
+  if (!given) return {407, POLICY_REASON_AUTH_MISMATCH, "no Basic credentials"};
+  // A host without policy.clients/1 knows nobody.
+  const bool known =
+      services_.clients && services_.clients->verify(services_.reader->raw(), &who_.address, policy::str(given->user),
+                                                     policy::str(given->password)) == POLICY_OK;
+  if (!known) return {407, POLICY_REASON_AUTH_MISMATCH, {}};
+  user_ = given->user;
+  return {};
+}
+
+awaitable<bool> Connection::admit() {
+  const wire::HttpRequestHead& head = request_.head();
+  peer_.reset();
+  verdict_ = {};
+  target_ = {};
+  Refusal refusal = read_target(*services_.edge, head, config_.host_mismatch, target_);
+  // Of a target that was read the record has the name, though its Host or method is refused.
+  has_target_ = target_.port != 0 && refusal.reason != POLICY_REASON_AUTHORITY_MALFORMED;
+  if (!refusal.refused()) refusal = authenticate();
+  if (!refusal.refused()) refusal = check_method(head);
+  if (!refusal.refused() && has_looped(head, services_.via)) {
+    refusal = {508, POLICY_REASON_LOOP_DETECTED, "Via names this proxy"};
+  }
+  if (refusal.refused()) {
+    co_await refuse(refusal);
+    co_return false;
+  }
+  verdict_ = services_.reader->decide(query(POLICY_LAYER_HTTP));
+  if (passes(verdict_, target_.is_name)) co_return true;
+  co_await deny(verdict_);
+  co_return false;
+}
+
+awaitable<void> Connection::run() {
+  for (;;) {
+    const bool got = co_await read_head();
+    if (!got) co_return;
+    const bool admitted = co_await admit();
+    if (!admitted) co_return;
+    if (request_.head().form == wire::TargetForm::kAuthority) {
+      co_await connect_request();
+      co_return;
+    }
+    const bool again = co_await forward();
+    if (!again) co_return;
+  }
+}
+
+}  // namespace sallyport::http_proxy

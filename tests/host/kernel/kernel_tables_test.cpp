@@ -1,0 +1,122 @@
+// The tables in a real kernel, in a network namespace of the test's own: installed, replaced, refused, removed.
+#include "host/kernel/kernel_tables.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "host/kernel/ruleset.hpp"
+#include "support/private_network.hpp"
+
+namespace sallyport::kernel {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr const char* kTopology = R"({"name": "t",
+  "networks": [{"name": "agents", "interfaces": ["br-agents"], "addresses": ["172.20.0.0/16", "fd00:20::/64"]},
+               {"name": "lan", "interfaces": [], "addresses": ["10.9.0.0/16", "10.9.1.0/24"]}],
+  "listeners": [{"name": "dns", "proto": "udp", "address": "172.20.0.3", "port": 53, "transparent": "no"},
+                {"name": "dns", "proto": "tcp", "address": "::", "port": 53, "transparent": "no"},
+                {"name": "catch", "proto": "tcp", "address": "0.0.0.0", "port": 15001, "transparent": "redirect"}],
+  "internal": [{"from": ["172.20.0.0/24"], "to": ["172.20.0.5/32"]}],
+  "own": ["172.20.0.1", "fd00:20::1"]})";
+
+class KernelTablesTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { entered = testing_kit::enter_private_network(); }
+  void SetUp() override {
+    if (!entered.empty()) GTEST_SKIP() << entered;
+    ASSERT_EQ(tables.remove(), std::nullopt);
+  }
+  std::string listing(const std::string& what = "list ruleset") {
+    std::string json;
+    EXPECT_EQ(tables.context().list(what, json), std::nullopt);
+    return json;
+  }
+  static Topology topology(const char* text = kTopology) { return *parse_topology(text); }
+
+  static inline std::string entered;
+  KernelTables tables;
+};
+
+TEST_F(KernelTablesTest, AreInstalledFoundAndRemoved) {
+  EXPECT_FALSE(tables.present(topology()));
+  ASSERT_EQ(tables.install(topology()), std::nullopt);
+  EXPECT_TRUE(tables.present(topology()));
+  ASSERT_EQ(tables.install(topology()), std::nullopt);  // again: the same
+  ASSERT_EQ(tables.remove(), std::nullopt);
+  EXPECT_FALSE(tables.present(topology()));
+  ASSERT_EQ(tables.remove(), std::nullopt);
+}
+
+TEST_F(KernelTablesTest, HalfATableIsNotPresent) {
+  ASSERT_EQ(tables.install(topology()), std::nullopt);
+  ASSERT_EQ(tables.context().run("delete table bridge sallyport\n"), std::nullopt);
+  EXPECT_FALSE(tables.present(topology()));
+  ASSERT_EQ(tables.install(topology()), std::nullopt);
+  ASSERT_EQ(tables.context().run("flush chain inet sallyport guard\ndelete chain inet sallyport guard\n"),
+            std::nullopt);
+  EXPECT_FALSE(tables.present(topology()));
+}
+
+TEST_F(KernelTablesTest, LeaveForeignTablesAlone) {
+  ASSERT_EQ(tables.context().run("add table inet other\nadd chain inet other c\n"), std::nullopt);
+  ASSERT_EQ(tables.install(topology()), std::nullopt);
+  ASSERT_EQ(tables.remove(), std::nullopt);
+  EXPECT_THAT(listing(), HasSubstr("other"));
+  ASSERT_EQ(tables.context().run("delete table inet other\n"), std::nullopt);
+}
+
+TEST_F(KernelTablesTest, ARulesetThatIsRefusedLeavesTheOldOne) {  // NFT-05
+  ASSERT_EQ(tables.install(topology()), std::nullopt);
+  const std::string before = listing("list chains");
+  const KernelError error = tables.install_inet(topology(), "add element inet sallyport nowhere { 1 }\n");
+  ASSERT_TRUE(error.has_value());
+  EXPECT_THAT(*error, Not(::testing::IsEmpty()));
+  EXPECT_EQ(listing("list chains"), before);
+  EXPECT_TRUE(tables.present(topology()));
+}
+
+TEST_F(KernelTablesTest, TakesEveryShapeOfGateway) {
+  for (const char* text :
+       {R"({"networks": [{"name": "a", "interfaces": ["br0"], "addresses": []}]})",
+        R"({"networks": [{"name": "a", "interfaces": [], "addresses": ["10.0.0.0/8"]}]})",
+        R"({"networks": [{"name": "a", "interfaces": ["br0"], "addresses": ["fd00::/64"]}], "own": ["fd00::1"],
+            "listeners": [{"name": "catch", "proto": "tcp", "address": "fd00::1", "port": 15001, "transparent": "redirect"},
+                          {"name": "dns", "proto": "udp", "address": "fd00::1", "port": 53, "transparent": "no"}]})",
+        R"({"networks": [{"name": "a", "interfaces": ["br0", "br1"], "addresses": ["10.0.0.0/8"]}],
+            "listeners": [{"name": "c", "proto": "tcp", "address": "10.0.0.1", "port": 15001, "transparent": "tproxy"}]})",
+        "{}"}) {
+    const Topology one = topology(text);
+    EXPECT_EQ(tables.install(one), std::nullopt) << text << "\n" << inet_table(one) << bridge_table(one, {});
+    EXPECT_TRUE(tables.present(one)) << text;
+  }
+}
+
+TEST_F(KernelTablesTest, TheRulesNeedNoFilesToBeRead) {
+  // Names of protocols, ports, ICMP types would be looked up in /etc, which a jail does not have.
+  for (const std::string& text : {inet_table(topology()), bridge_table(topology(), {"v-a"})}) {
+    for (const char* word : {" tcp }", " udp ", "l4proto tcp", "l4proto udp", "dport domain", "nd-router"})
+      EXPECT_THAT(text, Not(HasSubstr(word)));
+  }
+}
+
+// This namespace has a user namespace around it, so its sockets are small; test_nftables.py has the other way.
+TEST_F(KernelTablesTest, TenThousandElementsFitWhereSocketsAreSmall) {
+  std::string elements;
+  for (int i = 0; i < 10'000; ++i) {
+    elements += i % 500 == 0 ? "add element inet sallyport bound4 { " : ", ";
+    elements +=
+        "172.20.0.7 . 52.0." + std::to_string(i / 250) + "." + std::to_string(1 + i % 250) + " . 17 . 123 timeout 600s";
+    if (i % 500 == 499) elements += " }\n";
+  }
+  ASSERT_EQ(tables.install_inet(topology(), elements), std::nullopt);
+  const std::string set = listing("list set inet sallyport bound4");
+  std::size_t count = 0;
+  for (std::size_t at = 0; (at = set.find("\"concat\"", at)) != std::string::npos; ++at) ++count;
+  EXPECT_EQ(count, 10'000u);
+}
+
+}  // namespace
+}  // namespace sallyport::kernel
