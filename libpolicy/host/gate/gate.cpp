@@ -3,12 +3,17 @@
 #include <absl/strings/str_format.h>
 #include <poll.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
 #include <filesystem>
 
 #include "host/gate/kernel.hpp"
@@ -33,7 +38,22 @@ int fail(std::string_view text) {
 
 void say(std::string_view text) { absl::FPrintF(stderr, "sallyport: %s\n", text); }
 
-void Gate::notify(const std::string& state) { ::sd_notify(0, state.c_str()); }
+// As sd_notify(3), which waits while the manager's queue is full: a manager that reads nothing must not stop the warden
+// from supervising. What does not fit is dropped.
+void Gate::notify(const std::string& state) {
+  const char* path = ::getenv("NOTIFY_SOCKET");
+  sockaddr_un manager{};
+  manager.sun_family = AF_UNIX;
+  if (path == nullptr || (path[0] != '/' && path[0] != '@') || std::strlen(path) >= sizeof manager.sun_path) return;
+  const std::size_t length = std::strlen(path);
+  std::memcpy(manager.sun_path, path, length);
+  if (path[0] == '@') manager.sun_path[0] = '\0';  // an abstract name
+  const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return;
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+  ::sendto(fd, state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&manager), size);
+  ::close(fd);
+}
 
 // What lives as long as the gateway: made once its configuration is known to be good.
 bool Gate::set_up(const Prepared& prepared) {
