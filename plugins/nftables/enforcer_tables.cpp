@@ -168,10 +168,10 @@ void Enforcer::reassert(const char* why, net::Clock::time_point noticed) {
   const auto gap = std::chrono::duration_cast<std::chrono::microseconds>(net::Clock::now() - noticed);
   note_reference();
   counted_ = {};
-  ++shown_.reasserted;
   shown_.last_gap_us = static_cast<std::uint64_t>(gap.count());
   cut_flows();  // what got in meanwhile
   shown_.healthy = true;
+  ++shown_.reasserted;  // last: who sees the count sees the rest
   if (series_.api) series_.api->set(series_.host, series_.drift, 0);
   const std::string text = std::string("the kernel's tables were put back, ") + why + "; noticed and repaired within " +
                            std::to_string(gap.count()) + " us";

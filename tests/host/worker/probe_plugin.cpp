@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <mutex>
@@ -85,14 +86,16 @@ class Probe final : public policy::Plugin {
 
   static void on_listener(void* self, std::uint32_t added, policy_str, int fd, std::uint64_t client) {
     auto& plugin = *static_cast<Probe*>(self);
-    plugin.say((added ? "listener added " : "listener removed ") + std::to_string(client));
-    const std::lock_guard lock(plugin.mutex_);
-    if (added) {
-      plugin.listeners_.push_back(fd);
-    } else {
-      for (const int old : plugin.listeners_) ::close(old);
-      plugin.listeners_.clear();
+    {
+      const std::lock_guard lock(plugin.mutex_);
+      if (added) {
+        plugin.listeners_.push_back(fd);
+      } else {
+        for (const int old : plugin.listeners_) ::close(old);
+        plugin.listeners_.clear();
+      }
     }
+    plugin.say((added ? "listener added " : "listener removed ") + std::to_string(client));
     plugin.wake();
   }
   static void on_publish(void* self, policy_code) { static_cast<Probe*>(self)->say("told of a new policy"); }
@@ -163,12 +166,19 @@ class Probe final : public policy::Plugin {
         if (polled[1 + i].revents == 0) continue;
         sockaddr_storage peer{};
         socklen_t length = sizeof peer;
-        const int fd = ::accept4(polled[1 + i].fd, reinterpret_cast<sockaddr*>(&peer), &length, SOCK_CLOEXEC);
+        const int fd = accept_from(polled[1 + i].fd, peer, length);
         if (fd >= 0) take(reader, fd, peer, length, connections);
       }
       open_ = connections.size();
     }
     while (!connections.empty()) end(0, POLICY_REASON_OK);
+  }
+
+  // Nothing from a listener that went while it was polled.
+  int accept_from(int listener, sockaddr_storage& peer, socklen_t& length) {
+    const std::lock_guard lock(mutex_);
+    if (std::find(listeners_.begin(), listeners_.end(), listener) == listeners_.end()) return -1;
+    return ::accept4(listener, reinterpret_cast<sockaddr*>(&peer), &length, SOCK_CLOEXEC);
   }
 
   void take(policy::Reader& reader, int fd, const sockaddr_storage& from, socklen_t length,
