@@ -7,9 +7,6 @@
 // and a ring of octets with records of their own size (a dead writer's hole then has no known end).
 #include "audit/audit_ring.hpp"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,7 +21,6 @@ namespace {
 
 constexpr std::uint64_t kMagic = 0x3347'4e49'5244'5541;  // "AUDRING3"
 constexpr std::uint32_t kMaxSlots = 1u << 20;
-constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 static_assert(std::is_trivially_copyable_v<AuditRecord>, "records are copied octet by octet");
 
@@ -165,68 +161,52 @@ std::string ref_text(std::uint32_t ref) {
   return {characters.data(), characters.size()};
 }
 
-AuditRing::Header& AuditRing::header() const noexcept { return *reinterpret_cast<Header*>(base_); }
+AuditRing::Header& AuditRing::header() const noexcept { return *reinterpret_cast<Header*>(memory_.data()); }
 
 AuditRing::Slot& AuditRing::slot(std::uint64_t ticket) const noexcept {
-  return reinterpret_cast<Slot*>(base_ + sizeof(Header))[ticket & (slots_ - 1)];
-}
-
-Result<AuditRing> AuditRing::attach(int fd, std::uint32_t slots, int wake_fd) {
-  AuditRing ring;
-  ring.size_ = sizeof(Header) + std::size_t{slots} * sizeof(Slot);
-  void* base = mmap(nullptr, ring.size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (base == MAP_FAILED) return Error{ErrorCode::kExhausted, "the audit ring cannot be mapped", 0};
-  ring.base_ = static_cast<std::byte*>(base);
-  ring.slots_ = slots;
-  ring.wake_fd_ = wake_fd;
-  return ring;
+  return reinterpret_cast<Slot*>(memory_.data() + sizeof(Header))[ticket & (slots_ - 1)];
 }
 
 Result<AuditRing> AuditRing::create(std::uint32_t slots, int wake_fd, std::uint64_t ref_seed) {
   if (!std::has_single_bit(slots) || slots < 2 * kMaxWriters || slots > kMaxSlots) {
     return Error{ErrorCode::kUnsupported, "an audit ring has 128 to 1048576 slots, a power of two", 0};
   }
-  const int fd = memfd_create("sallyport-audit", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  const auto size = static_cast<off_t>(sizeof(Header) + std::size_t{slots} * sizeof(Slot));
-  if (fd < 0 || ftruncate(fd, size) != 0 || fcntl(fd, F_ADD_SEALS, kSeals) != 0) {
-    if (fd >= 0) close(fd);
-    return Error{ErrorCode::kExhausted, "no memory file for the audit ring", 0};
-  }
-  Result<AuditRing> ring = attach(fd, slots, wake_fd);
-  if (!ring.ok()) {
-    close(fd);
-    return ring;
-  }
-  ring->fd_ = fd;
-  ring->ref_seed_ = ring->header().ref_seed = ref_seed;
-  ring->header().slots = slots;
-  ring->header().record_size = sizeof(AuditRecord);
-  ring->header().magic = kMagic;
+  Result<SharedMemory> memory =
+      SharedMemory::create("sallyport-audit", sizeof(Header) + std::size_t{slots} * sizeof(Slot));
+  if (!memory.ok()) return memory.error();
+  AuditRing ring;
+  ring.memory_ = *std::move(memory);
+  ring.slots_ = slots;
+  ring.wake_fd_ = wake_fd;
+  ring.ref_seed_ = ring.header().ref_seed = ref_seed;
+  ring.header().slots = slots;
+  ring.header().record_size = sizeof(AuditRecord);
+  ring.header().magic = kMagic;
   return ring;
 }
 
 Result<AuditRing> AuditRing::map(int fd, int wake_fd) {
-  struct stat status{};
-  const int seals = fcntl(fd, F_GET_SEALS);
-  if (fstat(fd, &status) != 0 || seals < 0 || (seals & kSeals) != kSeals) {
-    return Error{ErrorCode::kCorrupt, "not a sealed memory file", 0};
-  }
   struct {
     std::uint64_t magic;
     std::uint32_t slots, record_size;
     std::uint64_t ref_seed;
   } seen;
-  if (pread(fd, &seen, sizeof seen, 0) != static_cast<ssize_t>(sizeof seen) || seen.magic != kMagic) {
-    return Error{ErrorCode::kCorrupt, "not an audit ring", 0};
-  }
+  const Result<std::uint64_t> size = SharedMemory::look(fd, std::as_writable_bytes(std::span(&seen, 1)));
+  if (!size.ok()) return size.error();
+  if (seen.magic != kMagic) return Error{ErrorCode::kCorrupt, "not an audit ring", 0};
   if (seen.record_size != sizeof(AuditRecord))
     return Error{ErrorCode::kUnsupported, "an audit ring of another version", 0};
   if (!std::has_single_bit(seen.slots) || seen.slots < 2 * kMaxWriters || seen.slots > kMaxSlots ||
-      static_cast<std::uint64_t>(status.st_size) != sizeof(Header) + std::size_t{seen.slots} * sizeof(Slot)) {
+      *size != sizeof(Header) + std::size_t{seen.slots} * sizeof(Slot)) {
     return Error{ErrorCode::kCorrupt, "an audit ring with a damaged header", 0};
   }
-  Result<AuditRing> ring = attach(fd, seen.slots, wake_fd);
-  if (ring.ok()) ring->ref_seed_ = seen.ref_seed;
+  Result<SharedMemory> memory = SharedMemory::map(fd, *size);
+  if (!memory.ok()) return memory.error();
+  AuditRing ring;
+  ring.memory_ = *std::move(memory);
+  ring.slots_ = seen.slots;
+  ring.wake_fd_ = wake_fd;
+  ring.ref_seed_ = seen.ref_seed;
   return ring;
 }
 
@@ -298,23 +278,5 @@ std::size_t AuditRing::skip_unfinished() noexcept {
 }
 
 std::uint64_t AuditRing::lost() const noexcept { return header().lost.load(std::memory_order_relaxed); }
-
-AuditRing::AuditRing(AuditRing&& other) noexcept { *this = std::move(other); }
-
-AuditRing& AuditRing::operator=(AuditRing&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  std::swap(wake_fd_, other.wake_fd_);
-  std::swap(base_, other.base_);
-  std::swap(size_, other.size_);
-  std::swap(slots_, other.slots_);
-  std::swap(ref_seed_, other.ref_seed_);
-  std::swap(next_, other.next_);
-  return *this;
-}
-
-AuditRing::~AuditRing() {
-  if (base_ != nullptr) munmap(base_, size_);
-  if (fd_ >= 0) close(fd_);
-}
 
 }  // namespace sallyport

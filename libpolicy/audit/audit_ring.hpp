@@ -14,6 +14,7 @@
 #include <span>
 
 #include "audit/audit_record.hpp"
+#include "memory/shared_memory.hpp"
 #include "result/result.hpp"
 
 namespace sallyport {
@@ -29,7 +30,7 @@ class AuditRing {
   static Result<AuditRing> create(std::uint32_t slots, int wake_fd, std::uint64_t ref_seed = 0);
   static Result<AuditRing> map(int fd, int wake_fd);
 
-  int fd() const noexcept { return fd_; }  // for the worker; -1 for a mapped ring
+  int fd() const noexcept { return memory_.fd(); }  // for the worker; -1 for a mapped ring
 
   std::uint64_t ref_seed() const noexcept { return ref_seed_; }  // as it was when the ring was made or mapped
 
@@ -49,22 +50,16 @@ class AuditRing {
   // Records lost so far, by a full ring or a dead writer.
   std::uint64_t lost() const noexcept;
 
-  AuditRing(AuditRing&& other) noexcept;
-  AuditRing& operator=(AuditRing&& other) noexcept;
-  ~AuditRing();
-
  private:
   struct Header;
   struct Slot;
 
   AuditRing() = default;
-  static Result<AuditRing> attach(int fd, std::uint32_t slots, int wake_fd);
   Header& header() const noexcept;
   Slot& slot(std::uint64_t ticket) const noexcept;
 
-  int fd_ = -1, wake_fd_ = -1;
-  std::byte* base_ = nullptr;
-  std::size_t size_ = 0;
+  SharedMemory memory_;
+  int wake_fd_ = -1;
   std::uint32_t slots_ = 0;
   std::uint64_t ref_seed_ = 0;
   std::uint64_t next_ = 0;  // the reader's own copy: shared memory cannot move it

@@ -2,12 +2,6 @@
 // so a reader sees that it was overwritten under it. A warden that died is followed by a new one with a new journal.
 #include "audit/decision_journal.hpp"
 
-#include <fcntl.h>
-#include <linux/memfd.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -15,16 +9,11 @@
 #include <type_traits>
 #include <utility>
 
-#ifndef F_SEAL_FUTURE_WRITE
-#define F_SEAL_FUTURE_WRITE 0x0010  // Linux 5.1
-#endif
-
 namespace sallyport {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x314c'4e52'554f'4a53;  // "SJOURNL1"
 constexpr std::uint32_t kMaxSlots = 1u << 20;
-constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL;
 constexpr std::size_t kWords = (sizeof(DecisionRecord) + 7) / 8;
 
 static_assert(std::is_trivially_copyable_v<DecisionRecord>, "records are copied word by word");
@@ -61,71 +50,52 @@ DecisionRecord DecisionRecord::of(const AuditRecord& record) noexcept {
   return out;
 }
 
-DecisionJournal::Header& DecisionJournal::header() const noexcept { return *reinterpret_cast<Header*>(base_); }
+DecisionJournal::Header& DecisionJournal::header() const noexcept { return *reinterpret_cast<Header*>(memory_.data()); }
 
 DecisionJournal::Slot& DecisionJournal::slot(std::uint64_t sequence) const noexcept {
-  return reinterpret_cast<Slot*>(base_ + sizeof(Header))[sequence & (slots_ - 1)];
-}
-
-Result<DecisionJournal> DecisionJournal::attach(int fd, std::uint32_t slots, bool writable) {
-  DecisionJournal journal;
-  journal.size_ = sizeof(Header) + std::size_t{slots} * sizeof(Slot);
-  void* base = mmap(nullptr, journal.size_, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
-  if (base == MAP_FAILED) return Error{ErrorCode::kExhausted, "the decision journal cannot be mapped", 0};
-  journal.base_ = static_cast<std::byte*>(base);
-  journal.slots_ = slots;
-  journal.writable_ = writable;
-  return journal;
+  return reinterpret_cast<Slot*>(memory_.data() + sizeof(Header))[sequence & (slots_ - 1)];
 }
 
 Result<DecisionJournal> DecisionJournal::create(std::uint32_t slots) {
   if (!std::has_single_bit(slots) || slots < 2 || slots > kMaxSlots) {
     return Error{ErrorCode::kUnsupported, "a decision journal has 2 to 1048576 slots, a power of two", 0};
   }
-  const int fd = memfd_create("sallyport-journal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  const auto size = static_cast<off_t>(sizeof(Header) + std::size_t{slots} * sizeof(Slot));
-  if (fd < 0 || ftruncate(fd, size) != 0) {
-    if (fd >= 0) close(fd);
-    return Error{ErrorCode::kExhausted, "no memory file for the decision journal", 0};
-  }
-  Result<DecisionJournal> journal = attach(fd, slots, /*writable=*/true);
-  if (!journal.ok()) {
-    close(fd);
-    return journal;
-  }
-  journal->fd_ = fd;
-  Header& header = journal->header();
+  Result<SharedMemory> memory = SharedMemory::create(
+      "sallyport-journal", sizeof(Header) + std::size_t{slots} * sizeof(Slot), SharedWriters::kCreator);
+  if (!memory.ok()) return memory.error();
+  DecisionJournal journal;
+  journal.memory_ = *std::move(memory);
+  journal.slots_ = slots;
+  journal.writable_ = true;
+  Header& header = journal.header();
   header.slots = slots;
   header.record_size = sizeof(DecisionRecord);
   header.magic = kMagic;
-  // After the writer's own mapping, which stays writable.
-  if (fcntl(fd, F_ADD_SEALS, kSeals) != 0) {
-    return Error{ErrorCode::kUnsupported, "this kernel cannot seal a file against later writers", 0};
-  }
   return journal;
 }
 
 Result<DecisionJournal> DecisionJournal::map(int fd) {
-  struct stat status{};
-  const int seals = fcntl(fd, F_GET_SEALS);
-  if (fstat(fd, &status) != 0 || seals < 0 || (seals & kSeals) != kSeals) {
-    return Error{ErrorCode::kCorrupt, "not a sealed memory file", 0};
-  }
   struct {
     std::uint64_t magic;
     std::uint32_t slots, record_size;
   } seen;
-  if (pread(fd, &seen, sizeof seen, 0) != static_cast<ssize_t>(sizeof seen) || seen.magic != kMagic) {
-    return Error{ErrorCode::kCorrupt, "not a decision journal", 0};
-  }
+  const Result<std::uint64_t> size =
+      SharedMemory::look(fd, std::as_writable_bytes(std::span(&seen, 1)), SharedWriters::kCreator);
+  if (!size.ok()) return size.error();
+  if (seen.magic != kMagic) return Error{ErrorCode::kCorrupt, "not a decision journal", 0};
   if (seen.record_size != sizeof(DecisionRecord)) {
     return Error{ErrorCode::kUnsupported, "a decision journal of another version", 0};
   }
   if (!std::has_single_bit(seen.slots) || seen.slots < 2 || seen.slots > kMaxSlots ||
-      static_cast<std::uint64_t>(status.st_size) != sizeof(Header) + std::size_t{seen.slots} * sizeof(Slot)) {
+      *size != sizeof(Header) + std::size_t{seen.slots} * sizeof(Slot)) {
     return Error{ErrorCode::kCorrupt, "a decision journal with a damaged header", 0};
   }
-  return attach(fd, seen.slots, /*writable=*/false);
+  Result<SharedMemory> memory = SharedMemory::map(fd, *size, SharedWriters::kCreator);
+  if (!memory.ok()) return memory.error();
+  DecisionJournal journal;
+  journal.memory_ = *std::move(memory);
+  journal.slots_ = seen.slots;
+  return journal;
 }
 
 void DecisionJournal::append(const DecisionRecord& record) noexcept {
@@ -165,23 +135,6 @@ Result<std::size_t> DecisionJournal::next(std::uint64_t& cursor, std::span<Decis
     cursor = sequence;
   }
   return count;
-}
-
-DecisionJournal::DecisionJournal(DecisionJournal&& other) noexcept { *this = std::move(other); }
-
-DecisionJournal& DecisionJournal::operator=(DecisionJournal&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  std::swap(base_, other.base_);
-  std::swap(size_, other.size_);
-  std::swap(slots_, other.slots_);
-  std::swap(writable_, other.writable_);
-  std::swap(last_, other.last_);
-  return *this;
-}
-
-DecisionJournal::~DecisionJournal() {
-  if (base_ != nullptr) munmap(base_, size_);
-  if (fd_ >= 0) close(fd_);
 }
 
 }  // namespace sallyport

@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "audit/audit_record.hpp"
+#include "memory/shared_memory.hpp"
 #include "names/address.hpp"
 #include "result/result.hpp"
 
@@ -47,7 +48,7 @@ class DecisionJournal {
   static Result<DecisionJournal> create(std::uint32_t slots = kDefaultSlots);
   static Result<DecisionJournal> map(int fd);  // for reading; the descriptor stays the caller's
 
-  int fd() const noexcept { return fd_; }  // for the observer's worker; -1 for a mapped journal
+  int fd() const noexcept { return memory_.fd(); }  // for the observer's worker; -1 for a mapped journal
 
   // Only on what create() returned; nothing happens otherwise.
   void append(const DecisionRecord& record) noexcept;
@@ -56,22 +57,15 @@ class DecisionJournal {
   // kExhausted: some were overwritten; the cursor has moved past them.
   Result<std::size_t> next(std::uint64_t& cursor, std::span<DecisionRecord> out) const noexcept;
 
-  DecisionJournal(DecisionJournal&& other) noexcept;
-  DecisionJournal& operator=(DecisionJournal&& other) noexcept;
-  ~DecisionJournal();
-
  private:
   struct Header;
   struct Slot;
 
   DecisionJournal() = default;
-  static Result<DecisionJournal> attach(int fd, std::uint32_t slots, bool writable);
   Header& header() const noexcept;
   Slot& slot(std::uint64_t sequence) const noexcept;
 
-  int fd_ = -1;
-  std::byte* base_ = nullptr;
-  std::size_t size_ = 0;
+  SharedMemory memory_;
   std::uint32_t slots_ = 0;
   bool writable_ = false;
   std::uint64_t last_ = 0;  // the writer's own copy

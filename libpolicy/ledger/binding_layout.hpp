@@ -120,26 +120,26 @@ struct BindingTable::Layout {
   static std::size_t size(std::uint32_t capacity) { return entries(capacity) + std::size_t{capacity} * sizeof(Entry); }
 
   static std::atomic<std::uint64_t>& expires(const BindingTable& t, std::uint32_t slot) {
-    return reinterpret_cast<std::atomic<std::uint64_t>*>(t.base_ + expires())[slot];
+    return reinterpret_cast<std::atomic<std::uint64_t>*>(t.memory_.data() + expires())[slot];
   }
   static std::atomic<std::uint64_t>& log(const BindingTable& t, std::uint64_t sequence) {
-    return reinterpret_cast<std::atomic<std::uint64_t>*>(t.base_ +
+    return reinterpret_cast<std::atomic<std::uint64_t>*>(t.memory_.data() +
                                                          log(t.capacity_))[sequence & (log_count(t.capacity_) - 1)];
   }
   static std::uint32_t bucket_index(const BindingTable& t, std::uint64_t hash) {
     return static_cast<std::uint32_t>(hash >> 32) & (bucket_count(t.capacity_) - 1);
   }
   static std::atomic<std::uint32_t>& bucket(const BindingTable& t, std::uint32_t index) {
-    return reinterpret_cast<std::atomic<std::uint32_t>*>(t.base_ + buckets(t.capacity_))[index];
+    return reinterpret_cast<std::atomic<std::uint32_t>*>(t.memory_.data() + buckets(t.capacity_))[index];
   }
   static ClientCell& cell(const BindingTable& t, std::uint32_t index) {
-    return reinterpret_cast<ClientCell*>(t.base_ + cells(t.capacity_))[index];
+    return reinterpret_cast<ClientCell*>(t.memory_.data() + cells(t.capacity_))[index];
   }
   static HeapNode& node(const BindingTable& t, unsigned heap, std::uint32_t slot) {
-    return reinterpret_cast<HeapNode*>(t.base_ + heaps(t.capacity_))[heap * t.capacity_ + slot];
+    return reinterpret_cast<HeapNode*>(t.memory_.data() + heaps(t.capacity_))[heap * t.capacity_ + slot];
   }
   static Entry& entry(const BindingTable& t, std::uint32_t slot) {
-    return reinterpret_cast<Entry*>(t.base_ + entries(t.capacity_))[slot];
+    return reinterpret_cast<Entry*>(t.memory_.data() + entries(t.capacity_))[slot];
   }
 
   static std::uint64_t hash(const BindingTable& t, std::uint64_t client_id, std::uint64_t family,
@@ -154,6 +154,8 @@ struct BindingTable::Layout {
   }
 };
 
-inline BindingTable::Header& BindingTable::header() const noexcept { return *reinterpret_cast<Header*>(base_); }
+inline BindingTable::Header& BindingTable::header() const noexcept {
+  return *reinterpret_cast<Header*>(memory_.data());
+}
 
 }  // namespace sallyport

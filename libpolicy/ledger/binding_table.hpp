@@ -27,6 +27,7 @@
 #include <optional>
 #include <span>
 
+#include "memory/shared_memory.hpp"
 #include "names/address.hpp"
 #include "names/domain_name.hpp"
 #include "result/result.hpp"
@@ -55,7 +56,7 @@ class BindingTable {
   // is checked here and copied out of shared memory.
   static Result<BindingTable> map(int fd);
 
-  int fd() const noexcept { return fd_; }  // to hand to workers; -1 for a mapped table
+  int fd() const noexcept { return memory_.fd(); }  // to hand to workers; -1 for a mapped table
 
   static constexpr std::uint32_t clamped_ttl(std::uint32_t ttl_ms) noexcept {
     return ttl_ms < kMinTtlMs ? kMinTtlMs : ttl_ms > kMaxTtlMs ? kMaxTtlMs : ttl_ms;
@@ -107,10 +108,6 @@ class BindingTable {
   std::uint64_t evictions() const noexcept;  // live bindings that went before their time, since a share was full
   std::uint64_t repairs() const noexcept;    // after the death of a writer
 
-  BindingTable(BindingTable&& other) noexcept;
-  BindingTable& operator=(BindingTable&& other) noexcept;
-  ~BindingTable();
-
  private:
   struct Header;
   struct Entry;
@@ -122,14 +119,11 @@ class BindingTable {
   struct Key;
 
   BindingTable() = default;
-  static Result<BindingTable> attach(int fd, std::uint32_t capacity);
 
   Header& header() const noexcept;
   bool read_entry(std::uint32_t slot, Found& out) const noexcept;
 
-  int fd_ = -1;
-  std::byte* base_ = nullptr;
-  std::size_t size_ = 0;
+  SharedMemory memory_;
   // Copies of what the header says.
   std::uint32_t capacity_ = 0, per_client_ = 0;
   std::uint64_t seed_ = 0;

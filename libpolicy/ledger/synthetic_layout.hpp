@@ -68,16 +68,19 @@ struct SyntheticTable::Layout {
   static std::uint32_t bucket_count(std::uint32_t capacity) { return std::bit_ceil(capacity + 1); }
 
   static std::atomic<std::uint64_t>& expires(const SyntheticTable& t, std::uint32_t slot) {
-    return reinterpret_cast<std::atomic<std::uint64_t>*>(t.base_ + expires())[slot];
+    return reinterpret_cast<std::atomic<std::uint64_t>*>(t.memory_.data() + expires())[slot];
   }
   static std::atomic<std::uint32_t>& bucket(const SyntheticTable& t, std::uint64_t hash) {
-    return reinterpret_cast<std::atomic<std::uint32_t>*>(t.base_ + buckets(t.capacity_))[hash >> 32 & (t.buckets_ - 1)];
+    return reinterpret_cast<std::atomic<std::uint32_t>*>(t.memory_.data() +
+                                                         buckets(t.capacity_))[hash >> 32 & (t.buckets_ - 1)];
   }
   static Entry& entry(const SyntheticTable& t, std::uint32_t slot) {
-    return reinterpret_cast<Entry*>(t.base_ + entries(t.capacity_))[slot];
+    return reinterpret_cast<Entry*>(t.memory_.data() + entries(t.capacity_))[slot];
   }
 };
 
-inline SyntheticTable::Header& SyntheticTable::header() const noexcept { return *reinterpret_cast<Header*>(base_); }
+inline SyntheticTable::Header& SyntheticTable::header() const noexcept {
+  return *reinterpret_cast<Header*>(memory_.data());
+}
 
 }  // namespace sallyport

@@ -22,6 +22,7 @@
 #include <optional>
 #include <utility>
 
+#include "memory/shared_memory.hpp"
 #include "names/address.hpp"
 #include "names/domain_name.hpp"
 #include "result/result.hpp"
@@ -51,7 +52,7 @@ class SyntheticTable {
   static Result<SyntheticTable> map(int fd);
 
   // The descriptor to hand to workers; -1 for a mapped table. Valid while *this lives.
-  int fd() const noexcept { return fd_; }
+  int fd() const noexcept { return memory_.fd(); }
 
   // The index of (client, name), good until now_ms + ttl_ms at least; the same one while it lives.
   Result<std::uint32_t> assign(std::uint64_t client_id, const DomainName& name, std::uint64_t now_ms,
@@ -78,17 +79,12 @@ class SyntheticTable {
   std::uint32_t capacity() const noexcept { return capacity_; }
   std::uint32_t used() const noexcept;  // entries that were ever assigned
 
-  SyntheticTable(SyntheticTable&& other) noexcept;
-  SyntheticTable& operator=(SyntheticTable&& other) noexcept;
-  ~SyntheticTable();
-
  private:
   struct Header;
   struct Entry;
   struct Layout;
 
   SyntheticTable() = default;
-  static Result<SyntheticTable> attach(int fd, std::uint32_t capacity);
 
   Header& header() const noexcept;
   std::uint64_t hash(std::uint64_t client_id, const DomainName& name) const noexcept;
@@ -100,9 +96,7 @@ class SyntheticTable {
              std::uint64_t expires_ms) noexcept;
   void repair() noexcept;
 
-  int fd_ = -1;
-  std::byte* base_ = nullptr;
-  std::size_t size_ = 0;
+  SharedMemory memory_;
   // Copies of what the header says.
   std::uint32_t capacity_ = 0, buckets_ = 0;
   std::uint64_t seed_ = 0;

@@ -5,11 +5,6 @@
 // Road not taken: a lock. The warden defines series too, and must not wait for what a hostile worker can write.
 #include "metrics/metrics_table.hpp"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <cstring>
 #include <utility>
@@ -21,7 +16,6 @@ namespace sallyport {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x3143'5254'454d'4c53;  // "SLMETRC1"
-constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 constexpr std::uint32_t kEmpty = 0, kClaimed = 1, kReady = 2;
 constexpr int kPatience = 1000;  // looks at a claimed slot, some microseconds: writing 350 octets takes less
 
@@ -67,59 +61,40 @@ struct MetricsTable::Series {
   }
 };
 
-MetricsTable::Header& MetricsTable::header() const noexcept { return *reinterpret_cast<Header*>(base_); }
+MetricsTable::Header& MetricsTable::header() const noexcept { return *reinterpret_cast<Header*>(memory_.data()); }
 
 MetricsTable::Series& MetricsTable::at(std::uint32_t id) const noexcept {
-  return reinterpret_cast<Series*>(base_ + 64)[id < kMaxSeries ? id : kOverflow];
-}
-
-Result<MetricsTable> MetricsTable::attach(int fd) {
-  static_assert(sizeof(Header) <= 64 && std::atomic<std::uint64_t>::is_always_lock_free);
-  MetricsTable table;
-  table.size_ = 64 + kMaxSeries * sizeof(Series);
-  void* base = mmap(nullptr, table.size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (base == MAP_FAILED) return Error{ErrorCode::kExhausted, "the metrics cannot be mapped", 0};
-  table.base_ = static_cast<std::byte*>(base);
-  return table;
+  return reinterpret_cast<Series*>(memory_.data() + 64)[id < kMaxSeries ? id : kOverflow];
 }
 
 Result<MetricsTable> MetricsTable::create() {
-  const int fd = memfd_create("sallyport-metrics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  const auto size = static_cast<off_t>(64 + kMaxSeries * sizeof(Series));
-  if (fd < 0 || ftruncate(fd, size) != 0 || fcntl(fd, F_ADD_SEALS, kSeals) != 0) {
-    if (fd >= 0) close(fd);
-    return Error{ErrorCode::kExhausted, "no memory file for the metrics", 0};
-  }
-  Result<MetricsTable> table = attach(fd);
-  if (!table.ok()) {
-    close(fd);
-    return table;
-  }
-  table->fd_ = fd;
-  Series& overflow = table->at(kOverflow);
+  static_assert(sizeof(Header) <= 64 && std::atomic<std::uint64_t>::is_always_lock_free);
+  Result<SharedMemory> memory = SharedMemory::create("sallyport-metrics", 64 + kMaxSeries * sizeof(Series));
+  if (!memory.ok()) return memory.error();
+  MetricsTable table;
+  table.memory_ = *std::move(memory);
+  Series& overflow = table.at(kOverflow);
   overflow.write("sallyport_metric_overflow_total", "");
   overflow.state.store(kReady, std::memory_order_release);
-  table->header().series = kMaxSeries;
-  table->header().series_size = sizeof(Series);
-  table->header().magic = kMagic;
+  table.header().series = kMaxSeries;
+  table.header().series_size = sizeof(Series);
+  table.header().magic = kMagic;
   return table;
 }
 
 Result<MetricsTable> MetricsTable::map(int fd) {
-  struct stat status{};
-  const int seals = fcntl(fd, F_GET_SEALS);
-  if (fstat(fd, &status) != 0 || seals < 0 || (seals & kSeals) != kSeals) {
-    return Error{ErrorCode::kCorrupt, "not a sealed memory file", 0};
-  }
   Header seen;
-  if (pread(fd, &seen, sizeof seen, 0) != static_cast<ssize_t>(sizeof seen) || seen.magic != kMagic) {
-    return Error{ErrorCode::kCorrupt, "not a table of metrics", 0};
-  }
-  if (seen.series != kMaxSeries || seen.series_size != sizeof(Series) ||
-      status.st_size != static_cast<off_t>(64 + kMaxSeries * sizeof(Series))) {
+  const Result<std::uint64_t> size = SharedMemory::look(fd, std::as_writable_bytes(std::span(&seen, 1)));
+  if (!size.ok()) return size.error();
+  if (seen.magic != kMagic) return Error{ErrorCode::kCorrupt, "not a table of metrics", 0};
+  if (seen.series != kMaxSeries || seen.series_size != sizeof(Series) || *size != 64 + kMaxSeries * sizeof(Series)) {
     return Error{ErrorCode::kUnsupported, "a table of metrics of another version", 0};
   }
-  return attach(fd);
+  Result<SharedMemory> memory = SharedMemory::map(fd, *size);
+  if (!memory.ok()) return memory.error();
+  MetricsTable table;
+  table.memory_ = *std::move(memory);
+  return table;
 }
 
 Result<std::uint32_t> MetricsTable::define(std::string_view name, std::string_view labels) noexcept {
@@ -175,20 +150,6 @@ std::uint32_t MetricsTable::series() const noexcept {
   for (std::uint32_t id = 0; id < kMaxSeries; ++id)
     count += at(id).state.load(std::memory_order_acquire) == kReady ? 1 : 0;
   return count;
-}
-
-MetricsTable::MetricsTable(MetricsTable&& other) noexcept { *this = std::move(other); }
-
-MetricsTable& MetricsTable::operator=(MetricsTable&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  std::swap(base_, other.base_);
-  std::swap(size_, other.size_);
-  return *this;
-}
-
-MetricsTable::~MetricsTable() {
-  if (base_ != nullptr) munmap(base_, size_);
-  if (fd_ >= 0) close(fd_);
 }
 
 }  // namespace sallyport

@@ -18,6 +18,7 @@
 #include <string>
 #include <string_view>
 
+#include "memory/shared_memory.hpp"
 #include "result/result.hpp"
 
 namespace sallyport {
@@ -32,7 +33,7 @@ class MetricsTable {
   static Result<MetricsTable> create();
   static Result<MetricsTable> map(int fd);  // the descriptor stays the caller's
 
-  int fd() const noexcept { return fd_; }  // to hand to workers; -1 for a mapped table
+  int fd() const noexcept { return memory_.fd(); }  // to hand to workers; -1 for a mapped table
 
   // Finds or adds. labels: `transport="udp",rcode="NOERROR"` or empty, as they stand in the exposition format.
   // An error: count into kOverflow instead.
@@ -49,22 +50,15 @@ class MetricsTable {
 
   std::uint32_t series() const noexcept;  // in use
 
-  MetricsTable(MetricsTable&& other) noexcept;
-  MetricsTable& operator=(MetricsTable&& other) noexcept;
-  ~MetricsTable();
-
  private:
   struct Header;
   struct Series;
 
   MetricsTable() = default;
-  static Result<MetricsTable> attach(int fd);
   Header& header() const noexcept;
   Series& at(std::uint32_t id) const noexcept;
 
-  int fd_ = -1;
-  std::byte* base_ = nullptr;
-  std::size_t size_ = 0;
+  SharedMemory memory_;
 };
 
 }  // namespace sallyport
