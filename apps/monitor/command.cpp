@@ -14,23 +14,33 @@ namespace {
 namespace po = boost::program_options;
 enum : int { kClean = 0, kAlarms = 1, kUsage = 2, kPolicy = 3, kIncomplete = 4 };
 
-struct Settings {
-  std::string file, policy;
-  std::vector<std::string> clients, gateways, resolvers;
-  std::uint64_t upload = Options().upload_octets;
+struct Settings : LiveSettings {
+  Settings() { upload = Options().upload_octets; }
+  std::string file;
 };
 
 po::options_description described(Settings& settings) {
   po::options_description options(
-      "sallyport-monitor --read FILE -p policy.yaml: what a capture shows, held against a policy");
+      "sallyport-monitor --read FILE | -i INTERFACE -p policy.yaml [options]\n\n"
+      "What a capture shows, or an interface carries until it is stopped, held against a policy. It only looks.\n\n"
+      "options",
+      100);
   options.add_options()("read,r", po::value(&settings.file), "a pcap or pcapng file, - for standard input")(
+      "interface,i", po::value(&settings.interfaces)->value_name("NAME"),
+      "an interface of this host, such as br-agents; needs CAP_NET_RAW; may be repeated. Alarms are audit records")(
       "policy,p", po::value(&settings.policy), "the policy")(
       "client", po::value(&settings.clients),
       "a network of workloads (default: the addresses of the policy's clients)")(
       "gateway", po::value(&settings.gateways), "an address of the gateway: its answers bind, and it is no workload")(
       "resolver", po::value(&settings.resolvers), "another server whose answers bind")(
       "upload", po::value(&settings.upload), "octets to one destination within an hour that are an alarm; 0: none")(
-      "no-bindings", "names are enough: no answer has to have given the address")("help,h", "print this");
+      "no-bindings", "names are enough: no answer has to have given the address")(
+      "audit", po::value(&settings.audit)->value_name("FILE"),
+      "with -i: append alarms as JSON lines; may be repeated; default: -, standard output")(
+      "name", po::value(&settings.name), "with -i: in the audit, and of the status socket")(
+      "state-dir", po::value(&settings.state_directory)->value_name("DIR"), "with -i: where the status socket is")(
+      "plugin-dir", po::value(&settings.plugin_directory)->value_name("DIR"), "with -i: absolute path of the plugins")(
+      "help,h", "print this");
   return options;
 }
 
@@ -53,7 +63,8 @@ int usage(std::ostream& err, const std::string& text) {
 
 }  // namespace
 
-int run_monitor(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err) {
+int run_monitor(const std::vector<std::string>& arguments, std::ostream& out, std::ostream& err,
+                int (*live)(const LiveSettings&)) {
   Settings settings;
   const po::options_description described_options = described(settings);
   po::variables_map given;
@@ -67,7 +78,14 @@ int run_monitor(const std::vector<std::string>& arguments, std::ostream& out, st
     out << described_options;
     return kClean;
   }
-  if (settings.file.empty() || settings.policy.empty()) return usage(err, "--read FILE and --policy FILE are needed");
+  const bool is_live = live != nullptr && !settings.interfaces.empty();
+  if ((settings.file.empty() && !is_live) || settings.policy.empty())
+    return usage(err, "--read FILE or -i INTERFACE, and --policy FILE are needed");
+  if (!settings.file.empty() && !settings.interfaces.empty()) return usage(err, "--read or -i, one of the two");
+  for (const char* name : {"audit", "name", "state-dir", "plugin-dir"}) {
+    if (!is_live && given.count(name) != 0 && !given[name].defaulted())
+      return usage(err, "--" + std::string(name) + " goes with -i");
+  }
 
   Options options;
   options.bindings = given.count("no-bindings") == 0;
@@ -82,6 +100,10 @@ int run_monitor(const std::vector<std::string>& arguments, std::ostream& out, st
   }
   for (const std::string& text : settings.resolvers) {
     if (!parse_address(text, options.resolvers)) return usage(err, "--resolver " + text + ": expected an address");
+  }
+  if (is_live) {
+    settings.bindings = options.bindings;
+    return live(settings);
   }
 
   LoadOptions load;

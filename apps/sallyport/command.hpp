@@ -24,4 +24,7 @@ int check_command(const std::vector<std::string>& arguments);
 int health_command(const std::vector<std::string>& arguments);
 int release_command(const std::vector<std::string>& arguments);
 
+int init_command(const std::vector<std::string>& arguments);
+int doctor_command(const std::vector<std::string>& arguments);
+
 }  // namespace sallyport

@@ -67,7 +67,7 @@ int serve_command(const Texts& arguments) {
 
 int check_command(const Texts& arguments) {
   const Parsed parsed = parse("check", arguments, 2);
-  return parsed.status ? *parsed.status : check_gateway(parsed.options.file);
+  return parsed.status ? *parsed.status : check_gateway(parsed.options);
 }
 
 int health_command(const Texts& arguments) {

@@ -28,6 +28,9 @@ constexpr Command kCommands[] = {
     {"check", "-c gateway.yaml", "check a gateway's file, plugins and policy; 0 good, 3 not", check_command},
     {"health", "-c gateway.yaml", "ask the running gateway; 0 healthy, 1 not", health_command},
     {"release", "-c gateway.yaml", "take a stopped gateway's tables out of the kernel", release_command},
+    {"init", "[compose|systemd] [options]", "write a deployment that comes up as it is", init_command},
+    {"doctor", "[-c gateway.yaml]", "probe what this machine can enforce; 0 nothing fails, 1 something does",
+     doctor_command},
     {"version", "", "print the version", version},
     {"help", "[COMMAND]", "print this, or the options of a command", help},
 };
@@ -64,7 +67,7 @@ int help(const std::vector<std::string>& arguments) {
     }
   }
   if (!arguments.empty() && find(arguments[0]) == nullptr) return unknown(arguments[0]);
-  for (const char* gate : {"serve", "check", "health", "release"}) {
+  for (const char* gate : {"serve", "check", "health", "release", "init", "doctor"}) {
     if (!arguments.empty() && arguments[0] == gate) return find(gate)->run({"--help"});
   }
   std::puts("sallyport: an egress policy gateway; nothing leaves that the policy does not allow\n");

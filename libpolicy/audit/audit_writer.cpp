@@ -8,6 +8,7 @@
 #include <array>
 #include <bit>
 #include <cerrno>
+#include <compare>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
@@ -22,9 +23,10 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kMaxPending = 1024 * 1024;  // about 2,000 lines: some seconds of a sink that hangs
-constexpr std::size_t kMaxGroups = 4096;          // distinct decisions within one window, then all are written
-constexpr std::size_t kMaxUserText = 255;         // every octet of a user escaped
-constexpr std::size_t kKeptGenerations = 4;       // records are on their way for milliseconds; reloads take longer
+constexpr std::size_t kBatchOctets = 64 * 1024;
+constexpr std::size_t kMaxGroups = 4096;     // distinct decisions within one window, then all are written
+constexpr std::size_t kMaxUserText = 255;    // every octet of a user escaped
+constexpr std::size_t kKeptGenerations = 4;  // records are on their way for milliseconds; reloads take longer
 
 constexpr std::string_view kBase32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";  // Crockford: no I, L, O, U
 
@@ -57,6 +59,51 @@ std::string_view to_text(AuditMode mode) {
   }
   return "enforce";
 }
+
+// One line of JSON, member by member: a tree of values for each line would cost more than all the rest of a decision.
+// ASCII: what is not is \u-escaped, and octets that are no UTF-8 become U+FFFD.
+class Line {
+ public:
+  Line() { text_.reserve(768); }
+
+  void null(std::string_view key) { key_of(key), text_ += "null"; }
+  void member(std::string_view key, std::string_view value) {
+    key_of(key);
+    const bool plain =
+        std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; });
+    if (plain) {
+      text_.append("\"").append(value).append("\"");
+    } else {
+      text_ += dumped(Json(std::string(value)));
+    }
+  }
+  void member(std::string_view key, const char* value) { member(key, std::string_view(value)); }
+  void member(std::string_view key, const std::string& value) { member(key, std::string_view(value)); }
+  void member(std::string_view key, std::uint64_t value) { key_of(key), text_ += std::to_string(value); }
+  void member(std::string_view key, const Json& value) {
+    if (value.is_null()) return null(key);
+    key_of(key);
+    text_ += dumped(value);
+  }
+  void member_or_null(std::string_view key, std::string_view value) { value.empty() ? null(key) : member(key, value); }
+  void number_or_null(std::string_view key, std::uint64_t value) { value == 0 ? null(key) : member(key, value); }
+  void begin(std::string_view key) { key_of(key), text_ += '{', first_ = true; }
+  void end() { text_ += '}', first_ = false; }
+  std::string finish() { return text_ += "}\n", std::move(text_); }
+
+ private:
+  static std::string dumped(const Json& value) {
+    return value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+  }
+  void key_of(std::string_view key) {
+    if (!first_) text_ += ',';
+    first_ = false;
+    text_.append("\"").append(key).append("\":");
+  }
+
+  std::string text_ = "{";
+  bool first_ = true;
+};
 
 // The client of the policy that an address and a user belong to, the first of several; null for none.
 Json group_of(const Snapshot& snapshot, const Address& address, std::string_view user) {
@@ -132,6 +179,12 @@ std::string fold_key(const AuditRecord& record) {
   return key;
 }
 
+// Either way: a clock that was set back ends a window too, or else nothing of its group is written until it has caught
+// up; and records of several workers come a little out of order.
+bool is_within(std::uint64_t begun_ns, std::uint64_t at_ns, std::uint64_t window_ns) {
+  return (at_ns >= begun_ns ? at_ns - begun_ns : begun_ns - at_ns) < window_ns;
+}
+
 }  // namespace
 
 std::string audit_time(std::uint64_t realtime_ns) {
@@ -175,24 +228,64 @@ std::string AuditWriter::next_id(const AuditRecord& record) {
          ref_text(record.ref);
 }
 
-MatchText match_text(PolicyModel model) {
-  return [model = std::move(model)](std::uint32_t index, const DomainName* name, const Address* addr) -> std::string {
-    if (index >= model.rules.size()) return "";
-    const RuleModel& rule = model.rules[index];
-    const Pattern* best = nullptr;
-    for (const Pattern& pattern : rule.domains) {
-      if (name == nullptr || !pattern.matches(*name)) continue;
-      const bool longer = best == nullptr || pattern.name.text().size() > best->name.text().size();
-      if (longer || (pattern.name == best->name && pattern.kind == PatternKind::kExact)) best = &pattern;
+namespace {
+
+// Which pattern of a rule a name was matched by: a line of the audit costs a search for each of the name's suffixes,
+// and not a walk over a list of 100,000.
+class PatternText {
+ public:
+  explicit PatternText(PolicyModel model) : model_(std::move(model)) {
+    for (std::uint32_t rule = 0; rule < model_.rules.size(); ++rule) {
+      const std::vector<Pattern>& patterns = model_.rules[rule].domains;
+      for (std::uint32_t i = 0; i < patterns.size(); ++i) places_.push_back({patterns[i].name.hash(), rule, i});
     }
-    if (best != nullptr) return best->text();
+    std::sort(places_.begin(), places_.end());
+  }
+
+  std::string operator()(std::uint32_t index, const DomainName* name, const Address* addr) const {
+    if (index >= model_.rules.size()) return "";
+    if (const Pattern* best = name == nullptr ? nullptr : longest(index, *name)) return best->text();
     const Prefix* narrowest = nullptr;
-    for (const Prefix& prefix : rule.addresses) {
+    for (const Prefix& prefix : model_.rules[index].addresses) {
       if (addr == nullptr || !prefix.contains(*addr)) continue;
       if (narrowest == nullptr || prefix.bits() > narrowest->bits()) narrowest = &prefix;
     }
     return narrowest != nullptr ? narrowest->text() : "";
+  }
+
+ private:
+  struct Place {
+    std::uint64_t hash;
+    std::uint32_t rule, pattern;
+    auto operator<=>(const Place&) const = default;
   };
+
+  // The longest that matches; of one name the exact one.
+  const Pattern* longest(std::uint32_t rule, const DomainName& name) const {
+    for (unsigned labels = name.labels(); labels > 0; --labels) {
+      const std::uint64_t hash = name.suffix_hash(labels);
+      const Pattern* best = nullptr;
+      for (auto at = std::lower_bound(places_.begin(), places_.end(), Place{hash, rule, 0});
+           at != places_.end() && at->hash == hash && at->rule == rule; ++at) {
+        const Pattern& pattern = model_.rules[rule].domains[at->pattern];
+        if (pattern.name.labels() != labels || !pattern.matches(name)) continue;
+        if (best == nullptr || pattern.kind == PatternKind::kExact) best = &pattern;
+      }
+      if (best != nullptr) return best;
+    }
+    return nullptr;
+  }
+
+  PolicyModel model_;
+  std::vector<Place> places_;
+};
+
+}  // namespace
+
+// Shared: every sink has it for each generation it may still be asked about.
+MatchText match_text(PolicyModel model) {
+  return [text = std::make_shared<const PatternText>(std::move(model))](
+             std::uint32_t rule, const DomainName* name, const Address* addr) { return (*text)(rule, name, addr); };
 }
 
 std::string AuditWriter::line(const AuditRecord& record, std::uint64_t count) {
@@ -206,83 +299,85 @@ std::string AuditWriter::line(const AuditRecord& record, std::uint64_t count) {
   const bool whole = read_detail(record, options_.log_paths, detail);
   const auto given = [&detail](const char* key) { return detail.contains(key) ? std::move(detail[key]) : Json(); };
 
-  Json out;
-  out["schema"] = "sallyport.audit/1";
-  out["ts"] = audit_time(record.realtime_ns);
-  out["id"] = next_id(record);
-  out["gateway"] = options_.gateway;
-  out["generation"] = record.generation;
-  out["kind"] = record.kind == AuditKind::kClose ? "close" : "decision";
-  out["plugin"] = printable(record.plugin_text());
-  out["verdict"] = to_text(record.verdict);
-  out["effective"] = to_text(record.effective);
-  out["mode"] = to_text(record.mode);
-  out["reason"] = to_string(record.reason);
-  out["rule"] = nullptr;
-  out["match"] = nullptr;
-  out["where"] = nullptr;
+  Line out;
+  out.member("schema", "sallyport.audit/1");
+  out.member("ts", audit_time(record.realtime_ns));
+  out.member("id", next_id(record));
+  out.member("gateway", options_.gateway);
+  out.member("generation", record.generation);
+  out.member("kind", record.kind == AuditKind::kClose ? "close" : "decision");
+  out.member("plugin", printable(record.plugin_text()));
+  out.member("verdict", to_text(record.verdict));
+  out.member("effective", to_text(record.effective));
+  out.member("mode", to_text(record.mode));
+  out.member("reason", to_string(record.reason));
+  std::string place, matched;
   if (known_rule) {
-    if (by_rule) out["rule"] = snapshot->rule_name(record.rule);
     const SourcePosition where = snapshot->rule_where(record.rule);
     // A rule without a line was given as --allow, whatever file stands beside it.
-    std::string place(by_rule && where.line == 0 ? "command line" : snapshot->source());
+    place = by_rule && where.line == 0 ? "command line" : snapshot->source();
     if (where.line != 0) place += ":" + std::to_string(where.line);
-    if (!place.empty()) out["where"] = std::move(place);
     if (by_rule && found->second.match) {
       const Result<DomainName> name = DomainName::parse(record.name_text());
       const Address addr = record.address();
-      std::string matched = found->second.match(record.rule, name.ok() && !is_raw ? &*name : nullptr,
-                                                record.addr_family != 0 ? &addr : nullptr);
-      if (!matched.empty()) out["match"] = std::move(matched);
+      matched = found->second.match(record.rule, name.ok() && !is_raw ? &*name : nullptr,
+                                    record.addr_family != 0 ? &addr : nullptr);
     }
   }
-  const auto client = clients_.find(record.client_id);
-  Json& group = out["client"]["group"];
-  if (client != clients_.end()) {
-    group = client->second.empty() ? Json() : Json(client->second);
-  } else if (record.client_addr_family != 0 && snapshot != nullptr) {
-    group = group_of(*snapshot, record.client_address(), record.user_text());
-  } else if (record.client_addr_family == 0) {
-    group = "client-" + std::to_string(record.client_id);
+  if (known_rule && by_rule) {
+    out.member("rule", snapshot->rule_name(record.rule));
   } else {
-    group = nullptr;
+    out.null("rule");
   }
-  out["client"]["addr"] = record.client_addr_family != 0 ? Json(record.client_address().text()) : Json();
-  out["client"]["port"] = record.client_port != 0 ? Json(record.client_port) : Json();
-  out["client"]["user"] =
-      record.user_size == 0
-          ? Json()
-          : Json(printable(record.user_text(), kMaxUserText, (record.flags & kAuditUserTruncated) != 0));
+  out.member_or_null("match", matched);
+  out.member_or_null("where", place);
+  out.begin("client");
+  const auto client = clients_.find(record.client_id);
+  if (client != clients_.end()) {
+    out.member_or_null("group", client->second);
+  } else if (record.client_addr_family != 0 && snapshot != nullptr) {
+    out.member("group", group_of(*snapshot, record.client_address(), record.user_text()));
+  } else if (record.client_addr_family == 0) {
+    out.member("group", "client-" + std::to_string(record.client_id));
+  } else {
+    out.null("group");
+  }
+  out.member_or_null("addr", record.client_addr_family != 0 ? record.client_address().text() : std::string());
+  out.number_or_null("port", record.client_port);
+  if (record.user_size == 0) {
+    out.null("user");
+  } else {
+    out.member("user", printable(record.user_text(), kMaxUserText, (record.flags & kAuditUserTruncated) != 0));
+  }
+  out.end();
 
-  out["name"] = record.name_size > 0 && !is_raw ? Json(record.name_text()) : Json();
-  Json raw = given("raw");
+  out.member_or_null("name", is_raw ? std::string_view() : record.name_text());
+  const Json raw = given("raw");
   if (is_raw && record.name_size > 0) {
-    raw = printable(record.name_text(), AuditRecord::kMaxName, (record.flags & kAuditTruncated) != 0);
+    out.member("raw", printable(record.name_text(), AuditRecord::kMaxName, (record.flags & kAuditTruncated) != 0));
   } else if (raw.is_string()) {
-    raw = printable_again(raw.get_ref<const std::string&>(), AuditRecord::kMaxName);
+    out.member("raw", printable_again(raw.get_ref<const std::string&>(), AuditRecord::kMaxName));
   }
-  if (!raw.is_null()) out["raw"] = std::move(raw);
-  out["addr"] = record.addr_family != 0 ? Json(record.address().text()) : Json();
-  out["port"] = record.port != 0 ? Json(record.port) : Json();
-  out["proto"] = proto_text(record.proto);
-  out["tls"] = given("tls");
+  out.member_or_null("addr", record.addr_family != 0 ? record.address().text() : std::string());
+  out.number_or_null("port", record.port);
+  out.member("proto", proto_text(record.proto));
+  out.member("tls", given("tls"));
   Json dns = given("dns");
   if (record.layer == Layer::kDns && record.qtype != 0 && !(dns.is_object() && dns.contains("qtype"))) {
     dns["qtype"] = qtype_text(record.qtype);
   }
-  out["dns"] = std::move(dns);
-  out["http"] = given("http");
-  out["bytes"] = given("bytes");
-  out["duration_ms"] = given("duration_ms");
-  out["flow"] = given("flow");
-  out["trace"] = nullptr;
-  out["count"] = count;
-  out["lost_before"] = lost_;
+  out.member("dns", dns);
+  out.member("http", given("http"));
+  out.member("bytes", given("bytes"));
+  out.member("duration_ms", given("duration_ms"));
+  out.member("flow", given("flow"));
+  out.null("trace");
+  out.member("count", count);
+  out.member("lost_before", lost_);
   if (detail.contains("cause"))
-    out["cause"] = printable_again(detail["cause"].get<std::string>(), AuditRecord::kMaxName);
-  if (!whole) out["detail_dropped"] = true;
-  // ASCII: what is not is \u-escaped, and octets that are no UTF-8 become U+FFFD.
-  return out.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace) + "\n";
+    out.member("cause", printable_again(detail["cause"].get<std::string>(), AuditRecord::kMaxName));
+  if (!whole) out.member("detail_dropped", Json(true));
+  return out.finish();
 }
 
 std::string AuditWriter::add(const AuditRecord& record) {
@@ -293,8 +388,8 @@ std::string AuditWriter::add(const AuditRecord& record) {
     const auto found = groups_.find(key);
     if (found != groups_.end()) {
       Group& group = found->second;
-      if (record.realtime_ns < group.window_end_ns) {
-        if (group.repeats++ == 0) group.first = record;
+      if (is_within(group.begun_ns, record.realtime_ns, options_.fold_window_ns)) {
+        if (group.repeats++ == 0) group.first = std::make_unique<AuditRecord>(record);
         return ref_text(record.ref);
       }
       write_group(group);
@@ -308,7 +403,7 @@ std::string AuditWriter::add(const AuditRecord& record) {
       groups_.clear();
     }
     Group group;
-    group.window_end_ns = record.realtime_ns + options_.fold_window_ns;
+    group.begun_ns = record.realtime_ns;
     groups_.emplace(std::move(key), std::move(group));
   }
   return ref_text(record.ref);
@@ -316,13 +411,13 @@ std::string AuditWriter::add(const AuditRecord& record) {
 
 void AuditWriter::write_group(Group& group) {
   if (group.repeats == 0) return;
-  write_line(line(group.first, group.repeats));
+  write_line(line(*group.first, group.repeats));
   group.repeats = 0;
 }
 
 void AuditWriter::flush(std::uint64_t now_ns) {
   for (auto group = groups_.begin(); group != groups_.end();) {
-    if (group->second.window_end_ns > now_ns) {
+    if (is_within(group->second.begun_ns, now_ns, options_.fold_window_ns)) {
       ++group;
       continue;
     }
@@ -359,7 +454,7 @@ void AuditWriter::write_line(std::string text) {
   lost_ = 0;
   ++lines_;
   pending_ += text;
-  drain();
+  if (!options_.batched || pending_.size() >= kBatchOctets) drain();
 }
 
 // Gives the sink what it takes without waiting.

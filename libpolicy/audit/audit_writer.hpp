@@ -36,6 +36,7 @@ class AuditWriter {
     std::uint64_t run_seed = 0;                    // random; part of every id, so that two runs' ids differ
     std::uint64_t fold_window_ns = 1'000'000'000;  // a retry loop makes one line a second; 0: nothing is folded
     bool log_paths = false;        // http.path, http.query and http.target are left out unless asked for
+    bool batched = false;          // lines go out with push(), not one by one
     bool after_half_line = false;  // the file ends within a line: ours start on one of their own
   };
 
@@ -60,20 +61,22 @@ class AuditWriter {
   // Writes the groups whose window has passed at now_ns (CLOCK_REALTIME), and what the sink had not taken. Call it once
   // a second.
   void flush(std::uint64_t now_ns);
+  void push() { drain(); }  // gives the sink what it takes without waiting
   // Writes everything there is. At the end of a run; false if something could not be written.
   bool finish();
 
   std::uint64_t lines() const noexcept { return lines_; }  // given to the sink
   std::uint64_t total_lost() const noexcept { return total_lost_ + lost_; }
   std::size_t pending_octets() const noexcept { return pending_.size(); }
+  bool is_folding() const noexcept { return !groups_.empty(); }  // flush() is to be called within a second
   // Why the sink took nothing when it last did not, in words ("No space left on device"); "" if it always did.
   const std::string& sink_failure() const noexcept { return sink_failure_; }
 
  private:
   struct Group {
-    std::uint64_t window_end_ns = 0;
-    std::uint64_t repeats = 0;  // not yet written
-    AuditRecord first;          // of the repeats
+    std::uint64_t begun_ns = 0;
+    std::uint64_t repeats = 0;           // not yet written
+    std::unique_ptr<AuditRecord> first;  // of the repeats; most groups have none
   };
   struct Published {
     std::shared_ptr<const Snapshot> snapshot;

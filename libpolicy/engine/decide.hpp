@@ -88,15 +88,15 @@ enum class Reason : std::uint16_t {
   kAuditDropped = 34,
   kAddressDenied = 35,   // a deny rule matched by address
   kUpstreamFailed = 36,  // allowed, and the outside did not answer
-  kClientUnknown = 37,  // sends from outside the networks that this gateway holds
-  kRevoked = 38,  // a later policy denies a flow that was open
-  kLimitExceeded = 39,  // too many, too large or too long, by the gateway's own bounds
-  kSourceSpoofed = 40,  // a source address that does not belong to where it came from
-  kNotGateway = 41,  // the kernel: traffic that does not go through the gateway
-  kUdpDenied = 42,  // UDP that no rule allows; a UDP port of its own in counters
-  kNoDecision = 43,  // the monitor: traffic that no enforcer decided
-  kUploadVolume = 44,  // the monitor: more sent to one destination than is usual
-  kTimedOut = 45,  // the client was too slow
+  kClientUnknown = 37,   // sends from outside the networks that this gateway holds
+  kRevoked = 38,         // a later policy denies a flow that was open
+  kLimitExceeded = 39,   // too many, too large or too long, by the gateway's own bounds
+  kSourceSpoofed = 40,   // a source address that does not belong to where it came from
+  kNotGateway = 41,      // the kernel: traffic that does not go through the gateway
+  kUdpDenied = 42,       // UDP that no rule allows; a UDP port of its own in counters
+  kNoDecision = 43,      // the monitor: traffic that no enforcer decided
+  kUploadVolume = 44,    // the monitor: more sent to one destination than is usual
+  kTimedOut = 45,        // the client was too slow
   kLast = kTimedOut,
 };
 

@@ -26,6 +26,11 @@ Source::Source(std::string_view text, std::string_view file_name) : text_(text),
   }
 }
 
+Source::Source(std::string_view text, std::string_view file_name, std::vector<std::string> options)
+    : Source(text, file_name) {
+  options_ = std::move(options);
+}
+
 std::string_view Source::line(std::uint32_t number) const noexcept {
   if (number == 0 || number > starts_.size()) return {};
   const std::size_t start = starts_[number - 1];
@@ -49,6 +54,10 @@ std::size_t Source::offset_of(const Span& span) const noexcept {
 }
 
 Excerpt Source::excerpt(const Span& span) const {
+  if (of_options()) {
+    const bool named = span.line > 0 && span.line <= options_.size() && !options_[span.line - 1].empty();
+    return {named ? options_[span.line - 1] : file_, 0, 0, 0, {}, 1};
+  }
   Excerpt excerpt{file_, span.line, span.column, span.length, {}, 1};
   std::string_view whole = line(span.line);
   std::size_t from = 0;
@@ -94,7 +103,14 @@ Diagnostics Reporter::take() {
   });
   Diagnostics sorted;
   sorted.reserve(order.size() + 1);
-  for (const std::size_t i : order) sorted.push_back(std::move(diagnostics_[i]));
+  for (const std::size_t i : order) {
+    // One option can have become several lines.
+    const auto same = [&](const Diagnostic& other) {
+      return other.message == diagnostics_[i].message && other.where.file == diagnostics_[i].where.file;
+    };
+    if (source_.of_options() && std::any_of(sorted.begin(), sorted.end(), same)) continue;
+    sorted.push_back(std::move(diagnostics_[i]));
+  }
   diagnostics_.clear();
   if (left_out_ > 0) {
     // What was left out are warnings alone, where there is no error: then the policy is as valid as it was.

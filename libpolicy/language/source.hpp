@@ -21,9 +21,13 @@ struct Span {
 class Source {
  public:
   Source(std::string_view text, std::string_view file_name);
+  // A text that a program made of its command line: a place in line n is called options[n - 1], as "--listen ::1"; the
+  // file name, where that is empty. Nobody wrote the line, so it is not shown.
+  Source(std::string_view text, std::string_view file_name, std::vector<std::string> options);
 
   std::string_view text() const noexcept { return text_; }
   std::string_view file() const noexcept { return file_; }
+  bool of_options() const noexcept { return !options_.empty(); }
 
   std::string_view line(std::uint32_t number) const noexcept;  // without its end; empty out of range
   Span span_at(std::size_t offset, std::size_t length) const noexcept;
@@ -34,6 +38,7 @@ class Source {
   std::string_view text_;
   std::string file_;
   std::vector<std::size_t> starts_;  // offset of each line
+  std::vector<std::string> options_;
 };
 
 // Collects diagnostics against one source. Bounded: the rest are counted, since a file of a million errors needs one

@@ -22,6 +22,10 @@ bool Responder::gives_family(std::uint16_t type) const {
   return std::any_of(gateway_.begin(), gateway_.end(), [=](const policy_addr& own) { return own.family == family; });
 }
 
+bool Responder::is_forwarded(std::uint16_t type) const {
+  return config_.svcb == Svcb::kStrip && (type == wire::kTypeSvcb || type == wire::kTypeHttps);
+}
+
 std::vector<policy_addr> Responder::canonical(std::span<const Address> addresses) const {
   std::vector<policy_addr> out;
   out.reserve(addresses.size());
@@ -88,8 +92,10 @@ Responder::Reply Responder::address_reply(const Pending& pending, std::span<cons
 
 Responder::Reply Responder::own_address_reply(const Pending& pending, std::uint32_t ttl, Buffer buffer) {
   const bool v6 = pending.query.question->type == wire::kTypeAaaa;
-  ttl = std::min(ttl, kAnswerTtl);
-  const Clock::time_point expires = Clock::now() + std::chrono::seconds(ttl);
+  // The address stays good whatever the upstream's TTL is. What is kept here runs out with that one all the same:
+  // whether the name still exists is asked again.
+  const Clock::time_point expires = Clock::now() + std::chrono::seconds(std::min(ttl, kAnswerTtl));
+  ttl = std::clamp(ttl, kLeastTtl, kAnswerTtl);
   if (config_.answers == Answers::kGateway) {
     std::vector<policy_addr> own;
     for (const policy_addr& address : gateway_)
@@ -118,6 +124,30 @@ Responder::Reply Responder::fixed_addresses(const Pending& pending, std::span<po
   if (keep_permitted(pending, addresses.first(count), refusal, refused) == 0)
     return answer_forbidden(pending, refusal, refused, buffer);
   return own_address_reply(pending, kAnswerTtl, buffer);
+}
+
+Responder::Reply Responder::services_reply(const Pending& pending, std::vector<net::ServiceRecord> services,
+                                           std::uint32_t ttl, Buffer buffer) {
+  const wire::DnsQuery& query = pending.query;
+  std::erase_if(services, [&](const net::ServiceRecord& service) {
+    if (service.target.is_root() || service.target == query.question->name) return false;
+    policy_name target{};
+    if (!name_of(*services_.edge, service.target, target)) return true;
+    policy_query asked = query_of(pending);
+    asked.name = &target;
+    return !passes(services_.reader->decide(asked));
+  });
+  ttl = std::min(ttl, kAnswerTtl);  // a policy that changes is seen soon
+  if (services.empty()) return no_data(pending, ttl, buffer);
+  if (!audit(query_of(pending), pending.verdict, query.question->type, Rcode::kNoError, pending.transport))
+    return audit_dropped(query, pending.transport, buffer);
+  ++counters_.allowed;
+  DnsReplyWriter writer(buffer, query, limit_of(query, pending.transport, buffer), Rcode::kNoError);
+  for (const net::ServiceRecord& service : services) writer.add_answer(query.question->type, ttl, service.rdata);
+  const Reply reply = writer.finish();
+  const Clock::time_point now = Clock::now();
+  keep(pending, reply, {}, now, now + std::chrono::seconds(ttl));
+  return reply;
 }
 
 net::awaitable<Responder::Reply> Responder::real_reply(Pending* pending, std::vector<policy_addr> addresses,
@@ -188,14 +218,15 @@ net::awaitable<Responder::Reply> Responder::finish(Pending* pending, Buffer buff
     const std::uint16_t family = type == wire::kTypeAaaa ? POLICY_IPV6 : POLICY_IPV4;
     std::copy_if(fixed.begin(), fixed.begin() + fixed_count, std::back_inserter(addresses),
                  [family](const policy_addr& address) { return address.family == family; });
-    result.outcome = addresses.empty() ? ResolveOutcome::kNoData : ResolveOutcome::kAnswers;
+    // Of any other type such a name has nothing.
+    result.outcome = addresses.empty() || is_forwarded(type) ? ResolveOutcome::kNoData : ResolveOutcome::kAnswers;
     result.ttl = kAnswerTtl;
   } else {
     const Result<DomainName> name = DomainName::parse(policy::view(pending->name));
     if (!name.ok()) co_return failure(*pending, EdeCode::kOther, "", "", buffer);
     // Of the family that the gateway has no address of, nothing can be given; whether the name exists is asked all the
     // same, by the type that its client asks for beside this one.
-    const bool family_missing = config_.answers == Answers::kGateway && !gives_family(type);
+    const bool family_missing = config_.answers == Answers::kGateway && !is_forwarded(type) && !gives_family(type);
     const std::uint16_t other = type == wire::kTypeA ? wire::kTypeAaaa : wire::kTypeA;
     result = co_await services_.resolve(*name, family_missing ? other : type, Clock::now() + kResolveLimit);
     if (family_missing && result.outcome == ResolveOutcome::kAnswers) result.outcome = ResolveOutcome::kNoData;
@@ -207,6 +238,7 @@ net::awaitable<Responder::Reply> Responder::finish(Pending* pending, Buffer buff
   if (result.outcome == ResolveOutcome::kNxDomain) co_return nx_domain(*pending, result.ttl, buffer);
   if (result.outcome != ResolveOutcome::kAnswers) co_return failure_of(*pending, result.outcome, buffer);
 
+  if (is_forwarded(type)) co_return services_reply(*pending, std::move(result.services), result.ttl, buffer);
   policy_verdict refusal = denied(POLICY_REASON_ANSWER_FORBIDDEN_ADDR);
   policy_addr refused{};
   addresses.resize(keep_permitted(*pending, addresses, refusal, refused));

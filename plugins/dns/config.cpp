@@ -42,6 +42,7 @@ policy::Status parse_config(std::string_view json, Config& out) {
   out.gateway_addresses = gateway_addresses(reader, out.answers);
   const std::string blocked = reader.word("blocked_answer", "nxdomain", {"nxdomain", "zero", "refused"});
   out.blocked = blocked == "zero" ? Blocked::kZero : blocked == "refused" ? Blocked::kRefused : Blocked::kNxDomain;
+  out.svcb = reader.word("svcb", "nodata", {"nodata", "strip"}) == "strip" ? Svcb::kStrip : Svcb::kNoData;
   const std::string ipv6 = reader.word("ipv6", "auto", {"auto", "on", "off"});
   out.ipv6 = ipv6 == "on" ? Ipv6::kOn : ipv6 == "off" ? Ipv6::kOff : Ipv6::kAuto;
   out.apply_timeout = reader.duration("apply_timeout", out.apply_timeout, kShortestWait, kLongestWait);

@@ -15,6 +15,7 @@ namespace sallyport::dns {
 
 enum class Answers : std::uint8_t { kSynthetic = 0, kGateway, kReal };
 enum class Blocked : std::uint8_t { kNxDomain = 0, kZero, kRefused };
+enum class Svcb : std::uint8_t { kNoData = 0, kStrip };
 enum class Ipv6 : std::uint8_t { kAuto = 0, kOn, kOff };
 
 struct Config {
@@ -23,6 +24,7 @@ struct Config {
   Answers answers = Answers::kSynthetic;
   std::vector<Address> gateway_addresses;  // only with kGateway, and then at least one
   Blocked blocked = Blocked::kNxDomain;
+  Svcb svcb = Svcb::kNoData;
   Ipv6 ipv6 = Ipv6::kAuto;
   std::chrono::milliseconds apply_timeout{500};  // that an answer waits for enforcers (kReal)
   unsigned workers = 0;                          // threads; 0: as many as there are sockets for one address

@@ -1,4 +1,4 @@
-// What server.cpp and tcp.cpp share of a Server: its TCP connections and its places for lookups.
+// What server.cpp and tcp.cpp share of a Server: its TCP connections and its lookups.
 #pragma once
 
 #include <deque>
@@ -9,7 +9,7 @@ namespace sallyport::dns {
 
 // One TCP client. Held by its reader, its writer and every answer at work; gone with the last of them.
 struct Server::Connection {
-  Connection(Server& s, net::tcp::socket accepted, std::uint64_t listener_id, std::uint64_t client_id);
+  Connection(Server& s, net::tcp::socket accepted, std::uint64_t listener_id, Place its_place);
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   ~Connection();
@@ -20,7 +20,8 @@ struct Server::Connection {
   net::tcp::socket socket;
   net::tcp::endpoint peer;
   socklen_t peer_size = 0;
-  std::uint64_t listener, client;
+  std::uint64_t listener;
+  Place place;
   net::Deadline silence;         // until the next message is complete
   net::asio::steady_timer room;  // never expires; cancelled when an answer has been written
   std::deque<std::vector<std::uint8_t>> replies;
@@ -29,30 +30,12 @@ struct Server::Connection {
   bool writing = false;
 };
 
-class Server::Slot {
- public:
-  Slot(Server& server, std::uint64_t client) : server_(server), client_(client) {
-    ++server_.lookups_total_;
-    ++server_.lookups_[client_];
-    server_.flows_.fetch_add(1, std::memory_order_relaxed);
-  }
-  Slot(const Slot&) = delete;
-  Slot& operator=(const Slot&) = delete;
-  ~Slot() {
-    --server_.lookups_total_;
-    server_.flows_.fetch_sub(1, std::memory_order_relaxed);
-    const auto entry = server_.lookups_.find(client_);
-    if (--entry->second == 0) server_.lookups_.erase(entry);
-  }
-  static bool free(const Server& server, std::uint64_t client) {
-    const auto entry = server.lookups_.find(client);
-    return server.lookups_total_ < server.limits_.lookups &&
-           (entry == server.lookups_.end() || entry->second < server.limits_.lookups_per_client);
-  }
-
- private:
-  Server& server_;
-  std::uint64_t client_;
+// A lookup at work.
+struct Flow {
+  std::atomic<std::uint64_t>& flows;
+  explicit Flow(std::atomic<std::uint64_t>& all) : flows(all) { flows.fetch_add(1, std::memory_order_relaxed); }
+  Flow(const Flow&) = delete;
+  ~Flow() { flows.fetch_sub(1, std::memory_order_relaxed); }
 };
 
 }  // namespace sallyport::dns

@@ -179,6 +179,7 @@ POLICY_PLUGIN(sallyport::dns::Dns, R"({
    "gateway_addresses": {"type": "array", "items": {"type": "string"}, "default": []},
    "upstreams": {"type": "array", "items": {"type": "string"}, "default": []},
    "blocked_answer": {"type": "string", "enum": ["nxdomain", "zero", "refused"], "default": "nxdomain"},
+   "svcb": {"type": "string", "enum": ["nodata", "strip"], "default": "nodata"},
    "ipv6": {"type": "string", "enum": ["auto", "on", "off"], "default": "auto"},
    "apply_timeout": {"type": "string", "format": "duration", "default": "500ms"},
    "workers": {"type": "integer", "minimum": 0, "maximum": 64, "default": 0},

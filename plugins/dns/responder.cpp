@@ -190,7 +190,7 @@ Responder::Step Responder::begin(std::span<const std::uint8_t> message, const Or
     reply = deny(pending, asked, pending.verdict, Denial::kBlocked, buffer);
     return Step::kReply;
   }
-  if (type != wire::kTypeA && type != wire::kTypeAaaa) {
+  if (type != wire::kTypeA && type != wire::kTypeAaaa && !is_forwarded(type)) {
     policy_verdict verdict = pending.verdict;  // keeps rule and generation: the name is fine, the type is not
     verdict.reason = POLICY_REASON_QTYPE_DENIED;
     reply = deny(pending, asked, verdict, Denial::kNoData, buffer);
@@ -201,6 +201,10 @@ Responder::Step Responder::begin(std::span<const std::uint8_t> message, const Or
 
   std::array<policy_addr, kMaxFixed> fixed;
   const std::size_t count = host_addresses(pending, fixed);
+  if (count > 0 && is_forwarded(type)) {
+    reply = no_data(pending, kNoticeTtl, buffer);
+    return Step::kReply;
+  }
   if (count > 0 && config_.answers == Answers::kReal) return Step::kResolve;  // its binding may have to be waited for
   if (count > 0) {
     reply = fixed_addresses(pending, {fixed.data(), count}, buffer);

@@ -84,7 +84,7 @@ class Responder {
   static constexpr std::uint32_t kDeniedTtl = 5;   // s; ACCEPTANCE allows 10: a changed policy is seen soon
   static constexpr std::uint32_t kAnswerTtl = 60;  // s at most; the address is ours, asking again is cheap
   static constexpr std::uint32_t kNoticeTtl = 10;  // s at most for an honest NODATA or NXDOMAIN
-  static constexpr std::uint32_t kLeastTtl = 30;   // s, of a real address: DNS-30
+  static constexpr std::uint32_t kLeastTtl = 30;   // s, of an address: DNS-30
   static constexpr std::uint32_t kLongestTtl = 3600;
   // How long a synthetic address keeps its name. Far over any TTL given, since programs keep addresses for themselves;
   // and counted from the last answer, which may have come from the cache.
@@ -142,6 +142,11 @@ class Responder {
   Reply fixed_addresses(const Pending& pending, std::span<policy_addr> addresses, Buffer buffer);
   std::size_t host_addresses(const Pending& pending, std::span<policy_addr> out);
   bool gives_family(std::uint16_t type) const;  // with Answers::kGateway
+  bool is_forwarded(std::uint16_t type) const;  // SVCB and HTTPS with Svcb::kStrip
+  // What the upstream has of these types, for targets that policy allows this client; the owner is the QNAME, whose
+  // word stands for its chain.
+  Reply services_reply(const Pending& pending, std::vector<net::ServiceRecord> services, std::uint32_t ttl,
+                       Buffer buffer);
 
   Reply kept_reply(const Pending& pending, net::Clock::time_point now, Buffer buffer);
   void keep(const Pending& pending, Reply reply, std::span<const policy_addr> bindings, net::Clock::time_point now,

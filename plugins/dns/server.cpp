@@ -20,9 +20,10 @@ void RequestDurations::add(Clock::duration took, std::uint64_t queries) {
   total_ns += ns * queries;
 }
 
-Server::Server(net::EventLoop& loop, Responder& responder, ServerLimits limits, HandOver hand_over)
+Server::Server(net::EventLoop& loop, Responder& responder, Bounds& bounds, ServerLimits limits, HandOver hand_over)
     : loop_(loop),
       responder_(responder),
+      bounds_(bounds),
       limits_(limits),
       hand_over_(std::move(hand_over)),
       pending_(std::make_unique<Pending>()) {}
@@ -117,8 +118,8 @@ void Server::serve_batch(const std::shared_ptr<net::UdpServer>& socket, std::uin
         socket->reply(i, reply.size());
         break;
       case Responder::Step::kResolve:
-        if (Slot::free(*this, pending_->client_id)) {
-          loop_.tasks().spawn(answer_udp(socket, socket->peer(i), std::move(pending_)));
+        if (std::optional<Place> place = bounds_.lookups.enter(pending_->client_id)) {
+          loop_.tasks().spawn(answer_udp(socket, socket->peer(i), std::move(pending_), *std::move(place)));
           pending_ = std::make_unique<Pending>();
         } else {
           socket->reply(i, responder_.overloaded(*pending_, socket->room(i)).size());
@@ -132,8 +133,8 @@ void Server::serve_batch(const std::shared_ptr<net::UdpServer>& socket, std::uin
 }
 
 awaitable<void> Server::answer_udp(std::shared_ptr<net::UdpServer> socket, net::UdpPeer peer,
-                                   std::unique_ptr<Pending> pending) {
-  const Slot slot(*this, pending->client_id);
+                                   std::unique_ptr<Pending> pending, Place) {
+  const Flow flow(flows_);
   std::array<std::uint8_t, Responder::kReplyOctets> buffer;
   const Responder::Reply reply = co_await responder_.finish(pending.get(), buffer);
   socket->send(reply, peer);

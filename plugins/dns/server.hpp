@@ -1,9 +1,9 @@
 // Server: DNS over UDP and TCP on one thread's share of the host's listeners, in front of one Responder.
 //
-// Bounds   Lookups at once, in all and per client; TCP connections in all and per client, queries and answers at work
-// per
-//          connection, and `silence` for a message to be complete. Over a bound: SERVFAIL, a pause in reading, or the
-//          connection ends.
+// Bounds   Lookups at once and TCP connections, in all and per client, over all threads (Bounds); queries and answers
+// at
+//          work per connection, and `silence` for a message to be complete. Over a bound: SERVFAIL, a pause in reading,
+//          or the connection ends.
 // Draining Nothing new is accepted or read; what is at work is answered, and then its connection ends.
 // Threads  The loop's; flows() from any.
 // Source   RFC 1035 §4.2, RFC 7766.
@@ -12,24 +12,26 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "dns/responder.hpp"
+#include "support/client_counts.hpp"
 #include "support/deadline.hpp"
 #include "support/listeners.hpp"
 #include "support/udp.hpp"
 
 namespace sallyport::dns {
 
+// What the servers of all threads share: the kernel deals a client's queries out to several of them.
+struct Bounds {
+  net::ClientCounts lookups{1024, 256};  // at once, each is one resolver task; a browser opening 50 tabs asks fewer
+  net::ClientCounts connections{512, 128};
+};
+
 struct ServerLimits {
-  std::size_t lookups = 1024;            // at once; each is one resolver task
-  std::size_t lookups_per_client = 256;  // a browser opening 50 tabs asks fewer
-  std::size_t connections = 512;
-  std::size_t connections_per_client = 128;
   std::size_t pipelined = 32;  // answers owed on one connection before it is read again
   std::size_t queries_per_connection = 10'000;
   std::chrono::milliseconds silence{10'000};  // DNS-24
@@ -49,7 +51,8 @@ class Server {
   // Takes a connection that this thread accepted to the thread that will serve it.
   using HandOver = std::function<void(net::UniqueFd, bool is_v6, std::uint64_t listener)>;
 
-  Server(net::EventLoop& loop, Responder& responder, ServerLimits limits = {}, HandOver hand_over = {});
+  // bounds outlives the server.
+  Server(net::EventLoop& loop, Responder& responder, Bounds& bounds, ServerLimits limits = {}, HandOver hand_over = {});
   ~Server();
 
   void add(net::Listener listener);
@@ -73,29 +76,27 @@ class Server {
     std::shared_ptr<net::tcp::acceptor> tcp;
     void close() const;
   };
-  // A place among the lookups at work, given back by the destructor.
-  class Slot;
+  using Place = net::ClientCounts::Place;
 
   net::awaitable<void> serve_udp(std::shared_ptr<net::UdpServer> socket, std::uint64_t listener);
   net::awaitable<void> answer_udp(std::shared_ptr<net::UdpServer> socket, net::UdpPeer peer,
-                                  std::unique_ptr<Pending> pending);
+                                  std::unique_ptr<Pending> pending, Place place);
   void serve_batch(const std::shared_ptr<net::UdpServer>& socket, std::uint64_t listener, std::size_t count);
 
   void start_tcp(net::tcp::socket socket, std::uint64_t listener);
   net::awaitable<void> serve_tcp(std::shared_ptr<Connection> connection);
-  net::awaitable<void> answer_tcp(std::shared_ptr<Connection> connection, std::unique_ptr<Pending> pending);
+  net::awaitable<void> answer_tcp(std::shared_ptr<Connection> connection, std::unique_ptr<Pending> pending,
+                                  Place place);
   void handle_tcp(const std::shared_ptr<Connection>& connection, std::span<const std::uint8_t> message);
   void queue_reply(const std::shared_ptr<Connection>& connection, Responder::Reply reply);
   net::awaitable<void> write_replies(std::shared_ptr<Connection> connection);
 
   net::EventLoop& loop_;
   Responder& responder_;
+  Bounds& bounds_;
   ServerLimits limits_;
   HandOver hand_over_;
   std::vector<Open> open_;
-  std::map<std::uint64_t, std::size_t> lookups_;             // by client; entries of 0 are erased
-  std::map<std::uint64_t, std::size_t> client_connections_;  // the same
-  std::size_t lookups_total_ = 0;
   std::set<Connection*> live_;
   std::atomic<std::uint64_t> flows_{0};
   std::unique_ptr<Pending> pending_;  // of the query at hand

@@ -15,26 +15,23 @@ using net::kAsResult;
 // one, so that other protocols at this port end at once and not at the silence limit.
 constexpr std::size_t kLongestQuery = 4096;
 
-Server::Connection::Connection(Server& s, net::tcp::socket accepted, std::uint64_t listener_id, std::uint64_t client_id)
+Server::Connection::Connection(Server& s, net::tcp::socket accepted, std::uint64_t listener_id, Place its_place)
     : server(s),
       socket(std::move(accepted)),
       listener(listener_id),
-      client(client_id),
+      place(std::move(its_place)),
       silence(socket.get_executor()),
       room(socket.get_executor()) {
   error_code gone;
   peer = socket.remote_endpoint(gone);
   peer_size = static_cast<socklen_t>(peer.size());
   server.live_.insert(this);
-  ++server.client_connections_[client];
   server.flows_.fetch_add(1, std::memory_order_relaxed);
 }
 
 Server::Connection::~Connection() {
   server.live_.erase(this);
   server.flows_.fetch_sub(1, std::memory_order_relaxed);
-  const auto entry = server.client_connections_.find(client);
-  if (--entry->second == 0) server.client_connections_.erase(entry);
 }
 
 void Server::Connection::close() {
@@ -49,15 +46,13 @@ void Server::start_tcp(net::tcp::socket socket, std::uint64_t listener) {
   const net::tcp::endpoint peer = socket.remote_endpoint(gone);
   if (gone) return;
   const Origin origin{listener, reinterpret_cast<const sockaddr*>(peer.data()), static_cast<socklen_t>(peer.size())};
-  const std::uint64_t client = responder_.client_of(origin);
-  const auto of_client = client_connections_.find(client);
-  const bool too_many = of_client != client_connections_.end() && of_client->second >= limits_.connections_per_client;
-  if (draining_ || too_many || live_.size() >= limits_.connections) {
+  std::optional<Place> place = bounds_.connections.enter(responder_.client_of(origin));
+  if (draining_ || !place) {
     net::reset_on_close(socket.native_handle());
     return;
   }
   net::set_no_delay(socket.native_handle());
-  loop_.tasks().spawn(serve_tcp(std::make_shared<Connection>(*this, std::move(socket), listener, client)));
+  loop_.tasks().spawn(serve_tcp(std::make_shared<Connection>(*this, std::move(socket), listener, *std::move(place))));
 }
 
 awaitable<void> Server::serve_tcp(std::shared_ptr<Connection> connection) {
@@ -113,8 +108,8 @@ void Server::handle_tcp(const std::shared_ptr<Connection>& connection, std::span
       break;
     case Responder::Step::kResolve:
       ++connection->owed;
-      if (Slot::free(*this, pending_->client_id)) {
-        loop_.tasks().spawn(answer_tcp(connection, std::move(pending_)));
+      if (std::optional<Place> place = bounds_.lookups.enter(pending_->client_id)) {
+        loop_.tasks().spawn(answer_tcp(connection, std::move(pending_), *std::move(place)));
         pending_ = std::make_unique<Pending>();
       } else {
         queue_reply(connection, responder_.overloaded(*pending_, buffer));
@@ -123,8 +118,8 @@ void Server::handle_tcp(const std::shared_ptr<Connection>& connection, std::span
   }
 }
 
-awaitable<void> Server::answer_tcp(std::shared_ptr<Connection> connection, std::unique_ptr<Pending> pending) {
-  const Slot slot(*this, pending->client_id);
+awaitable<void> Server::answer_tcp(std::shared_ptr<Connection> connection, std::unique_ptr<Pending> pending, Place) {
+  const Flow flow(flows_);
   std::vector<std::uint8_t> buffer(Responder::kTcpOctets);
   const Responder::Reply reply = co_await responder_.finish(pending.get(), buffer);
   queue_reply(connection, reply);

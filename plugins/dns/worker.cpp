@@ -2,7 +2,7 @@
 
 #include <future>
 
-#include "dns/mailbox.hpp"
+#include "support/mailbox.hpp"
 
 namespace sallyport::dns {
 namespace {
@@ -25,7 +25,7 @@ struct Worker::Work {
         resolved(owner.loop_.context()),
         applied(owner.loop_.context()),
         responder(services(), owner.team_.config),
-        server(owner.loop_, responder, limits(owner.team_), hand_over()),
+        server(owner.loop_, responder, owner.team_.bounds, {}, hand_over()),
         door(std::make_shared<Door>()) {
     door->work = this;
     owner.loop_.tasks().spawn(publish());
@@ -45,7 +45,7 @@ struct Worker::Work {
     std::uint64_t ticket;
   };
 
-  // Bounds are the process's; the workers share them.
+  // What a resolver holds, the workers divide among them.
   static std::size_t share(const Team& team, std::size_t of_all, std::size_t least) {
     return std::max(least, of_all / std::max<std::size_t>(1, team.workers.size()));
   }
@@ -54,12 +54,6 @@ struct Worker::Work {
     out.upstreams = team.config.upstreams;
     out.max_lookups = share(team, out.max_lookups, 128);
     out.cache_entries = share(team, std::max(out.cache_entries, team.config.cache_entries), 1024);
-    return out;
-  }
-  static ServerLimits limits(const Team& team) {
-    ServerLimits out;
-    out.lookups = share(team, out.lookups, 256);
-    out.connections = share(team, out.connections, 64);
     return out;
   }
 
@@ -171,8 +165,8 @@ struct Worker::Work {
   const policy_ledger_v1* ledger;
   net::RouteProbe route;
   net::Resolver resolver;
-  Mailbox<ResolveResult> resolved;
-  Mailbox<policy_code> applied;
+  net::Mailbox<ResolveResult> resolved;
+  net::Mailbox<policy_code> applied;
   Responder responder;
   Server server;
   std::shared_ptr<Door> door;

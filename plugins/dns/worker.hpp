@@ -22,12 +22,13 @@ namespace sallyport::dns {
 
 class Worker;
 
-// What the workers of one plugin instance have in common; fixed once they run, but for the turn.
+// What the workers of one plugin instance have in common; fixed once they run, but for the bounds' counts and the turn.
 struct Team {
   Team(const policy::Host& h, const Config& c, const Metrics& m) : host(h), config(c), metrics(m) {}
   const policy::Host& host;
   const Config& config;
   const Metrics& metrics;
+  Bounds bounds;
   std::vector<std::unique_ptr<Worker>> workers;
   std::atomic<std::size_t> turn{0};  // who serves the next TCP connection
 };

@@ -347,29 +347,41 @@ awaitable<bool> Connection::read_head() {
   co_return true;
 }
 
-Refusal Connection::authenticate() {
+awaitable<bool> Connection::is_known(Login login) {
+  const policy_clients_v1* clients = services_.clients;
+  if (!clients) co_return false;  // a host without policy.clients/1 knows nobody
+  policy_thread* const thread = services_.reader->raw();
+  const policy_str user = policy::str(login.user), password = policy::str(login.password);
+  if (!services_.verify || clients->struct_size < sizeof *clients)
+    co_return clients->verify(thread, &login.peer, user, password) == POLICY_OK;
+  policy_code code = clients->recall(thread, &login.peer, user, password);
+  if (code == POLICY_NOT_FOUND) {
+    no_limit();
+    code = co_await services_.verify(std::move(login));
+  }
+  co_return code == POLICY_OK;
+}
+
+awaitable<Refusal> Connection::authenticate() {
   user_.clear();
-  if (config_.auth == Auth::kNone) return {};
+  if (config_.auth == Auth::kNone) co_return Refusal{};
   const wire::HttpRequestHead& head = request_.head();
   const wire::HttpField* field = head.find("proxy-authorization");
   if (!field) {
-    if (config_.auth == Auth::kOptional) return {};
-    return {407, POLICY_REASON_AUTH_REQUIRED, {}};
+    if (config_.auth == Auth::kOptional) co_return Refusal{};
+    co_return Refusal{407, POLICY_REASON_AUTH_REQUIRED, {}};
   }
   for (const wire::HttpField* other = field + 1; other != head.fields.data() + head.fields.size(); ++other) {
     if (other->name.size() == field->name.size() && head.find(other->name) == field) {
-      return {400, POLICY_REASON_FRAMING_AMBIGUOUS, "two Proxy-Authorization fields"};
+      co_return Refusal{400, POLICY_REASON_FRAMING_AMBIGUOUS, "two Proxy-Authorization fields"};
     }
   }
   const std::optional<Credentials> given = parse_basic(field->value);
-  if (!given) return {407, POLICY_REASON_AUTH_MISMATCH, "no Basic credentials"};
-  // A host without policy.clients/1 knows nobody.
-  const bool known =
-      services_.clients && services_.clients->verify(services_.reader->raw(), &who_.address, policy::str(given->user),
-                                                     policy::str(given->password)) == POLICY_OK;
-  if (!known) return {407, POLICY_REASON_AUTH_MISMATCH, {}};
+  if (!given) co_return Refusal{407, POLICY_REASON_AUTH_MISMATCH, "no Basic credentials"};
+  const bool known = co_await is_known({who_.id, who_.address, given->user, given->password});
+  if (!known) co_return Refusal{407, POLICY_REASON_AUTH_MISMATCH, {}};
   user_ = given->user;
-  return {};
+  co_return Refusal{};
 }
 
 awaitable<bool> Connection::admit() {
@@ -380,7 +392,7 @@ awaitable<bool> Connection::admit() {
   Refusal refusal = read_target(*services_.edge, head, config_.host_mismatch, target_);
   // Of a target that was read the record has the name, though its Host or method is refused.
   has_target_ = target_.port != 0 && refusal.reason != POLICY_REASON_AUTHORITY_MALFORMED;
-  if (!refusal.refused()) refusal = authenticate();
+  if (!refusal.refused()) refusal = co_await authenticate();
   if (!refusal.refused()) refusal = check_method(head);
   if (!refusal.refused() && has_looped(head, services_.via)) {
     refusal = {508, POLICY_REASON_LOOP_DETECTED, "Via names this proxy"};

@@ -131,7 +131,8 @@ class Connection final : public TimerWheel::Entry {
   // connection.cpp
   net::awaitable<bool> read_head();  // false: no request, and all that was to be said has been
   net::awaitable<bool> admit();      // the head's target is target_, allowed by verdict_ so far; false: refused
-  Refusal authenticate();
+  net::awaitable<Refusal> authenticate();
+  net::awaitable<bool> is_known(Login login);
   net::awaitable<void> refuse(Refusal refusal);  // before decide(): ours
   net::awaitable<void> deny(const policy_verdict& verdict);
   net::awaitable<void> fail_upstream(unsigned status, std::string_view error, std::string cause);

@@ -41,9 +41,14 @@ class HttpProxy final : public policy::Plugin {
 
   policy::Status start() override {
     config_.max_connections = affordable_connections(config_.max_connections);
-    counts_ = std::make_unique<ClientCounts>(config_.max_connections, config_.max_connections_per_client);
+    counts_ = std::make_unique<net::ClientCounts>(config_.max_connections, config_.max_connections_per_client);
     via_ = random_pseudonym();
     metrics_ = std::make_unique<Metrics>(host);
+    if (config_.auth != Auth::kNone) {
+      const auto* clients = host.get<policy_clients_v1>(POLICY_CLIENTS_ID);
+      const policy::Status started = clients ? verifier_.start(host, clients) : policy::Status();
+      if (!started.ok()) return started;
+    }
     const unsigned cpus = std::max(1u, std::thread::hardware_concurrency());
     const unsigned count = config_.workers ? config_.workers : cpus;
     for (unsigned i = 0; i < count; ++i) {
@@ -85,6 +90,7 @@ class HttpProxy final : public policy::Plugin {
   policy::Status stop() override {
     const auto* tasks = host.get<policy_tasks_v1>(POLICY_TASKS_ID);
     if (tasks && publish_task_ != 0) tasks->cancel(host.raw(), std::exchange(publish_task_, 0));
+    verifier_.stop();
     for (const auto& worker : workers_) worker->loop.stop();
     return {};
   }
@@ -122,6 +128,7 @@ class HttpProxy final : public policy::Plugin {
     AtWork(Worker& w, policy::Reader& reader)
         : worker(w),
           resolver(w.loop.context(), w.loop.tasks(), resolver_config(w.owner.config_)),
+          verified(w.loop.context()),
           proxy(w.loop, w.owner.config_, services(reader)) {
       w.loop.tasks().spawn(publish());
     }
@@ -144,6 +151,11 @@ class HttpProxy final : public policy::Plugin {
       out.has_ipv6 = [this] { return route.has_ipv6(net::Clock::now()); };
       out.listens = [&owner](std::uint16_t port) { return owner.listens(port); };
       out.counts = owner.counts_.get();
+      if (owner.config_.auth != Auth::kNone && out.clients) {
+        out.verify = [this](Login login) {
+          return worker.owner.verifier_.verify(std::move(login), &worker.loop, &verified);
+        };
+      }
       out.via = owner.via_;
       return out;
     }
@@ -167,6 +179,7 @@ class HttpProxy final : public policy::Plugin {
     Worker& worker;
     net::RouteProbe route;
     net::Resolver resolver;
+    net::Mailbox<policy_code> verified;
     Proxy proxy;
   };
 
@@ -218,7 +231,8 @@ class HttpProxy final : public policy::Plugin {
   }
 
   Config config_;
-  std::unique_ptr<ClientCounts> counts_;
+  std::unique_ptr<net::ClientCounts> counts_;
+  Verifier verifier_;  // idle, and without a thread, if nobody has credentials
   std::unique_ptr<Metrics> metrics_;
   std::string via_;
   std::mutex ports_mutex_;

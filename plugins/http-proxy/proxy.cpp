@@ -182,9 +182,11 @@ void Proxy::admit(int fd, const net::tcp::endpoint& from, std::uint64_t listener
     known = services_.clients->identify(services_.reader->raw(), listener, &client.address, &client.id);
   }
   const bool is_client = known == POLICY_OK && (address || listener != 0);
-  if (is_client && services_.counts->enter(client.id)) {
-    loop_.tasks().spawn(serve(std::move(socket), client));
-    return;
+  if (is_client) {
+    if (std::optional<net::ClientCounts::Place> place = services_.counts->enter(client.id)) {
+      loop_.tasks().spawn(serve(std::move(socket), client, *std::move(place)));
+      return;
+    }
   }
   const std::uint16_t reason = is_client ? POLICY_REASON_LIMIT_EXCEEDED : POLICY_REASON_CLIENT_UNKNOWN;
   ++(is_client ? counters_.shed : counters_.denied);
@@ -233,17 +235,13 @@ awaitable<void> Proxy::turn_away(net::tcp::socket socket, unsigned status, std::
   limit.cancel();
 }
 
-awaitable<void> Proxy::serve(net::tcp::socket socket, Client client) {
-  struct Leave {
-    Proxy& proxy;
-    std::uint64_t id;
-    Leave(Proxy& p, std::uint64_t i) : proxy(p), id(i) { proxy.live_.fetch_add(1, std::memory_order_relaxed); }
-    ~Leave() {
-      proxy.live_.fetch_sub(1, std::memory_order_relaxed);
-      proxy.services_.counts->leave(id);
-    }
+awaitable<void> Proxy::serve(net::tcp::socket socket, Client client, net::ClientCounts::Place) {
+  struct Live {
+    std::atomic<std::size_t>& count;
+    explicit Live(std::atomic<std::size_t>& c) : count(c) { count.fetch_add(1, std::memory_order_relaxed); }
+    ~Live() { count.fetch_sub(1, std::memory_order_relaxed); }
   };
-  const Leave leave(*this, client.id);
+  const Live live(live_);
   Connection connection(config_, services_, shared_, std::move(socket), client);
   struct Listed {
     std::unordered_set<Connection*>& all;

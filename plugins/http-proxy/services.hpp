@@ -8,9 +8,10 @@
 #include <policy/plugin.hpp>
 #include <string>
 
-#include "http-proxy/client_counts.hpp"
 #include "http-proxy/config.hpp"
+#include "http-proxy/verifier.hpp"
 #include "support/async.hpp"
+#include "support/client_counts.hpp"
 #include "support/resolver.hpp"
 
 namespace sallyport::http_proxy {
@@ -24,7 +25,9 @@ struct Services {
   // As net::Resolver::resolve.
   std::function<net::awaitable<net::ResolveResult>(DomainName, std::uint16_t, net::Clock::time_point)> resolve;
   std::function<bool()> has_ipv6;
-  ClientCounts* counts = nullptr;
+  net::ClientCounts* counts = nullptr;
+  // Credentials that policy_clients_v1::recall does not know. Empty: verified on this thread.
+  std::function<net::awaitable<policy_code>(Login)> verify;
   std::function<bool(std::uint16_t port)> listens;  // on that port, one of this plugin's listeners
   std::string via;                                  // our pseudonym, the same in every thread, unguessable
 };

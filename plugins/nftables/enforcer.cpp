@@ -52,7 +52,8 @@ void Enforcer::begin() {
   check_links();
   // Nothing of an earlier worker counts: the ledger says what is in force, and the tables are this topology's.
   if (const kernel::KernelError error = tables_.install(topology_, {}, {ports_.begin(), ports_.end()})) {
-    shown_.healthy = false;
+    refused_ = true;
+    show_health();
     host_.log(POLICY_LOG_ERROR, "the kernel refuses the tables: " + *error);
     return;
   }
@@ -62,7 +63,8 @@ void Enforcer::begin() {
   if (ruleset_.valid()) loop_.tasks().spawn(watch_ruleset());
   if (links_.valid()) loop_.tasks().spawn(watch_links());
   if (!ruleset_.valid() || !links_.valid()) {
-    shown_.healthy = false;
+    refused_ = true;
+    show_health();
     host_.log(POLICY_LOG_ERROR, "no netlink socket: changes of the ruleset are not seen");
   }
   loop_.tasks().spawn(each_second());

@@ -40,7 +40,13 @@ struct Series {
   const policy_metrics_v1* api = nullptr;
   policy_host* host = nullptr;
   std::array<std::uint32_t, std::size(kernel::kCounters)> bypass{};
-  std::uint32_t drift = 0, elements = 0;
+  std::uint32_t drift = 0, elements = 0, bindings = 0, reassertions = 0, refused = 0;
+  void set(std::uint32_t id, std::uint64_t value) const {
+    if (api != nullptr) api->set(host, id, value);
+  }
+  void add(std::uint32_t id, std::uint64_t more) const {
+    if (api != nullptr) api->add(host, id, more);
+  }
 };
 
 class Enforcer {
@@ -72,6 +78,8 @@ class Enforcer {
   bool superseded();
   void reassert(const char* why, net::Clock::time_point noticed);
   void note_reference();
+  void check_steering();
+  void show_health();
   void check_links();
   void release_claims(const std::map<int, Link>& links);
   void count();
@@ -91,6 +99,8 @@ class Enforcer {
   const policy_edge_v1* edge_;
   const std::string shape_;
   bool tcp_is_captured_ = false, resting_ = false;
+  bool refused_ = false, not_steering_ = false;  // the kernel does not take the tables, or the routes
+  net::Clock::time_point red_until_{};
 
   kernel::KernelTables tables_;
   RulesetWatch ruleset_;

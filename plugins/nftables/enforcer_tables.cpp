@@ -3,6 +3,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <nlohmann/json.hpp>
 
+#include "host/kernel/steering.hpp"
 #include "nftables/enforcer.hpp"
 #include "nftables/waiter.hpp"
 
@@ -17,6 +18,7 @@ using std::chrono::milliseconds;
 
 constexpr std::uint64_t kAboutToEndMs = 2000;  // the kernel counts in seconds
 constexpr milliseconds kSettle{20};            // several transactions of one program become one check
+constexpr milliseconds kRed{1500};             // who looks once a second sees that somebody has changed the tables
 constexpr milliseconds kLongestRest{250};      // between two checks while somebody keeps changing things
 
 // What is compared: no elements (they come and go), no counters' values, no handles.
@@ -33,7 +35,8 @@ std::string without_change(const std::string& text) {
       if (kind == "set") {
         const std::string name = body.value("name", "");
         // These are filled by traffic, by us, or by what is in `ports`; elements_match() looks at ours.
-        if (name.starts_with("bound") || name.starts_with("range") || name.starts_with("claim") || name == "ports")
+        if (name.starts_with("bound") || name.starts_with("range") || name.starts_with("claim") ||
+            name.starts_with("refused") || name == "ports")
           body.erase("elem");
       }
     }
@@ -49,12 +52,14 @@ bool Enforcer::commit(const std::string& commands) {
   const std::optional<std::uint32_t> before = ruleset_.generation();
   if (kernel::KernelError error = tables_.context().run(commands)) {
     ++shown_.failed;
+    series_.add(series_.refused, 1);
     host_.log(POLICY_LOG_WARNING, "elements: " + *error);
     if (resting_ || superseded()) return true;
     if (!tables_.present(topology_)) {
       reassert("elements had no place to go", began);
     } else if (kernel::KernelError again = tables_.install_inet(topology_, bindings_.all(boot_ms()))) {
-      shown_.healthy = false;
+      refused_ = true;
+      show_health();
       host_.log(POLICY_LOG_ERROR, "the kernel refuses the tables: " + *again);
       return false;
     } else {
@@ -152,16 +157,18 @@ void Enforcer::check_ruleset(net::Clock::time_point noticed) {
     if (now) generation_ = std::max(generation_, *now);
     return;
   }
-  shown_.healthy = false;
-  if (series_.api) series_.api->set(series_.host, series_.drift, 1);
   reassert("somebody changed them", noticed);
 }
 
 void Enforcer::reassert(const char* why, net::Clock::time_point noticed) {
+  series_.set(series_.drift, 1);
+  red_until_ = noticed + kRed;
+  show_health();
   const kernel::KernelError error =
       tables_.install(topology_, bindings_.all(boot_ms()), {ports_.begin(), ports_.end()});
   if (error) {
-    shown_.healthy = false;
+    refused_ = true;
+    show_health();
     host_.log(POLICY_LOG_ERROR, "the kernel's tables cannot be put back: " + *error);
     return;
   }
@@ -170,13 +177,34 @@ void Enforcer::reassert(const char* why, net::Clock::time_point noticed) {
   counted_ = {};
   shown_.last_gap_us = static_cast<std::uint64_t>(gap.count());
   cut_flows();  // what got in meanwhile
-  shown_.healthy = true;
+  refused_ = false;
+  show_health();
   ++shown_.reasserted;  // last: who sees the count sees the rest
-  if (series_.api) series_.api->set(series_.host, series_.drift, 0);
+  series_.add(series_.reassertions, 1);
+  series_.set(series_.drift, 0);
   const std::string text = std::string("the kernel's tables were put back, ") + why + "; noticed and repaired within " +
                            std::to_string(gap.count()) + " us";
   host_.log(POLICY_LOG_WARNING, text);
   tell(POLICY_REASON_RULESET_TAMPERED, text);
+}
+
+void Enforcer::show_health() { shown_.healthy = !refused_ && !not_steering_ && net::Clock::now() >= red_until_; }
+
+// The routes of `transparent: tproxy`. What is missing only closes: a look once a second is soon enough.
+void Enforcer::check_steering() {
+  if (!kernel::needs_steering(topology_) || resting_ || superseded()) return;
+  unsigned missing = 0;
+  const kernel::KernelError error = kernel::put_steering(topology_, &missing);
+  if (error.has_value() != not_steering_) {
+    not_steering_ = error.has_value();
+    show_health();
+    if (error) host_.log(POLICY_LOG_ERROR, *error);
+  }
+  if (error || missing == 0) return;
+  red_until_ = net::Clock::now() + kRed;
+  show_health();
+  host_.log(POLICY_LOG_WARNING, "the routes to the transparent listener were put back");
+  tell(POLICY_REASON_RULESET_TAMPERED, "the routes to the transparent listener were put back");
 }
 
 net::awaitable<void> Enforcer::watch_ruleset() {

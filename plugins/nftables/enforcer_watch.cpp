@@ -60,9 +60,18 @@ void Enforcer::check_links() {
 }
 
 void Enforcer::release_claims(const std::map<int, Link>& links) {
-  for (const std::string number : {"4", "6"}) {
+  const auto lives = [&](const json& port) {
+    if (port.is_number()) return links.contains(port.get<int>());
+    return std::any_of(links.begin(), links.end(), [&](const auto& link) {
+      return port.is_string() &&
+             (link.second.name == port.get<std::string>() || std::to_string(link.first) == port.get<std::string>());
+    });
+  };
+  std::string commands;
+  for (const kernel::ClaimKind& kind : kernel::kClaimKinds) {
+    const std::string name(kind.name);
     std::string text;
-    if (tables_.context().list("list set bridge sallyport claim" + number, text)) continue;
+    if (tables_.context().list("list set bridge sallyport claim" + name, text)) continue;
     const json listing = json::parse(text, nullptr, false);
     if (!listing.is_object()) continue;
     for (const json& entry : listing.value("nftables", json::array())) {
@@ -71,24 +80,20 @@ void Enforcer::release_claims(const std::map<int, Link>& links) {
         const json value = element.contains("elem") ? element["elem"].value("val", json()) : element;
         if (!value.contains("concat") || value["concat"].size() != 2) continue;
         const json& port = value["concat"][1];
-        const std::string address = value["concat"][0].get<std::string>();
-        const bool lives = port.is_number()
-                               ? links.contains(port.get<int>())
-                               : std::any_of(links.begin(), links.end(), [&](const auto& link) {
-                                   return port.is_string() && (link.second.name == port.get<std::string>() ||
-                                                               std::to_string(link.first) == port.get<std::string>());
-                                 });
-        if (lives) continue;
-        const std::string index = port.is_number() ? port.dump() : port.get<std::string>();
-        // Each alone: one that expires meanwhile must not keep the others.
-        static_cast<void>(tables_.context().run("delete element bridge sallyport claim" + number + " { " + address +
-                                                " . " + index + " }\n"));
-        static_cast<void>(
-            tables_.context().run("delete element bridge sallyport claimed" + number + " { " + address + " }\n"));
+        if (lives(port)) continue;
+        const std::string claimed = value["concat"][0].get<std::string>();
+        const std::string pair = claimed + " . " + (port.is_number() ? port.dump() : port.get<std::string>());
+        // Added first: one that has just expired would fail the whole transaction.
+        for (const std::string& what :
+             {"claim" + name + " { " + pair + " }\n", "claimed" + name + " { " + claimed + " }\n"})
+          commands += "add element bridge sallyport " + what + "delete element bridge sallyport " + what;
       }
     }
   }
-  // Our own transactions, several: look once instead of counting them.
+  if (commands.empty()) return;
+  if (kernel::KernelError error = tables_.context().run(commands))
+    host_.log(POLICY_LOG_WARNING, "claims of a port that went: " + *error);
+  // Our own transaction: look instead of counting.
   check_ruleset(net::Clock::now());
 }
 
@@ -103,6 +108,8 @@ net::awaitable<void> Enforcer::each_second() {
     bindings_.expire(boot_ms());
     count();
     check_ruleset(net::Clock::now());  // an event may have been lost
+    check_steering();
+    show_health();
     if (resting_ || superseded() || tables_.present(topology_)) continue;
     reassert("they were gone", net::Clock::now());
   }
@@ -130,11 +137,12 @@ void Enforcer::count() {
   counted_ = now;
   shown_.bindings = bindings_.size();
   shown_.elements = bindings_.elements();
-  if (series_.api) series_.api->set(series_.host, series_.elements, bindings_.elements());
+  series_.set(series_.elements, bindings_.elements());
+  series_.set(series_.bindings, bindings_.size());
 }
 
 void Enforcer::report(std::size_t counter, std::uint64_t packets) {
-  if (series_.api) series_.api->add(series_.host, series_.bypass[counter], packets);
+  series_.add(series_.bypass[counter], packets);
   // In the order of kernel::kCounters; port 0: several.
   constexpr struct {
     std::uint16_t reason, port;

@@ -5,40 +5,11 @@
 namespace sallyport::nft {
 namespace {
 
-constexpr unsigned kMostExact = 16;   // ports of a range that become elements of the hash, one each
-constexpr unsigned kMostInOne = 500;  // elements of one command: single ones are slow to read, and all may be too long
-
-std::string element_text(const Address& client, const Address& destination, const PortRange& ports) {
-  return client.text() + " . " + destination.text() + " . " + std::to_string(ports.proto) + " . " +
-         std::to_string(ports.first) + (ports.first == ports.last ? "" : "-" + std::to_string(ports.last));
-}
-
-std::string set_of(const Address& client, const PortRange& ports) {
-  return std::string(ports.first == ports.last ? "bound" : "range") + (client.is_v4() ? "4" : "6");
-}
-
-std::string timeout_text(std::uint64_t ms) {
-  return " timeout " + std::to_string(std::max<std::uint64_t>(1, ms / 1000)) + "s";
-}
-
-std::string command(const char* verb, const Address& client, const Address& destination, const PortRange& ports,
-                    std::uint64_t timeout_ms = 0) {
-  std::string out = std::string(verb) + " element inet sallyport " + set_of(client, ports) + " { " +
-                    element_text(client, destination, ports);
-  if (timeout_ms > 0) out += timeout_text(timeout_ms);
-  return out + " }\n";
-}
-
-// A refresh has to delete first: adding an element that is there leaves its timeout as it was; and to add before that:
-// deleting one that has just expired fails the transaction.
-void put(std::string& commands, const Address& client, const Address& destination, const PortRange& ports,
-         std::uint64_t timeout_ms, bool fresh) {
-  if (!fresh) {
-    commands += command("add", client, destination, ports, timeout_ms);
-    commands += command("delete", client, destination, ports);
-  }
-  commands += command("add", client, destination, ports, timeout_ms);
-}
+constexpr std::size_t kMany = 64;
+const std::string kEmptySets =
+    "flush set inet sallyport bound4\nflush set inet sallyport bound6\n"
+    "flush set inet sallyport range4\nflush set inet sallyport range6\n";
+constexpr unsigned kMostExact = 16;  // ports of a range that become elements of the hash, one each
 
 std::vector<PortRange> exact_where_few(const std::vector<PortRange>& ranges) {
   std::vector<PortRange> out;
@@ -86,18 +57,19 @@ std::map<PortRange, std::uint64_t> HeldBindings::wanted(const Entry& entry, std:
   return out;
 }
 
-void HeldBindings::settle(const Key& key, Entry& entry, std::uint64_t now_ms, std::string& commands) {
+void HeldBindings::settle(const Key& key, Entry& entry, std::uint64_t now_ms, ElementChanges& changes) {
   const std::map<PortRange, std::uint64_t> wanted_now = wanted(entry, now_ms);
   for (const auto& [ports, until] : entry.in_force) {
-    if (wanted_now.contains(ports)) continue;
-    // It may have expired this instant.
-    commands += command("add", key.client, key.destination, ports, 1000);
-    commands += command("delete", key.client, key.destination, ports);
+    if (!wanted_now.contains(ports)) changes.remove({key.client, key.destination, ports});
   }
   for (const auto& [ports, until] : wanted_now) {
     const auto before = entry.in_force.find(ports);
-    if (before != entry.in_force.end() && before->second == until) continue;
-    put(commands, key.client, key.destination, ports, until - now_ms, before == entry.in_force.end());
+    const Element element(key.client, key.destination, ports);
+    if (before == entry.in_force.end()) {
+      changes.add(element, until - now_ms);
+    } else if (before->second != until) {
+      changes.refresh(element, until - now_ms);
+    }
   }
   elements_ += wanted_now.size() - entry.in_force.size();
   entry.in_force = wanted_now;
@@ -116,14 +88,14 @@ std::string HeldBindings::add(std::uint64_t client_id, const Address& client, co
   } else {
     entry.names.insert_or_assign(text, Name{name, client_id, expires_ms, std::move(ports)});
   }
-  std::string commands;
-  settle(key, entry, now_ms, commands);
+  ElementChanges changes;
+  settle(key, entry, now_ms, changes);
   if (entry.names.empty()) entries_.erase(key);
-  return commands;
+  return changes.commands();
 }
 
 std::string HeldBindings::decide_again(std::uint64_t now_ms) {
-  std::string commands;
+  ElementChanges changes;
   for (auto at = entries_.begin(); at != entries_.end();) {
     auto& [key, entry] = *at;
     for (auto name = entry.names.begin(); name != entry.names.end();) {
@@ -131,35 +103,22 @@ std::string HeldBindings::decide_again(std::uint64_t now_ms) {
       name =
           name->second.ports.empty() || name->second.expires_ms <= now_ms ? entry.names.erase(name) : std::next(name);
     }
-    settle(key, entry, now_ms, commands);
+    settle(key, entry, now_ms, changes);
     at = entry.names.empty() ? entries_.erase(at) : std::next(at);
   }
-  return commands;
+  // A revocation of most of what there is: empty sets, and what is left, take a fraction of the time.
+  if (changes.removed() > kMany && changes.removed() > elements_) return kEmptySets + all(now_ms);
+  return changes.commands();
 }
 
 std::string HeldBindings::all(std::uint64_t now_ms) const {
-  struct List {
-    std::string text;
-    unsigned count = 0;
-  };
-  std::map<std::string, List> lists;
-  std::string commands;
-  const auto end = [&](const std::string& set, List& list) {
-    if (list.count > 0) commands += "add element inet sallyport " + set + " { " + list.text + " }\n";
-    list = {};
-  };
+  ElementChanges changes;
   for (const auto& [key, entry] : entries_) {
     for (const auto& [ports, until] : entry.in_force) {
-      if (until <= now_ms + 1000) continue;
-      const std::string set = set_of(key.client, ports);
-      List& list = lists[set];
-      list.text += (list.count > 0 ? ", " : "") + element_text(key.client, key.destination, ports) +
-                   timeout_text(until - now_ms);
-      if (++list.count == kMostInOne) end(set, list);
+      if (until > now_ms + 1000) changes.add({key.client, key.destination, ports}, until - now_ms);
     }
   }
-  for (auto& [set, list] : lists) end(set, list);
-  return commands;
+  return changes.commands();
 }
 
 bool HeldBindings::covers(const Address& client, const Address& destination, std::uint8_t proto,
@@ -185,8 +144,9 @@ std::vector<std::string> HeldBindings::expected(std::uint64_t now_ms) const {
   std::vector<std::string> out;
   for (const auto& [key, entry] : entries_) {
     for (const auto& [ports, until] : entry.in_force) {
-      if (until > now_ms)
-        out.push_back(set_of(key.client, ports) + " " + element_text(key.client, key.destination, ports));
+      if (until <= now_ms) continue;
+      const Element element(key.client, key.destination, ports);
+      out.push_back(element.set + " " + element.text);
     }
   }
   return out;

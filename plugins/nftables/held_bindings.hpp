@@ -14,14 +14,9 @@
 
 #include "names/address.hpp"
 #include "names/domain_name.hpp"
+#include "nftables/element_changes.hpp"
 
 namespace sallyport::nft {
-
-struct PortRange {
-  std::uint8_t proto = 0;  // 6, 17
-  std::uint16_t first = 0, last = 0;
-  friend auto operator<=>(const PortRange&, const PortRange&) = default;
-};
 
 // What decide() allows for a binding now; empty: nothing.
 using AllowedPorts = std::function<std::vector<PortRange>(std::uint64_t client_id, const Address& client,
@@ -69,8 +64,8 @@ class HeldBindings {
   };
 
   static std::map<PortRange, std::uint64_t> wanted(const Entry& entry, std::uint64_t now_ms);
-  // Brings the kernel's state of one entry in line; appends commands.
-  void settle(const Key& key, Entry& entry, std::uint64_t now_ms, std::string& commands);
+  // Brings the kernel's state of one entry in line.
+  void settle(const Key& key, Entry& entry, std::uint64_t now_ms, ElementChanges& changes);
 
   AllowedPorts allowed_;
   std::map<Key, Entry> entries_;

@@ -88,8 +88,14 @@ class Nftables final : public policy::Plugin {
       series_.api->define(host.raw(), policy::str("sallyport_bypass_attempts_total"), policy::str(labels),
                           &series_.bypass[i]);
     }
-    series_.api->define(host.raw(), policy::str("sallyport_kernel_ruleset_drift"), policy::str(""), &series_.drift);
-    series_.api->define(host.raw(), policy::str("sallyport_kernel_elements"), policy::str(""), &series_.elements);
+    const auto define = [this](std::string_view name, std::uint32_t& id) {
+      series_.api->define(host.raw(), policy::str(name), policy::str(""), &id);
+    };
+    define("sallyport_kernel_ruleset_drift", series_.drift);
+    define("sallyport_kernel_elements", series_.elements);
+    define("sallyport_kernel_bindings", series_.bindings);
+    define("sallyport_kernel_reassertions_total", series_.reassertions);
+    define("sallyport_kernel_refused_transactions_total", series_.refused);
   }
 
   static void recorded(void* user) {

@@ -17,14 +17,20 @@ policy::Status parse_config(std::string_view json, Config& out) {
   out.ring_octets = reader.number("ring_octets", preset.ring_octets, 1u << 20, 1u << 30);
   out.options.max_flows = reader.number("max_flows", preset.options.max_flows, 16, 10'000'000);
   out.options.upload_octets = reader.number("upload_octets", preset.options.upload_octets, 0, ~0ull >> 1);
+  out.options.bindings = reader.boolean("bindings", preset.options.bindings);
+  out.decisions = reader.boolean("decisions", preset.decisions);
   const auto grace = reader.duration("grace", 2s, 1s, 60s);  // below 1 s records have not arrived yet
   out.options.grace_ns = static_cast<std::uint64_t>(grace.count()) * 1'000'000;
-  const std::vector<std::string> resolvers = reader.strings("resolvers", {});
-  for (std::size_t i = 0; i < resolvers.size(); ++i) {
-    const Result<Address> address = Address::parse(resolvers[i]);
-    if (!address.ok()) reader.fail("/resolvers/" + std::to_string(i), "expected an address");
-    if (address.ok()) out.options.resolvers.push_back(*address);
-  }
+  const auto addresses = [&](const char* option, std::vector<Address>& into) {
+    const std::vector<std::string> texts = reader.strings(option, {});
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      const Result<Address> address = Address::parse(texts[i]);
+      if (!address.ok()) reader.fail("/" + std::string(option) + "/" + std::to_string(i), "expected an address");
+      if (address.ok()) into.push_back(*address);
+    }
+  };
+  addresses("resolvers", out.options.resolvers);
+  addresses("gateways", out.options.own);
   return reader.status();
 }
 

@@ -13,6 +13,7 @@ namespace sallyport::monitor {
 struct Config {
   std::vector<std::string> interfaces;  // empty: those of the topology's networks
   std::size_t snaplen = 65535, ring_octets = 8u << 20;
+  bool decisions = true;  // enforcers of the same gateway decide what is seen here
   Options options;
 };
 

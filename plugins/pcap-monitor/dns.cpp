@@ -63,6 +63,7 @@ void Monitor::dns_query(const FlowId& id, std::span<const std::uint8_t> message)
   asked.type = query.question->type;
   asked.time_ns = now_ns_;
   sink_.dns({id, now_ns_, asked.name.text(), asked.type, false, 0, {}});
+  asked.server = id.destination;
   // The same question under no server: to know an answer from a server that was not asked.
   asked_.get({id.client, Address(), id.client_port, query.header.id, id.proto}) = asked;
   Asked* kept = asked_.find({id.client, id.destination, id.client_port, query.header.id, id.proto});
@@ -112,6 +113,23 @@ void Monitor::unasked_answer(const FlowId& id, std::string_view why) {
   raise(id, &shown, POLICY_REASON_SPOOF_SUSPECT, std::string(why), {});
 }
 
+// A question to another resolver that the kernel led to the gateway. Where br_netfilter is on, a bridge shows it with
+// the gateway's address already, and its answer with the other resolver's. A forged answer looks the same, but the
+// gateway's own comes beside it: the first of the two is kept until then. It binds nothing; the ledger knows what the
+// gateway said.
+bool Monitor::led_to_gateway(const FlowId& id, const wire::DnsResponseReader& reader, const DnsEvent& event) {
+  const Asked* any = asked_.find({id.client, Address(), id.client_port, reader.header().id, id.proto});
+  if (!options_.live || any == nullptr || !is_own(any->server)) return false;
+  Asked* asked = asked_.find({id.client, any->server, id.client_port, reader.header().id, id.proto});
+  const bool fits = asked != nullptr && asked->name == reader.question().name && asked->type == reader.question().type;
+  if (!fits || asked->answered || asked->elsewhere) return false;
+  asked->elsewhere = id.destination;
+  sink_.dns(event);
+  if (asked->denied && !event.addresses.empty())
+    name_alarm(id, *asked, true, "answered with " + event.addresses.front().text());
+  return true;
+}
+
 void Monitor::dns_answer(const FlowId& id, std::span<const std::uint8_t> message) {
   Result<wire::DnsResponseReader> opened = wire::DnsResponseReader::open(message);
   if (!opened.ok()) {
@@ -144,6 +162,7 @@ void Monitor::dns_answer(const FlowId& id, std::span<const std::uint8_t> message
   }
   event.rcode = reader.rcode();
   Asked* asked = asked_.find({id.client, id.destination, id.client_port, reader.header().id, id.proto});
+  if (asked == nullptr && led_to_gateway(id, reader, event)) return;
   if (asked == nullptr || !(asked->name == reader.question().name) || asked->type != reader.question().type) {
     const Asked* elsewhere = asked_.find({id.client, Address(), id.client_port, reader.header().id, id.proto});
     const bool guessed = asked != nullptr || elsewhere != nullptr;
@@ -151,6 +170,12 @@ void Monitor::dns_answer(const FlowId& id, std::span<const std::uint8_t> message
       unasked_answer(id, guessed ? "an answer that was not asked of this server" : "an answer that nobody asked for");
     }
     return;
+  }
+  if (asked->elsewhere) {
+    FlowId other = id;
+    other.destination = *asked->elsewhere;
+    asked->elsewhere.reset();
+    unasked_answer(other, "an answer that was not asked of this server");
   }
   sink_.dns(event);
   if (const auto shape = shapes_.answered(id.client, event.rcode, now_ns_)) {

@@ -22,6 +22,7 @@
 #include "pcap-monitor/quic_initials.hpp"
 #include "pcap-monitor/shapes.hpp"
 #include "pcap-monitor/stream_head.hpp"
+#include "wire/dns_response.hpp"
 #include "wire/http_head.hpp"
 #include "wire/packet.hpp"
 
@@ -75,6 +76,8 @@ class Monitor {
   struct Asked {
     wire::WireName name;
     std::optional<DomainName> domain;
+    Address server;
+    std::optional<Address> elsewhere;  // gave the first answer, and was not asked
     std::uint16_t type = 0;
     std::uint64_t time_ns = 0;
     bool denied = false, answered = false;
@@ -116,6 +119,7 @@ class Monitor {
   void dns_query(const FlowId& id, std::span<const std::uint8_t> message);
   void dns_answer(const FlowId& id, std::span<const std::uint8_t> message);
   void unasked_answer(const FlowId& id, std::string_view why);
+  bool led_to_gateway(const FlowId& id, const wire::DnsResponseReader& reader, const DnsEvent& event);
   void name_alarm(const FlowId& id, const Asked& asked, bool answered, std::string detail);
 
   // judgement.cpp

@@ -9,6 +9,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -23,13 +25,16 @@
 #include "pcap-monitor/json_lines.hpp"
 #include "pcap-monitor/monitor.hpp"
 #include "pcap-monitor/packet_ring.hpp"
+#include "support/reason.hpp"
 
 namespace sallyport::monitor {
 namespace {
 
-std::uint64_t realtime_ns() {
+// Of the boot clock, for packets, answers and decisions alike: when each arrived here. Their own stamps are of the wall
+// clock, and one that is set back would stop every window and every judgement until it has caught up (REL-06).
+std::uint64_t now_ns() {
   timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
@@ -40,6 +45,15 @@ Address from_abi(const policy_addr& address) {
   return Address::v4(static_cast<std::uint32_t>(octets[0]) << 24 | static_cast<std::uint32_t>(octets[1]) << 16 |
                      static_cast<std::uint32_t>(octets[2]) << 8 | octets[3]);
 }
+
+// What alarms are about (docs/monitor.md); the last one stands for every other word.
+constexpr std::uint16_t kAlarms[] = {
+    POLICY_REASON_NO_RULE,        POLICY_REASON_NAME_NOT_ALLOWED,    POLICY_REASON_ADDRESS_DENIED,
+    POLICY_REASON_PORT_DENIED,    POLICY_REASON_IP_LITERAL_DENIED,   POLICY_REASON_ADDR_FORBIDDEN,
+    POLICY_REASON_GUARD_METADATA, POLICY_REASON_CLIENT_UNKNOWN,      POLICY_REASON_NAME_MALFORMED,
+    POLICY_REASON_SNI_MALFORMED,  POLICY_REASON_AUTHORITY_MALFORMED, POLICY_REASON_DST_NOT_BOUND,
+    POLICY_REASON_NO_DECISION,    POLICY_REASON_QUIC_DENIED,         POLICY_REASON_TUNNEL_SUSPECT,
+    POLICY_REASON_UPLOAD_VOLUME,  POLICY_REASON_SPOOF_SUSPECT,       POLICY_REASON_OK};
 
 // The host's view of what the monitor saw: canonical objects, decisions, audit records. On the monitor's thread.
 class HostJudge final : public Judge, public Sink {
@@ -70,9 +84,14 @@ class HostJudge final : public Judge, public Sink {
     verdict.verdict = POLICY_DENY;  // it should not have been
     verdict.reason = alarm.reason_number;
     verdict.rule = alarm.ruling.rule;
-    verdict.generation = alarm.ruling.generation;
+    // A shape is seen without the policy; its record has a generation all the same, which the client's group goes by.
+    verdict.generation = alarm.ruling.generation != 0 ? alarm.ruling.generation : reader_.decide(query).generation;
     reader_.audit(query, verdict, alarm_detail(alarm));
+    ++alarms_[std::find(std::begin(kAlarms), std::end(kAlarms) - 1, alarm.reason_number) - std::begin(kAlarms)];
   }
+
+  using Alarms = std::array<std::uint64_t, std::size(kAlarms)>;
+  const Alarms& alarms() const { return alarms_; }
 
  private:
   struct Sealed {
@@ -132,6 +151,7 @@ class HostJudge final : public Judge, public Sink {
   const policy_edge_v1* edge_;
   const policy_clients_v1* clients_;
   policy::Reader& reader_;
+  Alarms alarms_{};
 };
 
 class PcapMonitor final : public policy::Plugin {
@@ -156,7 +176,7 @@ class PcapMonitor final : public policy::Plugin {
     wake_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (wake_ < 0) return {POLICY_UNAVAILABLE, "eventfd"};
     define_metrics();
-    config_.options.live = host.get<policy_decisions_draft1>(POLICY_DECISIONS_ID) != nullptr;
+    config_.options.live = config_.decisions && host.get<policy_decisions_draft1>(POLICY_DECISIONS_ID) != nullptr;
     config_.options.seed = std::random_device{}();
     stopping_ = false;
     thread_ = std::thread([this] { watch(); });
@@ -210,7 +230,11 @@ class PcapMonitor final : public policy::Plugin {
       metrics_->define(host.raw(), policy::str(name), policy::str(labels), &id);
     };
     define("sallyport_monitor_packets_total", "", packets_id_);
-    define("sallyport_monitor_alarms_total", "", alarms_id_);
+    for (std::size_t i = 0; i < alarm_ids_.size(); ++i) {
+      const bool last = i + 1 == alarm_ids_.size();
+      const std::string word(last ? "other" : net::reason_word(kAlarms[i]));
+      define("sallyport_monitor_alarms_total", "reason=\"" + word + "\"", alarm_ids_[i]);
+    }
     define("sallyport_monitor_unparsed_total", "", unparsed_id_);
     define("sallyport_monitor_lost_total", R"(cause="kernel")", kernel_id_);
     define("sallyport_monitor_lost_total", R"(cause="snaplen")", snaplen_id_);
@@ -231,8 +255,9 @@ class PcapMonitor final : public policy::Plugin {
       // What the enforcers did first: then a flow and its decision meet whatever came first into here.
       follow(reader, monitor, cursors);
       for (std::size_t i = 0; i < rings_.size(); ++i) {
-        rings_[i]->read([&](std::uint64_t time, std::span<const std::uint8_t> frame, std::size_t wire) {
-          monitor.packet(time, wire::LinkType::kEthernet, frame, wire);
+        const std::uint64_t arrived = now_ns();
+        rings_[i]->read([&](std::uint64_t, std::span<const std::uint8_t> frame, std::size_t wire) {
+          monitor.packet(arrived, wire::LinkType::kEthernet, frame, wire);
         });
         if (rings_[i]->failed() || (polled[i + 1].revents & (POLLERR | POLLHUP)) != 0) {
           if (!blind_.exchange(true))
@@ -240,15 +265,15 @@ class PcapMonitor final : public policy::Plugin {
           polled[i + 1].fd = -1;
         }
       }
-      const std::uint64_t now = realtime_ns();
+      const std::uint64_t now = now_ns();
       monitor.advance(now);
       if (now >= shown_at + 500'000'000) {
         shown_at = now;
-        show(monitor);
+        show(monitor, judge.alarms());
       }
     }
     monitor.finish();
-    show(monitor);
+    show(monitor, judge.alarms());
   }
 
   struct Cursors {
@@ -271,7 +296,7 @@ class PcapMonitor final : public policy::Plugin {
           const Result<DomainName> name = DomainName::parse(policy::view(b.name));
           if (!name.ok() || b.client.family == 0) continue;
           monitor.bound(from_abi(b.client), from_abi(b.addr), *name,
-                        realtime_ns() + static_cast<std::uint64_t>(b.ttl_ms) * 1'000'000 + config_.options.grace_ns);
+                        now_ns() + static_cast<std::uint64_t>(b.ttl_ms) * 1'000'000 + config_.options.grace_ns);
         }
       }
     }
@@ -302,11 +327,11 @@ class PcapMonitor final : public policy::Plugin {
     out.verdict = record.verdict;
     out.layer = record.layer;
     out.name.assign(record.name, std::min<std::size_t>(record.name_len, sizeof record.name));
-    out.time_ns = record.realtime_ns;
+    out.time_ns = now_ns();
     return out;
   }
 
-  void show(Monitor& monitor) {
+  void show(Monitor& monitor, const HostJudge::Alarms& alarms) {
     std::uint64_t dropped = 0;
     for (const auto& ring : rings_) dropped += ring->kernel_dropped();
     monitor.kernel_dropped(dropped);
@@ -320,7 +345,8 @@ class PcapMonitor final : public policy::Plugin {
         if (value > before) metrics_->add(host.raw(), id, value - before);
       };
       add(packets_id_, now.packets, shown_.packets);
-      add(alarms_id_, now.alarms, shown_.alarms);
+      for (std::size_t i = 0; i < alarm_ids_.size(); ++i) add(alarm_ids_[i], alarms[i], shown_alarms_[i]);
+      shown_alarms_ = alarms;
       add(unparsed_id_, now.unparsed, shown_.unparsed);
       add(kernel_id_, now.kernel_dropped, shown_.kernel_dropped);
       add(snaplen_id_, now.truncated, shown_.truncated);
@@ -340,8 +366,9 @@ class PcapMonitor final : public policy::Plugin {
   std::mutex shown_mutex_;
   Counters shown_;
   const policy_metrics_v1* metrics_ = nullptr;
-  std::uint32_t packets_id_ = 0, alarms_id_ = 0, unparsed_id_ = 0, kernel_id_ = 0, snaplen_id_ = 0, fragments_id_ = 0,
-                tables_id_ = 0;
+  std::array<std::uint32_t, std::size(kAlarms)> alarm_ids_{};
+  HostJudge::Alarms shown_alarms_{};
+  std::uint32_t packets_id_ = 0, unparsed_id_ = 0, kernel_id_ = 0, snaplen_id_ = 0, fragments_id_ = 0, tables_id_ = 0;
 };
 
 }  // namespace
@@ -360,7 +387,10 @@ POLICY_PLUGIN(sallyport::monitor::PcapMonitor, R"({
    "max_flows": {"type": "integer", "minimum": 16, "maximum": 10000000, "default": 65536},
    "upload_octets": {"type": "integer", "minimum": 0, "default": 100000000},
    "grace": {"type": "string", "format": "duration", "default": "2s"},
-   "resolvers": {"type": "array", "items": {"type": "string"}, "default": []}
+   "resolvers": {"type": "array", "items": {"type": "string"}, "default": []},
+   "gateways": {"type": "array", "items": {"type": "string"}, "default": []},
+   "bindings": {"type": "boolean", "default": true},
+   "decisions": {"type": "boolean", "default": true}
   }
  }
 })");

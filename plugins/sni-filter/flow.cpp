@@ -287,9 +287,9 @@ awaitable<bool> Flow::classify_tls() {
   }
   const wire::ClientHello& hello = reader.hello();
   const std::string sni = hello.sni_state == wire::SniState::kAbsent ? "null" : net::json_text(hello.sni);
-  const bool hidden = hello.ech || hello.esni;
+  hidden_ = hello.ech || hello.esni;
   tls_json_ = "{\"sni\":" + sni + ",\"alpn\":" + (hello.alpn_count > 0 ? net::json_text(hello.alpn[0], 32) : "null") +
-              ",\"ech\":" + (hidden ? "true}" : "false}");
+              ",\"ech\":" + (hidden_ ? "true}" : "false}");
   policy_name claimed{};
   // A name of no length is nobody's: with none known, whatever the hello says is a mismatch, to be adopted.
   std::uint16_t reason = net::check_hello(*services_.edge, hello, name_, config_.allow_grease_ech, &claimed);

@@ -162,6 +162,7 @@ class Flow {
   policy_verdict verdict_{};
   std::optional<policy_addr> peer_;  // dialled
   bool opened_ = false, revoked_ = false;
+  bool hidden_ = false;  // the hello has an ECH extension (or ESNI): another name may be inside
   net::FlowTicket ticket_;
 
   std::vector<std::uint8_t> held_;  // of the client, not yet sent on

@@ -181,7 +181,9 @@ awaitable<bool> Flow::connect() {
     reset(POLICY_REASON_REVOKED);
     co_return false;
   }
-  if (!services_.reader->audit(query(POLICY_LAYER_TCP), verdict_, detail())) {
+  policy_verdict told = verdict_;
+  if (hidden_ && told.reason == POLICY_REASON_OK) told.reason = POLICY_REASON_ECH_PRESENT;
+  if (!services_.reader->audit(query(POLICY_LAYER_TCP), told, detail())) {
     relay_.fail();
     ticket_.close(POLICY_REASON_AUDIT_DROPPED);
     co_return false;

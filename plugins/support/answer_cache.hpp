@@ -15,6 +15,7 @@
 
 #include "names/address.hpp"
 #include "support/async.hpp"
+#include "support/service_record.hpp"
 #include "wire/dns_name.hpp"
 
 namespace sallyport::net {
@@ -32,7 +33,8 @@ struct ResolveResult {
   ResolveOutcome outcome = ResolveOutcome::kFailed;
   std::vector<Address> addresses;  // in the upstream's order, each once; empty unless kAnswers
   std::uint32_t ttl = 0;           // s, what is left of it: the least of the chain's, or the negative TTL of the SOA
-  std::vector<wire::WireName> chain{};  // targets of the CNAMEs that lead to the addresses, in order
+  std::vector<wire::WireName> chain{};    // targets of the CNAMEs that lead to the addresses, in order
+  std::vector<ServiceRecord> services{};  // of a lookup of SVCB or HTTPS; empty with kAnswers: none can be used
 };
 
 struct AnswerKey {

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "wire/dns_response.hpp"
+#include "wire/dns_svcb.hpp"
 
 namespace sallyport::net {
 namespace {
@@ -25,6 +26,13 @@ struct AddressRecord {
   std::uint32_t ttl;
 };
 
+struct OwnedService {
+  WireName owner;
+  ServiceRecord service;
+  bool is_usable;
+  std::uint32_t ttl;
+};
+
 struct Denial {
   WireName zone;
   std::uint32_t ttl;
@@ -33,6 +41,7 @@ struct Denial {
 struct Records {
   std::vector<Link> links;
   std::vector<AddressRecord> addresses;
+  std::vector<OwnedService> services;
   std::optional<Denial> denial;
   bool has_delegation = false;
   std::uint16_t rcode = 0;
@@ -45,6 +54,16 @@ Address address_of(std::span<const std::uint8_t> rdata) {
   std::array<std::uint8_t, 16> octets{};
   std::copy_n(rdata.begin(), 16, octets.begin());
   return Address::v6(octets);
+}
+
+bool is_service(std::uint16_t type) { return type == wire::kTypeSvcb || type == wire::kTypeHttps; }
+
+std::optional<OwnedService> service_of(const wire::DnsRecord& record) {
+  std::vector<std::uint8_t> stripped(record.rdata.size());
+  const Result<wire::SvcbData> data = wire::strip_svcb(record.rdata, stripped);
+  if (!data.ok()) return std::nullopt;
+  stripped.resize(data->octets);
+  return OwnedService{record.owner, {data->target, std::move(stripped)}, data->is_usable, record.ttl};
 }
 
 // nullopt: malformed somewhere, which spoils all of it, or too much.
@@ -61,6 +80,10 @@ std::optional<Records> read_records(std::span<const std::uint8_t> message, std::
       const Result<WireName> target = reader->name_data(record);
       if (!target.ok()) return std::nullopt;
       records.links.push_back({record.owner, *target, record.ttl});
+    } else if (record.section == wire::DnsSection::kAnswer && record.type == type && is_service(type)) {
+      std::optional<OwnedService> service = service_of(record);
+      if (!service) return std::nullopt;
+      records.services.push_back(*std::move(service));
     } else if (record.section == wire::DnsSection::kAnswer && record.type == type) {
       records.addresses.push_back({record.owner, address_of(record.rdata), record.ttl});
     } else if (record.section == wire::DnsSection::kAuthority && record.type == wire::kTypeSoa) {
@@ -70,7 +93,7 @@ std::optional<Records> read_records(std::span<const std::uint8_t> message, std::
     } else if (record.section == wire::DnsSection::kAuthority && record.type == wire::kTypeNs) {
       records.has_delegation = true;
     }
-    if (records.links.size() + records.addresses.size() > kMaxRecords) return std::nullopt;
+    if (records.links.size() + records.addresses.size() + records.services.size() > kMaxRecords) return std::nullopt;
   }
   records.rcode = reader->rcode();
   return records;
@@ -82,7 +105,7 @@ ChainReply read_chain(std::span<const std::uint8_t> message, const WireName& nam
                       unsigned links_left) {
   ChainReply reply;
   reply.end = name;
-  const std::optional<Records> records = read_records(message, type);
+  std::optional<Records> records = read_records(message, type);
   if (!records || wire::DnsHeader::read(message)->is_truncated()) return reply;
   const bool is_nxdomain = records->rcode == static_cast<std::uint16_t>(wire::Rcode::kNxDomain);
   if (!is_nxdomain && records->rcode != static_cast<std::uint16_t>(wire::Rcode::kNoError)) return reply;
@@ -97,8 +120,11 @@ ChainReply read_chain(std::span<const std::uint8_t> message, const WireName& nam
     }
     if (link == nullptr) break;
     if (reply.links == links_left) return reply;  // a loop ends here too
-    for (const AddressRecord& record : records->addresses)
-      if (record.owner == reply.end) return reply;  // alias and data for one name
+    const auto at_link = [&](const auto& record) { return record.owner == reply.end; };
+    if (std::any_of(records->addresses.begin(), records->addresses.end(), at_link) ||
+        std::any_of(records->services.begin(), records->services.end(), at_link)) {
+      return reply;  // alias and data for one name
+    }
     ttl = std::min(ttl, link->ttl);
     reply.end = link->target;
     ++reply.links;
@@ -106,6 +132,7 @@ ChainReply read_chain(std::span<const std::uint8_t> message, const WireName& nam
   }
 
   // The RCODE speaks of the chain's end (RFC 2308 §2.1).
+  bool has_service = false;  // usable or not: the name has the type
   if (!is_nxdomain) {
     for (const AddressRecord& record : records->addresses) {
       if (!(record.owner == reply.end) || reply.addresses.size() == kMaxAddresses) continue;
@@ -113,7 +140,15 @@ ChainReply read_chain(std::span<const std::uint8_t> message, const WireName& nam
       reply.addresses.push_back(record.address);
       ttl = std::min(ttl, record.ttl);
     }
-    if (!reply.addresses.empty()) {
+    for (OwnedService& record : records->services) {
+      if (!(record.owner == reply.end)) continue;
+      ttl = std::min(ttl, record.ttl);
+      has_service = true;
+      if (!record.is_usable || reply.services.size() == kMaxServices) continue;
+      if (std::find(reply.services.begin(), reply.services.end(), record.service) == reply.services.end())
+        reply.services.push_back(std::move(record.service));
+    }
+    if (!reply.addresses.empty() || has_service) {
       reply.kind = ChainKind::kAnswers;
       reply.ttl = ttl;
       return reply;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "names/address.hpp"
+#include "support/service_record.hpp"
 #include "wire/dns_name.hpp"
 
 namespace sallyport::net {
@@ -29,16 +30,18 @@ enum class ChainKind : std::uint8_t {
 
 struct ChainReply {
   ChainKind kind = ChainKind::kFailed;
-  std::vector<Address> addresses;  // each once, at most kMaxAddresses
-  std::uint32_t ttl = 0;           // s: the least of links and addresses, or of links and negative TTL
-  wire::WireName end;              // the last name of the chain
+  std::vector<Address> addresses;       // each once, at most kMaxAddresses
+  std::vector<ServiceRecord> services;  // with type SVCB or HTTPS instead, at most kMaxServices
+  std::uint32_t ttl = 0;                // s: the least of links and addresses, or of links and negative TTL
+  wire::WireName end;                   // the last name of the chain
   unsigned links = 0;
   std::vector<wire::WireName> targets;  // of the links, in order; the last is `end`
 };
 
 inline constexpr std::size_t kMaxAddresses = 64;  // more than any dialler will try
+inline constexpr std::size_t kMaxServices = 16;   // what fits a reply with some to spare
 
-// type is A or AAAA; the caller has checked id and question.
+// type is A, AAAA, SVCB or HTTPS; the caller has checked id and question.
 ChainReply read_chain(std::span<const std::uint8_t> message, const wire::WireName& name, std::uint16_t type,
                       unsigned links_left);
 

@@ -24,6 +24,10 @@ void fill_from_kernel(std::span<std::uint8_t> out) {
   }
 }
 
+bool is_asked(std::uint16_t type) {
+  return type == wire::kTypeA || type == wire::kTypeAaaa || type == wire::kTypeSvcb || type == wire::kTypeHttps;
+}
+
 // What a set of tries came to when none was a usable reply: the most telling of them.
 ResolveOutcome worse(ResolveOutcome so_far, ResolveOutcome next) {
   const auto rank = [](ResolveOutcome outcome) {
@@ -117,7 +121,7 @@ awaitable<ResolveResult> Resolver::State::resolve(std::shared_ptr<State> self, D
                                                   Clock::time_point deadline) {
   ++self->counters.lookups;
   const Result<WireName> wire_name = WireName::from_text(name.text());
-  if (!wire_name.ok() || (type != wire::kTypeA && type != wire::kTypeAaaa)) co_return ResolveResult{};
+  if (!wire_name.ok() || !is_asked(type)) co_return ResolveResult{};
   const AnswerKey key{std::string(name.text()), type};
   if (std::optional<ResolveResult> known = self->cache.find(key, self->environment.now())) {
     ++self->counters.cache_hits;
@@ -178,7 +182,8 @@ awaitable<ResolveResult> Resolver::State::look_up(WireName name, std::uint16_t t
         co_return ResolveResult{.outcome = asked.failure, .ttl = asked.kept ? config.failure_ttl : 0};
       case ChainKind::kAnswers:
         chain.insert(chain.end(), asked.reply.targets.begin(), asked.reply.targets.end());
-        co_return ResolveResult{ResolveOutcome::kAnswers, std::move(asked.reply.addresses), ttl, std::move(chain)};
+        co_return ResolveResult{ResolveOutcome::kAnswers, std::move(asked.reply.addresses), ttl, std::move(chain),
+                                std::move(asked.reply.services)};
       case ChainKind::kNoData:
         co_return ResolveResult{ResolveOutcome::kNoData, {}, ttl};
       case ChainKind::kNxDomain:

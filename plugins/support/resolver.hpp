@@ -69,7 +69,7 @@ class Resolver {
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
 
-  // type is wire::kTypeA or wire::kTypeAaaa; another is kFailed. Equal lookups at the same time share one. At the
+  // type is A, AAAA, SVCB or HTTPS (wire::kType…); another is kFailed. Equal lookups at the same time share one. At the
   // deadline the caller gets kTimeout; the lookup goes on to its own, for the cache.
   awaitable<ResolveResult> resolve(DomainName name, std::uint16_t type, Clock::time_point deadline);
 

@@ -313,6 +313,23 @@ TEST(AuditWriter, SumOfCountsIsTheNumberOfRecords) {
   EXPECT_EQ(sum, records);
 }
 
+TEST(AuditWriter, ClockThatIsSetBackEndsTheWindow) {  // REL-06
+  constexpr std::uint64_t kDay = 86400 * kSecond;
+  Sink sink;
+  AuditWriter writer = writer_to(sink);
+  writer.add(denied("a.test"));
+  writer.add(denied("a.test", kNow + 1));
+  writer.flush(kNow - kDay);
+  EXPECT_EQ(sink.lines().size(), 2u) << "the repeat waits for a day";
+  writer.add(denied("a.test", kNow - kDay));
+  writer.add(denied("a.test", kNow - kDay + 1));
+  EXPECT_EQ(sink.lines().size(), 3u);
+  writer.add(denied("a.test", kNow - 2 * kDay));
+  EXPECT_EQ(sink.lines().size(), 5u);
+  writer.add(denied("a.test", kNow - 2 * kDay - 1));  // another worker's, a little late
+  EXPECT_EQ(sink.lines().size(), 5u);
+}
+
 TEST(AuditWriter, ClosingRecordsAreNeverFolded) {
   Sink sink;
   AuditWriter writer = writer_to(sink);

@@ -226,7 +226,8 @@ INSTANTIATE_TEST_SUITE_P(
          "version: 1\nclients:\n  a: { credentials: [\"\"] }\nrules:\n  - { name: r, action: deny, clients: [a] }\n",
          {"P025 3:22 `` is no name of a user"}},
         {"UserWithControlCharacter",
-         "version: 1\nclients:\n  a: { credentials: [\"a\\tb\"] }\nrules:\n  - { name: r, action: deny, clients: [a] }\n",
+         "version: 1\nclients:\n  a: { credentials: [\"a\\tb\"] }\nrules:\n  - { name: r, action: deny, clients: [a] "
+         "}\n",
          {"P025 3:22 `a\\x09b` is no name of a user"}},
         {"UserTooLong",
          "version: 1\nclients:\n  a: { credentials: [" + std::string(64, 'u') +

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <regex>
 #include <set>
 #include <string>
@@ -123,6 +125,36 @@ TEST(Exposition, DocumentSaysTheSame) {
   EXPECT_EQ(documented, known);
   EXPECT_TRUE(std::is_sorted(known_metrics().begin(), known_metrics().end(),
                              [](const KnownMetric& a, const KnownMetric& b) { return a.name < b.name; }));
+}
+
+std::string read(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// What a program of ours registers has a line of HELP, a type and a row in the document; and a row of the document,
+// other than those set aside, has a program that registers it.
+TEST(Exposition, WhatIsRegisteredIsDocumentedAndTheOtherWayRound) {
+  std::set<std::string> registered, known, counted;
+  const std::regex literal(R"(\"(sallyport_[a-z_]+)\")");
+  const std::filesystem::path tree(SALLYPORT_TREE);
+  for (const char* folder : {"plugins", "libpolicy/host"}) {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(tree / folder)) {
+      if (entry.path().extension() != ".cpp" && entry.path().extension() != ".hpp") continue;
+      const std::string text = read(entry.path());
+      for (std::sregex_iterator at(text.begin(), text.end(), literal), end; at != end; ++at)
+        registered.insert((*at)[1]);
+    }
+  }
+  registered.insert("sallyport_metric_overflow_total");  // the table's own
+  for (const KnownMetric& metric : known_metrics()) known.emplace(metric.name);
+  const std::string document = read(SALLYPORT_METRICS_DOC);
+  const std::string in_use = document.substr(0, document.find("## Names that are set aside"));
+  const std::regex row(R"(\| `(sallyport_[a-z_]+)` \| (counter|gauge|histogram))");
+  for (std::sregex_iterator at(in_use.begin(), in_use.end(), row), end; at != end; ++at) counted.insert((*at)[1]);
+  EXPECT_GT(registered.size(), 30u);
+  for (const std::string& name : registered) EXPECT_TRUE(known.contains(name)) << name << " has no HELP and no row";
+  EXPECT_EQ(registered, counted);
 }
 
 }  // namespace

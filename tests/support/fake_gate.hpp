@@ -31,6 +31,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 struct policy_flow {
@@ -63,6 +64,10 @@ class FakeGate {
   std::set<std::string> sources;                  // addresses that are clients; empty: all
   std::map<std::string, std::string> passwords;   // user -> password; empty: the gate has no credentials
   std::map<std::string, std::string> users_from;  // user -> the one address he may come from
+  std::chrono::milliseconds verify_takes{0};      // what is not remembered
+  std::mutex verified_mutex;
+  std::set<std::string> verified;       // "user:password"
+  std::set<std::thread::id> verifiers;  // threads that verify() was called on
   bool ledger_full = false;
   bool enforcer = false;      // somebody keeps rules: when_applied() waits for applied() or apply_all()
   bool hold_answers = false;  // the same, without an enforcer that ever answers
@@ -228,6 +233,19 @@ struct GateExtensions {
     return inside ? POLICY_OK : POLICY_DENIED;
   }
   static policy_code verify(policy_thread* thread, const policy_addr* peer, policy_str user, policy_str password) {
+    FakeGate& g = gate(thread);
+    {
+      const std::lock_guard lock(g.verified_mutex);
+      g.verifiers.insert(std::this_thread::get_id());
+    }
+    std::this_thread::sleep_for(g.verify_takes);
+    const policy_code code = verify_now(thread, peer, user, password);
+    const std::lock_guard lock(g.verified_mutex);
+    if (code == POLICY_OK)
+      g.verified.insert(std::string(user.ptr, user.len) + ":" + std::string(password.ptr, password.len));
+    return code;
+  }
+  static policy_code verify_now(policy_thread* thread, const policy_addr* peer, policy_str user, policy_str password) {
     const FakeGate& g = gate(thread);
     if (g.passwords.empty()) return POLICY_UNAVAILABLE;
     const std::string name(user.ptr, user.len);
@@ -236,6 +254,14 @@ struct GateExtensions {
       return POLICY_DENIED;
     const auto from = g.users_from.find(name);
     return from == g.users_from.end() || from->second == Host::text(*peer) ? POLICY_OK : POLICY_DENIED;
+  }
+
+  // Knows what has been verified, as the host does.
+  static policy_code recall(policy_thread* thread, const policy_addr* peer, policy_str user, policy_str password) {
+    FakeGate& g = gate(thread);
+    const std::string pair = std::string(user.ptr, user.len) + ":" + std::string(password.ptr, password.len);
+    const std::lock_guard lock(g.verified_mutex);
+    return g.verified.contains(pair) ? verify_now(thread, peer, user, password) : POLICY_NOT_FOUND;
   }
 
   static policy_code open(policy_thread* thread, const policy_query* query, const policy_verdict* verdict,
@@ -423,7 +449,7 @@ struct GateExtensions {
   }
 
   static const void* get(std::string_view wanted) {
-    static constexpr policy_clients_v1 kClients = {sizeof(policy_clients_v1), &identify, &verify};
+    static constexpr policy_clients_v1 kClients = {sizeof(policy_clients_v1), &identify, &verify, &recall};
     static constexpr policy_flow_v1 kFlow = {sizeof(policy_flow_v1), &open, &attach, &id, &live, &close};
     static constexpr policy_ledger_v1 kLedger = {
         sizeof(policy_ledger_v1), &record, &find, &next, &applied, &when_applied, &on_recorded};

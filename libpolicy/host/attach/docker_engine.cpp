@@ -116,10 +116,7 @@ absl::StatusOr<Container> parse_container(std::string_view answer, std::string_v
   return container;
 }
 
-absl::StatusOr<Container> find_container(const std::string& engine, const std::string& name) {
-  if (!is_container_name(name)) {
-    return absl::InvalidArgumentError(absl::StrFormat("`%s` is no container name or id", name));
-  }
+absl::StatusOr<std::string> ask_engine(const std::string& engine, const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (engine.size() >= sizeof address.sun_path)
@@ -131,7 +128,7 @@ absl::StatusOr<Container> find_container(const std::string& engine, const std::s
     return unavailable(engine, errno);
 
   const auto deadline = Clock::now() + kDeadline;
-  const std::string request = "GET /containers/" + name + "/json HTTP/1.0\r\nHost: docker\r\n\r\n";
+  const std::string request = "GET " + path + " HTTP/1.0\r\nHost: docker\r\n\r\n";
   if (!ready(socket.get(), POLLOUT, deadline)) return unavailable(engine, errno);
   if (::send(socket.get(), request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size()))
     return unavailable(engine, errno);
@@ -146,7 +143,16 @@ absl::StatusOr<Container> find_container(const std::string& engine, const std::s
     answer.append(block.data(), static_cast<std::size_t>(size));
     if (answer.size() > kMostOctets) return absl::InternalError("the Docker engine answers without end");
   }
-  return parse_container(answer, name);
+  return answer;
+}
+
+absl::StatusOr<Container> find_container(const std::string& engine, const std::string& name) {
+  if (!is_container_name(name)) {
+    return absl::InvalidArgumentError(absl::StrFormat("`%s` is no container name or id", name));
+  }
+  const absl::StatusOr<std::string> answer = ask_engine(engine, "/containers/" + name + "/json");
+  if (!answer.ok()) return answer.status();
+  return parse_container(*answer, name);
 }
 
 }  // namespace sallyport

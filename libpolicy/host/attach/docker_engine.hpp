@@ -23,6 +23,9 @@ struct Container {
 // DOCKER_HOST if it is unix://PATH, else /var/run/docker.sock. Other engines are elsewhere, with their processes.
 absl::StatusOr<std::string> engine_socket();
 
+// What the engine answers to GET PATH, head and body.
+absl::StatusOr<std::string> ask_engine(const std::string& engine, const std::string& path);
+
 // A running one; paused counts.
 absl::StatusOr<Container> find_container(const std::string& engine, const std::string& name_or_id);
 

@@ -34,6 +34,11 @@ int fail(std::string_view text) {
   return kOwnFailure;
 }
 
+std::string status_path_of(const ServeOptions& options) {
+  return status_path(options.state_directory,
+                     options.compose ? options.compose().name : load_gateway_file(options.file).name);
+}
+
 }  // namespace
 
 void say(std::string_view text) { absl::FPrintF(stderr, "sallyport: %s\n", text); }
@@ -238,10 +243,22 @@ void Gate::shut_down() {
   groups_.clear();
 }
 
+std::string ComposedGateway::text() const {
+  std::string all;
+  for (const Line& line : lines) all += line.text + "\n";
+  return all;
+}
+
+std::vector<std::string> ComposedGateway::options() const {
+  std::vector<std::string> all;
+  for (const Line& line : lines) all.push_back(line.option);
+  return all;
+}
+
 int serve_gateway(const ServeOptions& options) { return Gate(options).run(); }
 
-int check_gateway(const std::string& file) {
-  const PreparedOutcome outcome = prepare_gateway(file);
+int check_gateway(const ServeOptions& options) {
+  const PreparedOutcome outcome = options.compose ? prepare_gateway(options.compose()) : prepare_gateway(options.file);
   const std::string text = render(outcome.diagnostics, ::isatty(2) == 1 && ::getenv("NO_COLOR") == nullptr);
   absl::FPrintF(stderr, "%s", text);
   if (!outcome.prepared) return 3;
@@ -251,13 +268,13 @@ int check_gateway(const std::string& file) {
     processes += absl::StrFormat("%s[%s]%s%s", processes.empty() ? "" : " ", group.name, privileges.empty() ? "" : ": ",
                                  privileges);
   }
-  absl::PrintF("%s: good; %d listeners, %d rules; workers %s\n", file, outcome.prepared->gateway.listeners.size(),
-               outcome.prepared->policy.rules.size(), processes);
+  absl::PrintF("%s: good; %d listeners, %d rules; workers %s\n", options.compose ? outcome.name : options.file,
+               outcome.prepared->gateway.listeners.size(), outcome.prepared->policy.rules.size(), processes);
   return 0;
 }
 
 int gateway_health(const ServeOptions& options, bool print_json) {
-  const std::string path = status_path(options.state_directory, load_gateway_file(options.file).name);
+  const std::string path = status_path_of(options);
   absl::StatusOr<std::string> answer = ask_gateway(path, "status");
   if (!answer.ok()) {
     say(absl::StrFormat("no gateway answers at %s: %s", path, answer.status().message()));
@@ -280,7 +297,7 @@ int gateway_health(const ServeOptions& options, bool print_json) {
 }
 
 int release_gateway(const ServeOptions& options) {
-  const std::string path = status_path(options.state_directory, load_gateway_file(options.file).name);
+  const std::string path = status_path_of(options);
   if (!path.empty() && ask_gateway(path, "status").ok()) return fail("the gateway runs; stop it first");
   if (absl::Status opened = open_kernel(); !opened.ok()) return fail(text_of(opened));
   return 0;

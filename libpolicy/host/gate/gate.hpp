@@ -131,6 +131,7 @@ class Gate {
   std::list<Process> draining_;
   std::unique_ptr<Transition> transition_;
   std::uint64_t generation_ = 0;  // the last one given out, live or not
+  std::uint64_t live_ = 0;        // the last one that every worker has answered for
 
   int signals_ = -1;
   bool reload_wanted_ = false;

@@ -19,6 +19,7 @@
 #include "audit/audit_ring.hpp"
 #include "audit/audit_writer.hpp"
 #include "audit/decision_journal.hpp"
+#include "host/gate/decision_counts.hpp"
 #include "host/warden/memory_file.hpp"
 #include "metrics/metrics_table.hpp"
 
@@ -42,6 +43,7 @@ class GateAudit {
 
   int wake_fd() const noexcept { return wake_.get(); }
   void publish(std::shared_ptr<const Snapshot> snapshot, MatchText match);
+  void know_plugin(std::string_view name) { counts_.know_plugin(name); }
   void collect();
   int next_flush_ms() const noexcept;
   void finish();
@@ -60,12 +62,14 @@ class GateAudit {
     std::uint32_t lost_series = 0, records_series = 0;
     std::uint64_t counted_lost = 0, counted_lines = 0;
   };
-  GateAudit(DecisionJournal& journal, MetricsTable& metrics) : journal_(journal), metrics_(metrics), batch_(64) {}
+  GateAudit(DecisionJournal& journal, MetricsTable& metrics)
+      : journal_(journal), metrics_(metrics), counts_(metrics), batch_(64) {}
   bool take(Source& source);
   void add(AuditRecord& record);
 
   DecisionJournal& journal_;
   MetricsTable& metrics_;
+  DecisionCounts counts_;
   Descriptor wake_;
   std::uint64_t ref_seed_ = 0;
   std::vector<Sink> sinks_;
@@ -74,7 +78,8 @@ class GateAudit {
   std::vector<AuditRecord> batch_;
   std::uint64_t records_ = 0, ring_lost_ = 0;
   std::uint32_t ring_lost_series_ = 0;
-  bool unfolded_ = false;
+  std::uint64_t flushed_ns_ = 0;
+  bool busy_ = false;
 };
 
 }  // namespace sallyport

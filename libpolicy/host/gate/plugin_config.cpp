@@ -150,8 +150,8 @@ std::optional<json> read_plugin_config(const GatewayModel& gateway, const Plugin
     std::string repair = cut == std::string::npos ? "" : error.text.substr(cut + 2);
     const bool unknown = message.starts_with("unknown option");
     if (repair.empty() && unknown) {
-      for (const auto& [name, unused] : image.schema.value("properties", json::object()).items())
-        repair += (repair.empty() ? "the options are " : ", ") + name;
+      const json options = image.schema.value("properties", json::object());  // items() only borrows
+      for (const auto& [name, unused] : options.items()) repair += (repair.empty() ? "the options are " : ", ") + name;
     }
     reporter.error("G013", reading.place(error.pointer, unknown), path_of(plugin, error.pointer),
                    plugin.name + ": " + message, std::move(repair));

@@ -234,11 +234,12 @@ void Preparation::flows() {
   if (prepared_.flow_layer || prepared_.plugins.empty() || reporter_.failed()) return;
   const bool by_name = std::any_of(prepared_.plugins.begin(), prepared_.plugins.end(),
                                    [](const PreparedPlugin& plugin) { return plugin.decides_names; });
+  prepared_.flow_layer = true;  // also where nobody decides: a monitor's questions of names leave the port open
   if (!by_name) return;
-  prepared_.flow_layer = true;
   reporter_.warning("G022", gateway().plugins.front().at, "plugins",
                     "no plugin here decides connections: names are decided, their ports and addresses are not",
-                    "add nftables, sni-filter or http-proxy");
+                    reporter_.source().of_options() ? "run sallyport-sni, sallyport-proxy or a packet filter beside it"
+                                                    : "add nftables, sni-filter or http-proxy");
 }
 
 }  // namespace
@@ -285,12 +286,14 @@ std::vector<PreparedGroup> group_plugins(const std::vector<PluginModel>& models,
   return groups;
 }
 
-PreparedOutcome prepare_gateway(const std::string& file) {
-  GatewayOutcome loaded = load_gateway_file(file);
+namespace {
+
+// watched: the gateway's own file, if it has one.
+PreparedOutcome prepare(GatewayOutcome loaded, std::vector<std::string> watched) {
   PreparedOutcome outcome;
   outcome.name = loaded.name;
   outcome.diagnostics = std::move(loaded.diagnostics);
-  outcome.watched = {std::filesystem::absolute(file).lexically_normal().string()};
+  outcome.watched = std::move(watched);
   if (!loaded.model) return outcome;
   outcome.watched.push_back(loaded.model->policy.text);
   if (!loaded.model->credentials.text.empty()) outcome.watched.push_back(loaded.model->credentials.text);
@@ -303,6 +306,16 @@ PreparedOutcome prepare_gateway(const std::string& file) {
   prepared.watched = outcome.watched;
   if (!has_errors(outcome.diagnostics)) outcome.prepared = std::move(prepared);
   return outcome;
+}
+
+}  // namespace
+
+PreparedOutcome prepare_gateway(const std::string& file) {
+  return prepare(load_gateway_file(file), {std::filesystem::absolute(file).lexically_normal().string()});
+}
+
+PreparedOutcome prepare_gateway(const ComposedGateway& composed) {
+  return prepare(load_gateway(composed.text(), composed.name, composed.options()), {});
 }
 
 }  // namespace sallyport

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/model.hpp"
+#include "host/gate/serve.hpp"
 #include "host/plugin/plugin_image.hpp"
 #include "language/diagnostic.hpp"
 #include "language/gateway/gateway_model.hpp"
@@ -76,6 +77,7 @@ struct PreparedOutcome {
 };
 
 PreparedOutcome prepare_gateway(const std::string& file);
+PreparedOutcome prepare_gateway(const ComposedGateway& composed);
 
 // By their privileges, or as `process` says.
 std::vector<PreparedGroup> group_plugins(const std::vector<PluginModel>& models,

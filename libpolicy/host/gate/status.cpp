@@ -1,4 +1,6 @@
 // What a gate says of itself.
+#include <absl/strings/str_format.h>
+#include <policy/abi.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,7 +35,7 @@ json Gate::status() const {
               {"name", name_},
               {"state", state},
               {"healthy", healthy()},
-              {"generation", policy_.generation},
+              {"generation", live_},
               {"pid", ::getpid()},
               {"plugins", json::array()},
               {"draining", json::array()},
@@ -75,6 +77,14 @@ void Gate::count_health() {
         memory_->metrics.define("sallyport_plugin_up", "plugin=\"" + plugin["name"].get<std::string>() + "\"");
     memory_->metrics.set(id.ok() ? *id : MetricsTable::kOverflow, plugin["ok"] == json(true) ? 1 : 0);
   }
+  MetricsTable& metrics = memory_->metrics;
+  const auto gauge = [&](std::string_view name, std::uint64_t value, std::string_view labels = {}) {
+    if (const Result<std::uint32_t> id = metrics.define(name, labels); id.ok()) metrics.set(*id, value);
+  };
+  gauge("sallyport_build_info", 1,
+        absl::StrFormat("version=\"%s\",abi=\"%d.%d\"", SALLYPORT_VERSION, POLICY_ABI_MAJOR, POLICY_ABI_LEVEL));
+  gauge("sallyport_ledger_entries", memory_->ledger.used());
+  gauge("sallyport_ledger_evictions_total", memory_->ledger.evictions());
 }
 
 std::string Gate::answer(const std::string& request) {

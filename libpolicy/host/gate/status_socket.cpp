@@ -59,7 +59,8 @@ absl::StatusOr<StatusSocket> StatusSocket::open(const std::string& path) {
   if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return refused(std::strerror(errno));
   const std::optional<sockaddr_un> address = unix_address(path);
   if (!address) return refused("the path is too long; use --state-dir");
-  if (connect_to(path).ok()) return refused("another gateway of this name runs; stop it, or give this one a `name`");
+  if (connect_to(path).ok())
+    return refused("another gateway of this name runs; stop it, or give this one a name of its own (`name`, --name)");
   struct stat info;
   if (::lstat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) ::unlink(path.c_str());
   Descriptor fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));

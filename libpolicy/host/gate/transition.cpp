@@ -9,6 +9,7 @@
 #include <cstring>
 #include <ctime>
 #include <functional>
+#include <numeric>
 
 #include "host/gate/gate.hpp"
 #include "host/gate/kernel.hpp"
@@ -66,8 +67,10 @@ json Gate::topology_of(const Prepared& prepared, const std::vector<GateSocket>& 
                    {"internal", json::array()},
                    {"own", own_}};
   for (const NetworkModel& network : gateway.networks) {
-    topology["networks"].push_back(
-        {{"name", network.name}, {"interfaces", network.interfaces}, {"addresses", texts(network.addresses)}});
+    topology["networks"].push_back({{"name", network.name},
+                                    {"interfaces", network.interfaces},
+                                    {"addresses", texts(network.addresses)},
+                                    {"addresses_per_port", network.addresses_per_port}});
   }
   for (const GateSocket& socket : sockets) {
     topology["listeners"].push_back({{"name", socket.listener},
@@ -87,7 +90,7 @@ json Gate::topology_of(const Prepared& prepared, const std::vector<GateSocket>& 
 }
 
 bool Gate::prepare(Transition& next) {
-  PreparedOutcome outcome = prepare_gateway(options_.file);
+  PreparedOutcome outcome = options_.compose ? prepare_gateway(options_.compose()) : prepare_gateway(options_.file);
   print(outcome.diagnostics);
   if (!next.first || outcome.prepared) watch_.watch(outcome.watched);
   if (!outcome.prepared) return false;
@@ -134,13 +137,20 @@ bool Gate::open_sockets(Transition& next) {
   Reporter reporter(*gateway.source->source);
   std::vector<GateSocket> wanted = wanted_sockets(gateway, listeners, activated_, reporter);
   next.topology = topology_of(*next.prepared, wanted);
-  if (!reporter.failed() && next.prepared->closes_kernel()) {
+  // Tables that stay are not put in anew: their sets would be empty until the plugin has filled them again. It has said
+  // that they are as they should be.
+  const bool stays = !next.first && next.topology == topology_ && healthy() && prepared_->enforcers > 0 &&
+                     next.prepared->enforcers > 0;
+  if (!reporter.failed() && next.prepared->closes_kernel() && !stays) {
     if (absl::Status closed = close_kernel(next.topology); !closed.ok()) {
-      say(absl::StrFormat("the kernel cannot be closed: %s", closed.message()));
+      say(std::string(closed.message()));
       return false;
     }
     next.kernel_changed = true;
     kernel_closed_ = true;
+    if (next.first && !lift_icmp_limits())
+      say("net.ipv4.icmp_ratelimit and net.ipv6.icmp.ratelimit cannot be set to 0 from here: what is refused beyond "
+          "one packet a second gets no ICMP error, and its client waits");
   }
   for (GateSocket& socket : wanted) {
     const bool there =
@@ -238,6 +248,7 @@ void Gate::commit() {
   next.committed = true;
   policy_ = std::move(next.policy);
   audit_->publish(policy_.snapshot, match_text(next.prepared->policy));
+  for (const PreparedPlugin& plugin : next.prepared->plugins) audit_->know_plugin(plugin.name);
   prepared_ = next.prepared;
   topology_ = std::move(next.topology);
 
@@ -303,6 +314,7 @@ void Gate::announce(Clock::time_point now) {
   const auto took = milliseconds(now - transition_->began);
   transition_.reset();
   ready_ = true;
+  live_ = policy_.generation;
   const std::string live =
       absl::StrFormat("generation %d live in %d ms on%s", policy_.generation, took, on.empty() ? " nothing" : on);
   say(live);
@@ -310,6 +322,12 @@ void Gate::announce(Clock::time_point now) {
   metrics.add(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_loads_total", "result=\"ok\"")), 1);
   metrics.set(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_generation")), policy_.generation);
   metrics.set(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_rules")), prepared_->policy.rules.size());
+  const auto& rules = prepared_->policy.rules;
+  metrics.set(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_names")),
+              std::accumulate(rules.begin(), rules.end(), std::uint64_t{0},
+                              [](std::uint64_t sum, const RuleModel& rule) { return sum + rule.domains.size(); }));
+  metrics.set(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_load_duration_seconds")),
+              static_cast<std::uint64_t>(took) * 1'000'000);
   metrics.set(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_last_success_timestamp_seconds")),
               static_cast<std::uint64_t>(std::time(nullptr)));
   notify("READY=1\nSTATUS=" + live);

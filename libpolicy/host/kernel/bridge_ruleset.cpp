@@ -1,7 +1,19 @@
+#include <algorithm>
+
 #include "host/kernel/ruleset.hpp"
 #include "host/kernel/ruleset_text.hpp"
 
 namespace sallyport::kernel {
+namespace {
+
+// One number for all bridges: the sets are for all, and a port that may use many is no worse on another.
+std::string new_claims(const Topology& topology) {
+  unsigned most = 1;
+  for (const HeldNetwork& network : topology.networks) most = std::max(most, network.addresses_per_port);
+  return "6/hour burst " + std::to_string(most) + " packets";
+}
+
+}  // namespace
 
 bool needs_bridge_table(const Topology& topology) { return !all_interfaces(topology).empty(); }
 
@@ -23,50 +35,66 @@ std::string bridge_body(const Topology& topology) {
   interval_set(text, "held6", "ipv6_addr", texts(held, false));
   interval_set(text, "own4", "ipv4_addr", texts(topology.own, true));
   interval_set(text, "own6", "ipv6_addr", texts(topology.own, false));
-  for (const bool v4 : {true, false}) {
-    const std::string n = v4 ? "4" : "6", type = v4 ? "ipv4_addr" : "ipv6_addr";
-    text.line("set claim" + n + " { type " + type +
-              " . iface_index; flags dynamic,timeout; timeout 10m; size 65536; }");
-    text.line("set claimed" + n + " { type " + type + "; flags dynamic,timeout; timeout 10m; size 65536; }");
+  for (const ClaimKind& kind : kClaimKinds) {
+    const std::string name(kind.name), kept = "; flags dynamic,timeout; timeout 10m; size 65536; }";
+    text.line("set claim" + name + " { " + std::string(kind.pair_type) + kept);
+    text.line("set claimed" + name + " { " + std::string(kind.type) + kept);
+    text.line("set claims_per_port" + name + " { type iface_index; flags dynamic,timeout; timeout 1h; size 4096; }");
   }
 
-  // An address belongs to the port that used it first, until the port goes (the gateway takes its claims out) or ten
-  // silent minutes have passed.
+  // What somebody speaks as belongs to the port that used it first, until the port goes (the gateway takes its claims
+  // out) or ten silent minutes have passed.
   text.line("chain claims {").line("type filter hook prerouting priority -300; policy accept;");
+  // Nothing in a VLAN tag: the host takes off those that mean no VLAN, and `arp`, `icmpv6` below look at what stands
+  // behind the addresses, where a tag would be. A second tag is in the protocol, the first in neither's place.
+  for (const char* type : {"ether type", "meta protocol"})
+    text.line(std::string("iifname @ports ") + type + " != { 0x0800, 0x0806, 0x86dd } counter name not_gateway drop");
+  text.line("iifname @ports jump claim_mac");
   text.line("arp saddr ip @own4 counter name source_spoofed drop");
   text.line("ip saddr @own4 counter name source_spoofed drop").line("ip6 saddr @own6 counter name source_spoofed drop");
   text.line("icmpv6 type { 134, 137 } iifname @ports counter name router_advert drop");
   text.line("iifname @ports meta l4proto 17 th sport { 67, 547 } counter name router_advert drop");
+  text.line("iifname @ports icmpv6 type 136 jump claim_neighbour");
   text.line("arp saddr ip @held4 jump claim_arp").line("ip saddr @held4 jump claim_ip");
-  text.line("ip6 saddr @held6 jump claim_ip6");
+  text.line("ip6 saddr @held6 jump claim_ip6").line("iifname @ports ip6 saddr fe80::/10 jump claim_ip6");
   text.line("iifname @ports ip saddr != @held4 counter name source_spoofed drop");
   text.line("iifname @ports ip6 saddr != { fe80::/10, :: } ip6 saddr != @held6 counter name source_spoofed drop");
   text.line("}");
-  const auto claim = [&](const char* chain, const std::string& source, const std::string& n) {
-    const std::string pair = "{ " + source + " . meta iif }";
-    text.line(std::string("chain ") + chain + " {");
-    text.line(source + " . meta iif @claim" + n + " update @claim" + n + " " + pair + " update @claimed" + n + " { " +
-              source + " } return");
-    text.line(source + " @claimed" + n + " counter name source_spoofed drop");
-    text.line("add @claim" + n + " " + pair + " add @claimed" + n + " { " + source + " }");
-    text.line("}");
+  const auto claim = [&](const std::string& chain, const std::string& source, const std::string& kind) {
+    const std::string pair = source + " . meta iif", both = "@claim" + kind + " { " + pair + " } ",
+                      alone = "@claimed" + kind + " { " + source + " }";
+    text.line("chain " + chain + " {");
+    text.line(pair + " @claim" + kind + " update " + both + "update " + alone + " return");
+    text.line(source + " @claimed" + kind + " counter name source_spoofed drop");
+    // A share for each port: who has many addresses has many clients' limits, and the sets are for all.
+    text.line("add @claims_per_port" + kind + " { meta iif limit rate over " + new_claims(topology) +
+              " } counter name source_spoofed drop");
+    text.line("add " + both + "add " + alone);
+    text.line(pair + " @claim" + kind + " return");
+    text.line("counter name source_spoofed drop").line("}");  // the set is full
   };
+  claim("claim_mac", "ether saddr", "_mac");
   claim("claim_arp", "arp saddr ip", "4");
   claim("claim_ip", "ip saddr", "4");
-  claim("claim_ip6", "ip6 saddr", "6");
+  claim("claim_ip6", "@nh,64,128", "6");        // the source
+  claim("claim_neighbour", "@th,64,128", "6");  // the target of an advertisement
 
   // By port, and by address too: a port that has just come is in no set yet.
   text.line("chain forward {").line("type filter hook forward priority -200; policy accept;");
   pair_rules(text, topology, "accept");
-  bool pairs6 = false;
   for (const InternalPair& pair : topology.internal) {
-    const std::vector<std::string> a = texts(pair.from, true), b = texts(pair.to, true);
-    pairs6 |= !texts(pair.from, false).empty() && !texts(pair.to, false).empty();
-    if (a.empty() || b.empty()) continue;
-    for (const auto& [from, to] : {std::pair(a, b), std::pair(b, a)})
-      text.line("arp saddr ip " + set_of(from) + " arp daddr ip " + set_of(to) + " accept");
+    const std::vector<std::string> a4 = texts(pair.from, true), b4 = texts(pair.to, true);
+    if (!a4.empty() && !b4.empty()) {
+      for (const auto& [from, to] : {std::pair(a4, b4), std::pair(b4, a4)})
+        text.line("arp saddr ip " + set_of(from) + " arp daddr ip " + set_of(to) + " accept");
+    }
+    const std::vector<std::string> a6 = texts(pair.from, false), b6 = texts(pair.to, false);
+    if (a6.empty() || b6.empty()) continue;
+    for (auto [from, to] : {std::pair(a6, b6), std::pair(b6, a6)}) {
+      to.push_back("ff02::1:ff00:0/104");  // solicited nodes
+      text.line("icmpv6 type { 135, 136 } ip6 saddr " + set_of(from) + " ip6 daddr " + set_of(to) + " accept");
+    }
   }
-  if (pairs6) text.line("icmpv6 type { 135, 136 } ip6 saddr @held6 accept");
   for (const char* rule : {"ip saddr @held4", "ip daddr @held4", "arp saddr ip @held4", "arp daddr ip @held4",
                            "ip6 saddr @held6", "ip6 daddr @held6", "iifname @ports", "oifname @ports"})
     text.line(std::string(rule) + " counter name not_gateway drop");

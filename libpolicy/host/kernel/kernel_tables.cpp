@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "host/kernel/ruleset.hpp"
+#include "host/kernel/steering.hpp"
 
 namespace sallyport::kernel {
 
@@ -21,32 +22,43 @@ KernelError KernelTables::install(const Topology& topology, const std::string& e
       if (KernelError error = context_.run(bridge_table(topology, ports))) return error;
     }
   }
-  return install_inet(topology, elements);
+  if (KernelError error = install_inet(topology, elements)) return error;
+  return needs_steering(topology) ? put_steering(topology) : remove_steering();
 }
 
 std::string KernelTables::claims() {
   std::string out;
-  for (const char* set : {"claim4", "claim6", "claimed4", "claimed6"}) {
-    std::string text, list;
-    if (context_.list(std::string("list set bridge sallyport ") + set, text)) return {};
-    const json listing = json::parse(text, nullptr, false);
-    if (!listing.is_object()) return {};
-    for (const json& entry : listing.value("nftables", json::array())) {
-      if (!entry.contains("set")) continue;
-      for (const json& element : entry["set"].value("elem", json::array())) {
-        if (!element.is_object() || !element.contains("elem")) continue;
-        const json& body = element["elem"];
-        std::string words;
-        const json value = body.value("val", json());
-        for (const json& word : value.is_object() ? value.value("concat", json::array()) : json::array({value}))
-          words += (words.empty() ? "" : " . ") + (word.is_string() ? word.get<std::string>() : word.dump());
-        const std::int64_t seconds = body.value("expires", std::int64_t{0});
-        if (seconds > 0) list += (list.empty() ? "" : ", ") + words + " expires " + std::to_string(seconds) + "s";
-      }
+  for (const ClaimKind& kind : kClaimKinds) {
+    for (const char* prefix : {"claim", "claimed"}) {
+      const std::string set = prefix + std::string(kind.name);
+      const std::optional<std::string> list = with_expiry(set);
+      if (!list) return {};
+      if (!list->empty()) out += "add element bridge sallyport " + set + " { " + *list + " }\n";
     }
-    if (!list.empty()) out += std::string("add element bridge sallyport ") + set + " { " + list + " }\n";
   }
   return out;
+}
+
+// "a . b expires 9s, ...", as `add element` takes it; nothing if the set cannot be read.
+std::optional<std::string> KernelTables::with_expiry(const std::string& set) {
+  std::string text, list;
+  if (context_.list("list set bridge sallyport " + set, text)) return std::nullopt;
+  const json listing = json::parse(text, nullptr, false);
+  if (!listing.is_object()) return std::nullopt;
+  for (const json& entry : listing.value("nftables", json::array())) {
+    if (!entry.contains("set")) continue;
+    for (const json& element : entry["set"].value("elem", json::array())) {
+      if (!element.is_object() || !element.contains("elem")) continue;
+      const json& body = element["elem"];
+      std::string words;
+      const json value = body.value("val", json());
+      for (const json& word : value.is_object() ? value.value("concat", json::array()) : json::array({value}))
+        words += (words.empty() ? "" : " . ") + (word.is_string() ? word.get<std::string>() : word.dump());
+      const std::int64_t seconds = body.value("expires", std::int64_t{0});
+      if (seconds > 0) list += (list.empty() ? "" : ", ") + words + " expires " + std::to_string(seconds) + "s";
+    }
+  }
+  return list;
 }
 
 std::string KernelTables::shape() {
@@ -81,7 +93,8 @@ KernelError KernelTables::set_ports(const std::vector<std::string>& ports) {
 KernelError KernelTables::remove() {
   // `add` first: deleting a table that is not there fails the transaction.
   if (KernelError error = context_.run("add table bridge sallyport\ndelete table bridge sallyport\n")) return error;
-  return context_.run("add table inet sallyport\ndelete table inet sallyport\n");
+  if (KernelError error = context_.run("add table inet sallyport\ndelete table inet sallyport\n")) return error;
+  return remove_steering();
 }
 
 bool KernelTables::present(const Topology& topology) {

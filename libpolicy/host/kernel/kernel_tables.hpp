@@ -17,6 +17,7 @@ namespace sallyport::kernel {
 class KernelTables {
  public:
   // Replaces both tables, each in one transaction; the bridge's first, since agents beside each other need no gateway.
+  // The routes of steering.hpp come last: without them what the rules steer is refused.
   // elements: of the sets of table inet, in the same transaction.
   // Addresses that ports of the bridge have claimed stay theirs.
   KernelError install(const Topology& topology, const std::string& elements = {});
@@ -26,7 +27,7 @@ class KernelTables {
   KernelError install_inet(const Topology& topology, const std::string& elements);
   // The ports of the held bridges have changed.
   KernelError set_ports(const std::vector<std::string>& ports);
-  // Takes both tables away; those that are not there are no error.
+  // Takes both tables and the routes away; those that are not there are no error.
   KernelError remove();
   // Are both there, with chains? False too if the kernel does not answer.
   bool present(const Topology& topology);
@@ -38,6 +39,7 @@ class KernelTables {
 
  private:
   std::string claims();
+  std::optional<std::string> with_expiry(const std::string& set);
   NftContext context_;
 };
 

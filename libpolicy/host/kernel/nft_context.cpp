@@ -1,6 +1,9 @@
 #include "host/kernel/nft_context.hpp"
 
+#include <linux/netlink.h>
 #include <nftables/libnftables.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -8,7 +11,12 @@ namespace sallyport::kernel {
 
 void NftContext::Free::operator()(nft_ctx* context) const noexcept { nft_ctx_free(context); }
 
-NftContext::NftContext() : context_(nft_ctx_new(NFT_CTX_DEFAULT)) {
+NftContext::NftContext() {
+  // Where there is no such socket libnftables ends the whole process.
+  const int probe = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+  if (probe < 0) return;
+  ::close(probe);
+  context_.reset(nft_ctx_new(NFT_CTX_DEFAULT));
   if (!context_) return;
   nft_ctx_buffer_error(context_.get());
   nft_ctx_buffer_output(context_.get());

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "host/kernel/ruleset_text.hpp"
+#include "host/kernel/steering.hpp"
 
 // Why conntrack entries are marked (kAdmitted): `ct state established accept` alone would keep open for ever what got
 // in while somebody had flushed the rules. Only what was admitted here carries the bit, and a revocation deletes the
@@ -18,8 +19,12 @@ namespace {
 
 using Transparent = GateListener::Transparent;
 
-// Errors about flows that are known; not what a helper expects.
-constexpr std::string_view kRelated = "meta l4proto { 1, 58 } ct state related accept";
+// ICMP errors to one source: a browser's page, or a program with a hundred flows at once.
+constexpr const char* kRefusals = "200/second burst 100 packets";
+// ICMP errors about a flow that conntrack knows (not what a helper expects). They carry octets of their sender's choice
+// to an end of that flow, whosever flow it is: nobody who is held sends any to anywhere. No bypass attempt either: an
+// ordinary client answers so to what comes too late.
+constexpr std::string_view kErrors = "meta l4proto { 1, 58 } ct state related ";
 
 std::string socket_of(const Address& address, std::uint16_t port) {
   return address.is_v4() ? address.text() + ":" + std::to_string(port)
@@ -164,6 +169,31 @@ void capture_chain(Text& text, const Topology& topology) {
   text.line("}");
 }
 
+// TPROXY: packets keep their destination and are delivered here by their mark (steering.hpp). `tproxy` finds the flow's
+// own socket, or the listener; where there is none the rule ends, the packet stays unmarked, and forward refuses it.
+void steer_chain(Text& text, const Topology& topology) {
+  if (!needs_steering(topology)) return;
+  text.line("chain steer {").line("type filter hook prerouting priority -150; policy accept;");
+  for (const std::string& held : held_conditions(topology, true)) text.line(held + " jump steered");
+  text.line("}").line("chain steered {");
+  // Whoever marks packets on this host does not mean ours.
+  const std::string rest = std::to_string(~kSteeredMask);
+  text.line("meta mark set meta mark and " + rest);
+  pair_rules(text, topology, "return");
+  for (const bool v4 : {true, false}) text.line(to_listeners(v4, "return"));
+  for (const bool v4 : {true, false}) {
+    const GateListener* catching = find(topology, v4, [](const GateListener& entry) {
+      return entry.transparent == Transparent::kTproxy && entry.proto == IPPROTO_TCP;
+    });
+    if (catching == nullptr) continue;
+    const std::string where =
+        catching->any_address ? ":" + std::to_string(catching->port) : socket_of(catching->address, catching->port);
+    text.line(nfproto(v4) + " tcp dport != 53 tproxy " + family(v4) + " to " + where + " meta mark set meta mark and " +
+              rest + " or " + std::to_string(kSteered));
+  }
+  text.line("}");
+}
+
 void input_chain(Text& text, const Topology& topology) {
   text.line("chain input {").line("type filter hook input priority 0; policy accept;");
   for (const std::string& held : held_conditions(topology, true)) text.line(held + " jump to_gateway");
@@ -171,14 +201,17 @@ void input_chain(Text& text, const Topology& topology) {
   // Replies to what this host began. What they began themselves is held against the listeners packet by packet: a flow
   // that got in while somebody had flushed the rules does not go on.
   text.line("ct direction reply ct state established accept");
-  text.line(kRelated);
+  text.line(std::string(kErrors) + "drop");
   for (const bool v4 : {true, false}) text.line(to_listeners(v4, "accept"));
   for (const GateListener& listener : topology.listeners) {
-    if (listener.transparent == Transparent::kNo) continue;
+    if (listener.transparent != Transparent::kRedirect) continue;
     // Only what was captured: a client that dials this port itself has no destination to be judged by.
     text.line(nfproto(listener.address.is_v4()) + " meta l4proto " + std::to_string(listener.proto) + " th dport " +
               std::to_string(listener.port) + " ct status dnat accept");
   }
+  if (needs_steering(topology))
+    text.line("meta l4proto 6 meta mark and " + std::to_string(kSteeredMask) + " == " + std::to_string(kSteered) +
+              " accept");
   // Neighbours and group membership; nothing that answers (no echo).
   text.line("icmpv6 type { 131, 132, 135, 136, 143 } accept");
   text.line("jump refuse").line("}");
@@ -192,7 +225,7 @@ void forward_chains(Text& text, const Topology& topology) {
   text.line("}").line("chain from_held {");
   text.line("ct state invalid counter name not_gateway drop");
   text.line("ct state established ct mark and " + admitted + " == " + admitted + " accept");
-  text.line(kRelated);
+  text.line(std::string(kErrors) + "drop");
   pair_rules(text, topology, "ct mark set ct mark or " + admitted + " accept");
   // Where br_netfilter hands bridged packets over (Docker turns it on), neighbours of a pair find each other. What was
   // routed no longer has the full hop limit.
@@ -209,22 +242,33 @@ void forward_chains(Text& text, const Topology& topology) {
   }
   text.line("jump refuse").line("}").line("chain to_held {");
   text.line("ct state established ct mark and " + admitted + " == " + admitted + " accept");
-  text.line(kRelated);
+  text.line(std::string(kErrors) + "ct mark and " + admitted + " == " + admitted + " accept");
   text.line("counter name not_gateway drop").line("}");
 }
 
-// Never a silent hang: each kind gets the answer that its clients understand.
+// Never a silent hang: each kind gets the answer that its clients understand. The kernel's own limit of ICMP errors to
+// one address (one a second after six) is lifted by the warden, so that a client that tries many flows at once falls
+// back with all of them; in its place each source has a share of its own, and none can use up what is for all.
 void refuse_chain(Text& text) {
+  for (const bool v4 : {true, false})
+    text.line("set refused" + std::string(v4 ? "4" : "6") + " { type " + (v4 ? "ipv4_addr" : "ipv6_addr") +
+              "; flags dynamic,timeout; timeout 10s; size 65536; }");
+  text.line("chain unreachable {");
+  for (const bool v4 : {true, false})
+    text.line("add @refused" + std::string(v4 ? "4" : "6") + " { " + family(v4) + " saddr limit rate over " +
+              kRefusals + " } drop");
+  text.line("meta l4proto 17 reject with icmpx type port-unreachable");
+  text.line("reject with icmpx type admin-prohibited").line("}");
   text.line("chain refuse {");
-  text.line("meta l4proto 17 th dport 443 counter name quic_denied reject with icmpx type port-unreachable");
+  text.line("meta l4proto 17 th dport 443 counter name quic_denied goto unreachable");
   for (const std::uint16_t port : kCountedPorts) {
     text.line("meta l4proto 17 th dport " + std::to_string(port) + " counter name udp_" + std::to_string(port) +
-              " reject with icmpx type port-unreachable");
+              " goto unreachable");
   }
-  text.line("meta l4proto 17 counter name udp_denied reject with icmpx type port-unreachable");
+  text.line("meta l4proto 17 counter name udp_denied goto unreachable");
   text.line("meta l4proto 6 th dport 853 counter name dot_denied reject with tcp reset");
   text.line("meta l4proto 6 counter name not_gateway reject with tcp reset");
-  text.line("counter name other_proto reject with icmpx type admin-prohibited").line("}");
+  text.line("counter name other_proto goto unreachable").line("}");
 }
 
 }  // namespace
@@ -246,6 +290,7 @@ std::string inet_body(const Topology& topology) {
   bound_sets(text);
   refuse_chain(text);
   guard_chain(text, topology);
+  steer_chain(text, topology);
   capture_chain(text, topology);
   input_chain(text, topology);
   forward_chains(text, topology);

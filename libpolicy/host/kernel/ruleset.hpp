@@ -31,6 +31,17 @@ inline constexpr std::string_view kCounters[] = {"quic_denied",   "udp_denied", 
 // UDP ports that are counted by themselves: ways round a resolver or a proxy that programs try (QUI-02).
 inline constexpr std::uint16_t kCountedPorts[] = {80, 123, 784, 853, 3478, 4433, 8853};
 
+// What a port of a held bridge can claim: set claimNAME of pairs with a port, set claimedNAME of what anybody has. The
+// raw type is for IPv6 addresses, the source of a packet and the target of an advertisement alike.
+struct ClaimKind {
+  std::string_view name, type, pair_type;
+};
+inline constexpr ClaimKind kClaimKinds[] = {
+    {"_mac", "type ether_addr", "type ether_addr . iface_index"},
+    {"4", "type ipv4_addr", "type ipv4_addr . iface_index"},
+    {"6", "typeof @nh,64,128", "typeof @nh,64,128 . meta iif"},
+};
+
 // An empty chain of table inet whose name says which topology the tables were made for: a gateway that changes its
 // topology replaces them while an older worker still keeps the old ones.
 inline constexpr const char* kShape = "shape_";

@@ -40,6 +40,9 @@ Result<Topology> read(const json& body) {
       held.interfaces.push_back(interface.get<std::string>());
       if (!is_interface(held.interfaces.back())) return malformed("topology: an interface's name");
     }
+    held.addresses_per_port = network.value("addresses_per_port", held.addresses_per_port);
+    if (held.addresses_per_port < 1 || held.addresses_per_port > 1024)
+      return malformed("topology: the addresses of a port");
     if (!read_prefixes(network.value("addresses", json::array()), held.addresses))
       return malformed("topology: a network's address");
     out.networks.push_back(std::move(held));

@@ -21,6 +21,7 @@ struct HeldNetwork {
   std::string name;
   std::vector<std::string> interfaces;  // empty: known by its addresses alone
   std::vector<Prefix> addresses;
+  unsigned addresses_per_port = 4;  // of each family, at first
 };
 
 struct GateListener {

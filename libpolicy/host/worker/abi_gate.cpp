@@ -32,7 +32,8 @@ policy_code identify(policy_thread* thread, uint64_t listener, const policy_addr
   return held ? POLICY_OK : POLICY_DENIED;
 }
 
-policy_code verify(policy_thread* thread, const policy_addr* peer, policy_str user, policy_str password) noexcept {
+template <typename Check>
+policy_code credentials_say(policy_thread* thread, const policy_addr* peer, policy_str user, Check check) noexcept {
   if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
   const std::optional<Address> address = address_in(peer);
   if (!address) return POLICY_INVALID;
@@ -40,18 +41,32 @@ policy_code verify(policy_thread* thread, const policy_addr* peer, policy_str us
   const PolicyVersion* version = thread->reader.now();
   if (version == nullptr || !version->credentials || !shared.credential_checks) return POLICY_UNAVAILABLE;
   try {
-    switch (shared.credential_checks->check(*version->credentials, *address, view(user), view(password),
-                                            clock_ms(CLOCK_MONOTONIC))) {
+    switch (check(*shared.credential_checks, *version->credentials, *address)) {
       case CredentialChecks::Outcome::kVerified:
         return version->snapshot->user_may_send_from(view(user), *address) ? POLICY_OK : POLICY_DENIED;
       case CredentialChecks::Outcome::kWrong:
         return POLICY_DENIED;
       case CredentialChecks::Outcome::kTooMany:
         return POLICY_EXHAUSTED;
+      case CredentialChecks::Outcome::kUnknown:
+        return POLICY_NOT_FOUND;
     }
   } catch (...) {  // out of memory
   }
   return POLICY_DENIED;
+}
+
+policy_code verify(policy_thread* thread, const policy_addr* peer, policy_str user, policy_str password) noexcept {
+  return credentials_say(thread, peer, user,
+                         [=](CredentialChecks& checks, const CredentialSet& users, const Address& from) {
+                           return checks.check(users, from, view(user), view(password), clock_ms(CLOCK_MONOTONIC));
+                         });
+}
+
+policy_code recall(policy_thread* thread, const policy_addr* peer, policy_str user, policy_str password) noexcept {
+  return credentials_say(thread, peer, user, [=](CredentialChecks& checks, const CredentialSet&, const Address& from) {
+    return checks.recall(from, view(user), view(password), clock_ms(CLOCK_MONOTONIC));
+  });
 }
 
 // ---- policy.metrics/1
@@ -128,7 +143,7 @@ std::uint64_t client_id_of(const Address& peer, const std::array<std::uint64_t, 
 }
 
 const policy_clients_v1& clients_extension() noexcept {
-  static constexpr policy_clients_v1 kClients = {sizeof(policy_clients_v1), identify, verify};
+  static constexpr policy_clients_v1 kClients = {sizeof(policy_clients_v1), identify, verify, recall};
   return kClients;
 }
 

@@ -89,44 +89,62 @@ CredentialChecks::Peer& CredentialChecks::place_for(std::uint64_t tag) {
   return *oldest;
 }
 
-CredentialChecks::Outcome CredentialChecks::check(const CredentialSet& set, const Address& peer, std::string_view user,
-                                                  std::string_view password, std::uint64_t now_ms) {
+CredentialChecks::Key CredentialChecks::key_of(const Address& peer, std::string_view user,
+                                               std::string_view password) const {
   const std::string_view octets(reinterpret_cast<const char*>(peer.octets().data()), peer.octets().size());
   std::array<char, 20 + 2 * kMostOctets> input;
   std::size_t size = octets.copy(input.data(), octets.size());
   input[size++] = peer.is_v4() ? 4 : 6;
-  const std::uint64_t peer_tag = sip_hash(key_, {input.data(), size}) | 1;  // never 0, which is a free place
-  const bool sane = user.size() <= kMostOctets && password.size() <= kMostOctets;
-  Tag tag{};
-  if (sane) {
+  Key key{};
+  key.peer = sip_hash(key_, {input.data(), size}) | 1;  // never 0, which is a free place
+  key.has_tag = user.size() <= kMostOctets && password.size() <= kMostOctets;
+  if (key.has_tag) {
     input[size++] = static_cast<char>(user.size());  // so that no two pairs run into one
     size += user.copy(input.data() + size, user.size());
     size += password.copy(input.data() + size, password.size());
-    tag = {sip_hash(key_, {input.data(), size}), sip_hash({~key_[1], key_[0]}, {input.data(), size}) | 1};
+    key.tag = {sip_hash(key_, {input.data(), size}), sip_hash({~key_[1], key_[0]}, {input.data(), size}) | 1};
     ::explicit_bzero(input.data(), size);
   }
-  const std::size_t first = tag[0] % (kRemembered / kWays) * kWays;
+  return key;
+}
+
+CredentialChecks::Outcome CredentialChecks::remembered(const Key& key, std::uint64_t now_ms) {
+  // Before what is remembered: or else that could be guessed at, as fast as it answers.
+  const Peer* failing = find_peer(key.peer);
+  if (failing != nullptr && failing->failures >= kMostFailures && now_ms - failing->since_ms < kWindowMs)
+    return Outcome::kTooMany;
+  for (std::size_t way = 0; key.has_tag && way < kWays; ++way) {
+    if (remembered_[key.first() + way] == key.tag) return Outcome::kVerified;
+  }
+  return Outcome::kUnknown;
+}
+
+CredentialChecks::Outcome CredentialChecks::recall(const Address& peer, std::string_view user,
+                                                   std::string_view password, std::uint64_t now_ms) {
+  const Key key = key_of(peer, user, password);
+  const std::lock_guard lock(mutex_);
+  return remembered(key, now_ms);
+}
+
+CredentialChecks::Outcome CredentialChecks::check(const CredentialSet& set, const Address& peer, std::string_view user,
+                                                  std::string_view password, std::uint64_t now_ms) {
+  const Key key = key_of(peer, user, password);
   std::uint64_t epoch;
   {
     const std::lock_guard lock(mutex_);
-    // Before what is remembered: or else that could be guessed at, as fast as it answers.
-    const Peer* failing = find_peer(peer_tag);
-    if (failing != nullptr && failing->failures >= kMostFailures && now_ms - failing->since_ms < kWindowMs)
-      return Outcome::kTooMany;
-    for (std::size_t way = 0; sane && way < kWays; ++way) {
-      if (remembered_[first + way] == tag) return Outcome::kVerified;
-    }
+    const Outcome known = remembered(key, now_ms);
+    if (known != Outcome::kUnknown) return known;
     epoch = epoch_;
   }
-  const bool right = sane && set.matches(user, password);
+  const bool right = key.has_tag && set.matches(user, password);
   const std::lock_guard lock(mutex_);
   if (right) {
-    if (epoch == epoch_) remembered_[first + next_way_++ % kWays] = tag;
+    if (epoch == epoch_) remembered_[key.first() + next_way_++ % kWays] = key.tag;
     // Failures stay: whoever knows one password must not guess at others between two uses of it.
     return Outcome::kVerified;
   }
-  Peer& failing = place_for(peer_tag);
-  if (failing.failures == 0 || now_ms - failing.since_ms >= kWindowMs) failing = {peer_tag, now_ms, 0};
+  Peer& failing = place_for(key.peer);
+  if (failing.failures == 0 || now_ms - failing.since_ms >= kWindowMs) failing = {key.peer, now_ms, 0};
   ++failing.failures;
   return Outcome::kWrong;
 }

@@ -40,7 +40,7 @@ class CredentialSet {
 
 class CredentialChecks {
  public:
-  enum class Outcome : std::uint8_t { kVerified, kWrong, kTooMany };
+  enum class Outcome : std::uint8_t { kVerified, kWrong, kTooMany, kUnknown };
 
   static constexpr unsigned kMostFailures = 8;        // people mistype; programs retry with what they have
   static constexpr std::uint64_t kWindowMs = 30'000;  // then a peer may try as often again
@@ -51,6 +51,8 @@ class CredentialChecks {
 
   Outcome check(const CredentialSet& set, const Address& peer, std::string_view user, std::string_view password,
                 std::uint64_t now_ms);
+  // The same without crypt(): kUnknown where that would be needed.
+  Outcome recall(const Address& peer, std::string_view user, std::string_view password, std::uint64_t now_ms);
   // The users changed: nothing that was verified counts any more.
   void forget();
 
@@ -62,6 +64,16 @@ class CredentialChecks {
     unsigned failures = 0;
   };
   static constexpr std::size_t kWays = 4;  // places an entry may have
+
+  // What is looked for: who asks, and with what. has_tag false: too long to be anybody's.
+  struct Key {
+    std::uint64_t peer;
+    Tag tag;
+    bool has_tag;
+    std::size_t first() const noexcept { return tag[0] % (kRemembered / kWays) * kWays; }
+  };
+  Key key_of(const Address& peer, std::string_view user, std::string_view password) const;
+  Outcome remembered(const Key& key, std::uint64_t now_ms);  // under the lock
 
   Peer* find_peer(std::uint64_t tag);
   Peer& place_for(std::uint64_t tag);

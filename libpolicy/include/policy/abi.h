@@ -85,9 +85,9 @@ enum {
   POLICY_KNOW_PATH = 1 << 4
 };
 
-/* A client is an id that the host issues: with a cell's listener, or by policy.clients/1 for whoever sends from an address
- * at a gate. `client` is that address then, and must be set; inside a cell a peer address is no identity, and it is NULL.
- * credential: the user that policy.clients/1 verified, or empty. */
+/* A client is an id that the host issues: with a cell's listener, or by policy.clients/1 for whoever sends from an
+ * address at a gate. `client` is that address then, and must be set; inside a cell a peer address is no identity, and
+ * it is NULL. credential: the user that policy.clients/1 verified, or empty. */
 typedef struct {
   uint32_t struct_size;
   uint16_t layer, qtype;

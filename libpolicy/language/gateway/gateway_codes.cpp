@@ -7,7 +7,7 @@
 namespace sallyport {
 namespace {
 
-constexpr std::array<CodeText, 22> kCodes = {{
+constexpr std::array<CodeText, 23> kCodes = {{
     {"G001", "plugin directory", "`plugin_dir` is absolute and has no `.` or `..`. There is no search path."},
     {"G002", "not an interface", "`interfaces` names network interfaces of this host, as `ip link` lists them."},
     {"G003", "not a listener's address",
@@ -45,6 +45,8 @@ constexpr std::array<CodeText, 22> kCodes = {{
      "With dns as the only plugin that decides, a rule's ports and addresses are enforced by nobody here: whoever "
      "routes the "
      "workloads' packets has to."},
+    {"G023", "addresses of a port",
+     "`addresses_per_port` is how many addresses of each family one port of a held bridge may use, 1 to 1024."},
 }};
 
 }  // namespace

@@ -23,8 +23,9 @@ namespace {
 using gateway::v1::Gateway;
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMostPlugins = 16;     // of one gateway; a worker's message carries a descriptor each
-constexpr std::size_t kMostListeners = 64;   // names
+constexpr std::size_t kMostPlugins = 16;    // of one gateway; a worker's message carries a descriptor each
+constexpr std::size_t kMostListeners = 64;  // names
+constexpr std::uint32_t kMostPerPort = 1024;
 constexpr std::chrono::hours kMostDrain{1};  // more is no drain, it is a gateway that does not stop
 
 std::string element(const std::string& path, std::size_t index) { return path + "[" + std::to_string(index) + "]"; }
@@ -195,6 +196,14 @@ void Converter::networks() {
         continue;
       }
       network.interfaces.push_back(text);
+    }
+    if (const Place* share = entry.field(Network::kAddressesPerPortFieldNumber)) {
+      network.addresses_per_port = found->second.addresses_per_port();
+      if (network.addresses_per_port < 1 || network.addresses_per_port > kMostPerPort)
+        reporter_.error("G023", share->value, path + ".addresses_per_port",
+                        "a port has 1 to " + std::to_string(kMostPerPort) + " addresses, not " +
+                            std::to_string(network.addresses_per_port),
+                        "write the number of addresses that one port needs");
     }
     if (!entry.partial && addresses == nullptr) {
       reporter_.error("P006", entry.key, path, "network " + in_ticks(entry.name) + " has no addresses",

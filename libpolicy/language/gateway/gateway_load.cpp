@@ -12,12 +12,12 @@ namespace sallyport {
 
 namespace fs = std::filesystem;
 
-GatewayOutcome load_gateway(std::string text, const std::string& file_name) {
+GatewayOutcome load_gateway(std::string text, const std::string& file_name, std::vector<std::string> options) {
   auto shared = std::make_shared<GatewayText>();
   if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);
   shared->file = file_name;
   shared->text = std::move(text);
-  shared->source = std::make_unique<Source>(shared->text, shared->file);
+  shared->source = std::make_unique<Source>(shared->text, shared->file, std::move(options));
   Reporter reporter(*shared->source);
   GatewayOutcome outcome;
   std::error_code error;

@@ -23,8 +23,8 @@ inline constexpr std::size_t kMaxGatewayOctets = 1u << 20;  // a file of 16 plug
 
 // Opens the file only if nobody but root and the caller could have written it.
 GatewayOutcome load_gateway_file(const std::string& path);
-// file_name is used in messages, and relative paths start beside it.
-GatewayOutcome load_gateway(std::string text, const std::string& file_name);
+// file_name is used in messages, and relative paths start beside it. options: as Source has them.
+GatewayOutcome load_gateway(std::string text, const std::string& file_name, std::vector<std::string> options = {});
 
 // What `sallyport help G003` prints; empty for an unknown code.
 std::string_view explain_gateway_code(std::string_view code) noexcept;

@@ -29,6 +29,7 @@ struct NetworkModel {
   std::string name;
   std::vector<Prefix> addresses;
   std::vector<std::string> interfaces;
+  std::uint32_t addresses_per_port = 4;
 };
 
 // One address of a listener.

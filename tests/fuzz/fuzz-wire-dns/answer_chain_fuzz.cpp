@@ -5,6 +5,7 @@
 
 #include "support/answer_chain.hpp"
 #include "wire/dns_response.hpp"
+#include "wire/dns_svcb.hpp"
 
 using namespace sallyport;
 using namespace sallyport::net;
@@ -49,6 +50,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       require(address.is_v4() == (type == wire::kTypeA));
       require(std::count(reply.addresses.begin(), reply.addresses.end(), address) == 1);
       require(has_record(message, reply.end, type, address));
+    }
+  }
+  for (const std::uint16_t type : {wire::kTypeSvcb, wire::kTypeHttps}) {
+    const ChainReply reply = read_chain(message, name, type, kLinks);
+    require(reader.ok() || reply.kind == ChainKind::kFailed);
+    require(reply.links <= kLinks && reply.services.size() <= kMaxServices && reply.addresses.empty());
+    for (const ServiceRecord& service : reply.services) {
+      require(reply.kind == ChainKind::kAnswers);
+      std::vector<std::uint8_t> again(service.rdata.size());
+      const Result<wire::SvcbData> stripped = wire::strip_svcb(service.rdata, again);
+      require(stripped.ok() && stripped->octets == service.rdata.size() && stripped->target == service.target);
+      require(again == service.rdata);  // nothing was left to strip
     }
   }
   return 0;

@@ -155,6 +155,11 @@ INSTANTIATE_TEST_SUITE_P(
          "networks:\n  a: { addresses: [10.0.0.0/8], interfaces: [br0] }\n  b: { addresses: [11.0.0.0/8], interfaces: "
          "[br0] }\n",
          {"P012 5:46 interface `br0` belongs to a network already; keep one of the two"}},
+        {"AddressesPerPort",
+         "networks:\n  a: { addresses: [10.0.0.0/8], interfaces: [br0], addresses_per_port: 0 }\n"
+         "  b: { addresses: [11.0.0.0/8], interfaces: [br1], addresses_per_port: 1025 }\n",
+         {"G023 4:72 a port has 1 to 1024 addresses, not 0; write the number of addresses that one port needs",
+          "G023 5:72 a port has 1 to 1024 addresses, not 1025; write the number of addresses that one port needs"}},
         {"NetworkWithoutAddresses",
          "networks:\n  a: { interfaces: [br0] }\n",
          {"P006 4:3 network `a` has no addresses; write addresses: [172.20.0.0/16]: a source that is not in them is "

@@ -94,6 +94,16 @@ INSTANTIATE_TEST_SUITE_P(Reload, NewWorker,
                                          Refusal{"IsMute", "mute-at-start", "did not start in time"}),
                          [](const auto& row) { return row.param.why; });
 
+// status says what is live, not what was offered: a policy that its worker has not taken decides nothing yet.
+TEST_F(Reload, GenerationIsNotLiveBeforeItsWorkersHaveIt) {
+  serve("mute-at-publish");
+  write("policy.yaml", std::string(kPolicy) + "  - { name: b, action: allow, domains: [b.test] }\n");
+  ASSERT_TRUE(await([&] { return status()["state"] == "reloading"; }, 2s)) << log();
+  EXPECT_EQ(generation(), 1u);
+  ASSERT_TRUE(await([&] { return said("generation 2 live in"); }, 10s)) << log();
+  EXPECT_EQ(generation(), 2u);
+}
+
 class Publish : public Reload, public testing::WithParamInterface<Refusal> {};
 
 TEST_P(Publish, ThatIsNotTakenEndsTheWorkerAndTheNextHasIt) {

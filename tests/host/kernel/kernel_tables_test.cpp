@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "host/kernel/ruleset.hpp"
+#include "host/kernel/steering.hpp"
 #include "support/private_network.hpp"
 
 namespace sallyport::kernel {
@@ -21,6 +22,10 @@ constexpr const char* kTopology = R"({"name": "t",
                 {"name": "catch", "proto": "tcp", "address": "0.0.0.0", "port": 15001, "transparent": "redirect"}],
   "internal": [{"from": ["172.20.0.0/24"], "to": ["172.20.0.5/32"]}],
   "own": ["172.20.0.1", "fd00:20::1"]})";
+
+constexpr const char* kSteered = R"({"networks": [{"name": "a", "interfaces": ["br0"], "addresses": ["10.0.0.0/8"]}],
+  "listeners": [{"name": "c", "proto": "tcp", "address": "0.0.0.0", "port": 15001, "transparent": "tproxy"},
+                {"name": "c", "proto": "tcp", "address": "fd00::1", "port": 15001, "transparent": "tproxy"}]})";
 
 class KernelTablesTest : public ::testing::Test {
  protected:
@@ -96,10 +101,36 @@ TEST_F(KernelTablesTest, TakesEveryShapeOfGateway) {
 
 TEST_F(KernelTablesTest, TheRulesNeedNoFilesToBeRead) {
   // Names of protocols, ports, ICMP types would be looked up in /etc, which a jail does not have.
-  for (const std::string& text : {inet_table(topology()), bridge_table(topology(), {"v-a"})}) {
+  for (const std::string& text :
+       {inet_table(topology()), inet_table(topology(kSteered)), bridge_table(topology(), {"v-a"})}) {
     for (const char* word : {" tcp }", " udp ", "l4proto tcp", "l4proto udp", "dport domain", "nd-router"})
       EXPECT_THAT(text, Not(HasSubstr(word)));
   }
+}
+
+// What is there already counts as nothing missing.
+unsigned missing_routes(const Topology& topology) {
+  unsigned missing = 0;
+  EXPECT_EQ(put_steering(topology, &missing), std::nullopt);
+  return missing;
+}
+
+TEST_F(KernelTablesTest, RoutesForTproxyComeWithTheTablesAndGoWithThem) {
+  ASSERT_EQ(tables.install(topology(kSteered)), std::nullopt);
+  EXPECT_EQ(missing_routes(topology(kSteered)), 0u);
+  ASSERT_EQ(tables.install(topology(kSteered)), std::nullopt);  // again: the same
+  ASSERT_EQ(tables.install(topology()), std::nullopt);          // a gateway that redirects instead
+  EXPECT_EQ(missing_routes(topology(kSteered)), 4u);            // a rule and a route of each family
+  ASSERT_EQ(tables.remove(), std::nullopt);
+  EXPECT_EQ(missing_routes(topology(kSteered)), 4u);
+  ASSERT_EQ(remove_steering(), std::nullopt);
+  ASSERT_EQ(remove_steering(), std::nullopt);  // none there
+}
+
+TEST_F(KernelTablesTest, AGatewayWithoutTproxySteersNothing) {
+  EXPECT_FALSE(needs_steering(topology()));
+  EXPECT_EQ(missing_routes(topology()), 0u);
+  EXPECT_THAT(inet_table(topology()), Not(HasSubstr("tproxy")));
 }
 
 // This namespace has a user namespace around it, so its sockets are small; test_nftables.py has the other way.

@@ -49,6 +49,10 @@ class Clients : public GateFixture {
     const policy_addr from = addr(peer);
     return clients_extension().verify(reader().raw(), &from, policy::str(user), policy::str(password));
   }
+  policy_code recall(std::string_view user, std::string_view password, std::string_view peer = "10.1.2.3") {
+    const policy_addr from = addr(peer);
+    return clients_extension().recall(reader().raw(), &from, policy::str(user), policy::str(password));
+  }
 };
 
 TEST_F(Clients, AnIdIsAnAddress) {
@@ -141,6 +145,18 @@ TEST_F(Clients, Verify) {
   EXPECT_EQ(verify("unlisted", "secret", "10.2.0.1"), POLICY_OK) << "a user of no client: he gets what all get";
   for (unsigned i = 0; i < CredentialChecks::kMostFailures; ++i) verify("bot", "guess", "10.3.0.1");
   EXPECT_EQ(verify("bot", "secret", "10.3.0.1"), POLICY_EXHAUSTED);
+}
+
+TEST_F(Clients, RecallComputesNothing) {
+  EXPECT_EQ(recall("bot", "secret"), POLICY_NOT_FOUND);
+  EXPECT_EQ(verify("bot", "secret"), POLICY_OK);
+  EXPECT_EQ(recall("bot", "secret"), POLICY_OK);
+  EXPECT_EQ(recall("bot", "secret", "10.1.2.4"), POLICY_NOT_FOUND) << "another peer";
+  EXPECT_EQ(recall("bot", "wrong"), POLICY_NOT_FOUND);
+  EXPECT_EQ(verify("bot", "secret", "10.2.0.1"), POLICY_DENIED);
+  EXPECT_EQ(recall("bot", "secret", "10.2.0.1"), POLICY_DENIED) << "the password is right, the place is not";
+  for (unsigned i = 0; i < CredentialChecks::kMostFailures; ++i) verify("bot", "guess");
+  EXPECT_EQ(recall("bot", "secret"), POLICY_EXHAUSTED);
 }
 
 TEST_F(Clients, TheAuditHasAddressPortAndUser) {

@@ -53,6 +53,7 @@ class Witness {
   struct Zone {
     std::map<std::pair<std::string, std::uint16_t>, std::vector<std::string>> records;  // (name, type) -> addresses
     std::map<std::string, std::string> aliases;                                         // CNAME
+    std::map<std::pair<std::string, std::uint16_t>, std::vector<Octets>> data;          // of other types, as it stands
     bool silent = false;
     std::uint32_t ttl = 60;
     std::chrono::milliseconds delay{0};
@@ -128,6 +129,7 @@ class Witness {
     if (aliased) name = alias->second;
     bool exists = false;
     for (const auto& [key, addresses] : zone_.records) exists = exists || key.first == name;
+    for (const auto& [key, rdata] : zone_.data) exists = exists || key.first == name;
     wire::DnsReplyWriter writer(out, query, out.size(), exists ? wire::Rcode::kNoError : wire::Rcode::kNxDomain);
     if (aliased) writer.add_cname(zone_.ttl, *wire::WireName::from_text(name));
     const auto found = zone_.records.find({name, query.question->type});
@@ -141,6 +143,9 @@ class Witness {
         }
       }
     }
+    const auto other = zone_.data.find({name, query.question->type});
+    if (other != zone_.data.end())
+      for (const Octets& rdata : other->second) writer.add_answer(query.question->type, zone_.ttl, rdata);
     return writer.finish();
   }
 
@@ -163,6 +168,7 @@ struct Reply {
   std::string question;                // in the case it came in
   std::vector<std::string> addresses;  // of the answer section
   std::vector<std::string> aliases;    // targets of its CNAMEs
+  std::vector<Octets> data;            // RDATA of the answer section
   std::vector<std::uint32_t> ttls;
   unsigned answers = 0;
   std::optional<std::uint32_t> soa_ttl;
@@ -192,6 +198,7 @@ struct Reply {
       if (record.section == wire::DnsSection::kAnswer) {
         ++out.answers;
         out.ttls.push_back(record.ttl);
+        out.data.emplace_back(record.rdata.begin(), record.rdata.end());
         if (record.type == wire::kTypeCname) {
           out.aliases.push_back(reader->name_data(record)->text());
           continue;

@@ -24,6 +24,15 @@ TEST_F(GateBench, GatewayAddressesOfBothFamilies) {
   EXPECT_EQ(ask("api.example.test", wire::kTypeAaaa).answers, 0u) << "NODATA as the real name has it";
 }
 
+TEST_F(GateBench, GatewayAddressIsGoodForHalfAMinuteAtLeast) {  // DNS-30
+  Witness::Zone with = zone();
+  with.ttl = 0;
+  run_gateway(with);
+  EXPECT_EQ(ask("api.example.test").ttls, std::vector{30u});
+  EXPECT_EQ(ask("api.example.test").ttls, std::vector{30u});
+  EXPECT_EQ(witness->queries(), 2u) << "whether the name still exists is asked as often as its TTL says";
+}
+
 TEST_F(GateBench, GatewayWithoutThatFamilyIsNoData) {
   run_gateway();
   const Reply reply = ask("both.example.test", wire::kTypeAaaa);

@@ -54,6 +54,38 @@ TEST_F(Workers, EqualQueriesAtOnceAreOneOutside) {  // DNS-27
   EXPECT_EQ(witness->queries(), 1u) << "one id and one pattern of letters to guess";
 }
 
+TEST_F(Workers, AClientsBoundsAreOverAllOfThem) {
+  Witness::Zone with = zone();
+  with.silent = true;
+  for (int i = 0; i < 300; ++i) policy.allow["n" + std::to_string(i) + ".example.test"] = {443};
+  run_gateway(with);
+  std::vector<int> open;
+  const Octets query = framed(query_octets("evil.test"));
+  for (int i = 0; i < 128; ++i) {
+    open.push_back(loopback_socket(SOCK_STREAM, tcp_port, 2));
+    ::send(open.back(), query.data(), query.size(), 0);
+    ASSERT_FALSE(read_framed(open.back()).empty()) << i;
+  }
+  for (int i = 0; i < 8; ++i) {  // whoever's turn it is
+    const int over = loopback_socket(SOCK_STREAM, tcp_port, 2);
+    ::send(over, query.data(), query.size(), MSG_NOSIGNAL);
+    EXPECT_TRUE(read_framed(over).empty()) << i;
+    ::close(over);
+  }
+  for (const int fd : open) ::close(fd);
+
+  std::vector<pollfd> lookups;
+  for (std::uint16_t i = 0; i < 300; ++i) {
+    const Octets one = query_octets("n" + std::to_string(i) + ".example.test", wire::kTypeA, true, i);
+    lookups.push_back({send_query(one, 3), POLLIN, 0});
+  }
+  const auto answered = [&lookups] { return ::poll(lookups.data(), lookups.size(), 0); };
+  wait_until([&] { return witness->queries() >= 256 && answered() >= 300 - 256; });
+  const int failed = answered();  // at once; the others wait for the upstream
+  for (const pollfd& one : lookups) ::close(one.fd);
+  EXPECT_EQ(failed, 300 - 256);
+}
+
 TEST_F(Workers, ConnectionsGoRound) {
   run_gateway();
   std::vector<int> open;

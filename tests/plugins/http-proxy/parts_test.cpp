@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "http-proxy/answer.hpp"
-#include "http-proxy/client_counts.hpp"
 #include "http-proxy/credentials.hpp"
 #include "http-proxy/rewrite.hpp"
 #include "http-proxy/timer_wheel.hpp"
@@ -119,23 +118,6 @@ TEST(Wheel, FarLimitsWaitTheirTurn) {
   EXPECT_EQ(far.rung, 1);
   EXPECT_GE(net::Clock::now(), now + 700ms);
   EXPECT_LT(net::Clock::now(), now + 2s);
-}
-
-TEST(Counts, AreExactForEachAndAll) {
-  ClientCounts counts(3, 2);
-  EXPECT_TRUE(counts.enter(1));
-  EXPECT_TRUE(counts.enter(1));
-  EXPECT_FALSE(counts.enter(1));
-  EXPECT_TRUE(counts.enter(2));
-  EXPECT_FALSE(counts.enter(3));
-  EXPECT_EQ(counts.total(), 3u);
-  counts.leave(1);
-  EXPECT_TRUE(counts.enter(3));
-  EXPECT_FALSE(counts.enter(1));
-  counts.leave(1);
-  counts.leave(2);
-  counts.leave(3);
-  EXPECT_EQ(counts.total(), 0u);
 }
 
 }  // namespace

@@ -81,6 +81,55 @@ TEST_F(PluginBench, DrainAndPublish) {
   EXPECT_EQ(left, 0u);
 }
 
+TEST_F(PluginBench, WhoLogsInHoldsUpNobody) {  // HTP-26
+  Witness witness;
+  Origin origin("127.0.0.9", 80, witness.serve());
+  host.gate.passwords["bot"] = "secret";
+  host.gate.verify_takes = 1s;
+  LoadedPlugin plugin(HTTP_PROXY_PLUGIN, host);
+  ASSERT_EQ(plugin.create(R"({"listen":["proxy"],"workers":1,"auth":"optional"})"), POLICY_OK) << plugin.error.text;
+  ASSERT_EQ(plugin.start(), POLICY_OK) << plugin.error.text;
+  const std::string login =
+      "GET http://pkg.test/ HTTP/1.1\r\nHost: pkg.test\r\nConnection: close\r\nProxy-Authorization: Basic ";
+  const std::string right = login + "Ym90OnNlY3JldA==\r\n\r\n";  // bot:secret
+  Peer slow = connect();
+  slow.send(right);
+  std::this_thread::sleep_for(100ms);
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_TRUE(ask(kGet).starts_with("HTTP/1.1 200 "));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 500ms) << "on the same thread, while a password is verified";
+  EXPECT_TRUE(slow.receive_all().starts_with("HTTP/1.1 200 "));
+  const auto again = std::chrono::steady_clock::now();
+  EXPECT_TRUE(ask(right).starts_with("HTTP/1.1 200 "));
+  EXPECT_LT(std::chrono::steady_clock::now() - again, 500ms) << "a password that is known takes no time";
+  host.gate.verify_takes = 200ms;
+  std::vector<Peer> guesses;
+  for (int i = 0; i < 6; ++i) {
+    guesses.push_back(connect());
+    guesses.back().send(login + "Ym90Ondyb25n\r\n\r\n");  // bot:wrong
+  }
+  for (Peer& guess : guesses) EXPECT_TRUE(guess.receive_all().starts_with("HTTP/1.1 407 "));
+  const std::lock_guard lock(host.gate.verified_mutex);
+  EXPECT_EQ(host.gate.verifiers.size(), 1u) << "one thread, and not one that serves";
+}
+
+TEST_F(PluginBench, StopsWhileAPasswordIsVerified) {
+  host.gate.passwords["bot"] = "secret";
+  host.gate.verify_takes = 300ms;
+  LoadedPlugin plugin(HTTP_PROXY_PLUGIN, host);
+  ASSERT_EQ(plugin.create(R"({"listen":["proxy"],"auth":"required"})"), POLICY_OK) << plugin.error.text;
+  ASSERT_EQ(plugin.start(), POLICY_OK) << plugin.error.text;
+  std::vector<Peer> logins;
+  for (int i = 0; i < 4; ++i) {
+    logins.push_back(connect());
+    logins.back().send(
+        "GET http://pkg.test/ HTTP/1.1\r\nHost: pkg.test\r\nProxy-Authorization: Basic Ym90OnNlY3JldA==\r\n\r\n");
+  }
+  std::this_thread::sleep_for(100ms);
+  EXPECT_EQ(plugin.stop(), POLICY_OK);
+  EXPECT_EQ(host.open_threads(), 0u);
+}
+
 TEST_F(PluginBench, ConfigErrorsNameTheirPlace) {
   for (const auto& [config, pointer] :
        {std::pair(R"({"auth":"maybe"})", "/auth"), std::pair(R"({"host_mismatch":1})", "/host_mismatch"),

@@ -108,7 +108,7 @@ class Peer {
 
  private:
   int fd_;
-  bool reset_ = false;
+  std::atomic<bool> reset_{false};  // one thread may send while another receives
 };
 
 // A server at one address and port; each connection runs the script on a thread.
@@ -288,7 +288,7 @@ class ProxyBench : public testing::Test {
   void start(std::uint64_t listener = 0) {
     if (!host.decide) host.decide = [this](const policy_query& q) { return policy(q); };
     port_ = host.listen_tcp("proxy", listener);
-    counts_ = std::make_unique<ClientCounts>(config.max_connections, config.max_connections_per_client);
+    counts_ = std::make_unique<net::ClientCounts>(config.max_connections, config.max_connections_per_client);
     const policy::Host facade(host.raw(), FakeHost::api());
     const policy::Status started = loop_.start(
         facade,
@@ -406,7 +406,7 @@ class ProxyBench : public testing::Test {
 
   FakeHost host;
   std::atomic<int> lookups{0};
-  std::unique_ptr<ClientCounts> counts_;
+  std::unique_ptr<net::ClientCounts> counts_;
   net::EventLoop loop_;
   std::unique_ptr<Proxy> proxy_;
   std::unique_ptr<net::Listeners> listeners_;

@@ -56,6 +56,20 @@ TEST_F(HeldBindingsTest, ARefreshDeletesAndAddsInOneTransaction) {
   EXPECT_THAT(add("clock.test", 121'000, 2000), IsEmpty());  // nothing new
 }
 
+TEST_F(HeldBindingsTest, ARevocationOfMostEmptiesTheSetsAndPutsBackTheRest) {  // NFT-08
+  for (std::uint16_t port = 1000; port < 1100; ++port) policy["many.test"].push_back({17, port, port});
+  add("clock.test", 61'000);
+  add("many.test", 61'000, 1000, kOther);
+  EXPECT_EQ(held.elements(), 101u);
+  policy.erase("many.test");
+  const std::string commands = held.decide_again(2000);
+  EXPECT_THAT(commands, HasSubstr("flush set inet sallyport bound4\n"));
+  EXPECT_THAT(commands,
+              HasSubstr("add element inet sallyport bound4 { 172.20.0.7 . 52.1.2.3 . 17 . 123 timeout 59s }"));
+  EXPECT_THAT(commands, Not(HasSubstr("172.20.0.8")));
+  EXPECT_EQ(held.elements(), 1u);
+}
+
 TEST_F(HeldBindingsTest, APortStaysOpenWhileOneOfSeveralNamesAllowsIt) {
   policy["time.test"] = {{17, 123, 123}, {17, 4460, 4460}};
   add("clock.test", 61'000);

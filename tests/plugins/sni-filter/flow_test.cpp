@@ -136,6 +136,7 @@ TEST_F(FilterBench, GreaseEchIsAnOption) {  // TLS-11
   client.send(make_hello("api.example.test", whole_extension(0xfe0d, "ech")));
   EXPECT_EQ(client.receive(2), "ok");
   EXPECT_NE(host.wait_for_audit(1)[0].detail.find(R"("ech":true)"), std::string::npos);
+  EXPECT_EQ(host.wait_for_audit(1)[0].reason, POLICY_REASON_ECH_PRESENT);
   Peer hidden = connect(443);
   hidden.send(make_hello("api.example.test", whole_extension(0xffce, "esni")));
   hidden.receive_all();

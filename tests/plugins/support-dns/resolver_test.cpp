@@ -308,7 +308,7 @@ TEST_F(ResolverTest, SilenceOfSeveralIsAskedInRounds) {  // DNS-35
   ScriptedServer& first = server([](const Asked&) { return Replies{}; });
   ScriptedServer& second = server([](const Asked&) { return Replies{}; });
   EXPECT_EQ(resolve("a.test").outcome, ResolveOutcome::kTimeout);
-  ASSERT_EQ(first.asked.size(), 2u);  // the rounds
+  ASSERT_EQ(first.asked.size(), 2u);   // the rounds
   EXPECT_EQ(second.asked.size(), 3u);  // the last try lasts on, and asks again
   EXPECT_NE(first.asked[0].query.header.id << 16 | first.asked[0].source_port,
             first.asked[1].query.header.id << 16 | first.asked[1].source_port);

@@ -20,8 +20,8 @@ typedef struct {
   size_t (*host_addresses)(policy_thread*, uint64_t client_id, const policy_name*, policy_addr*,
                            size_t cap); /* [worker] */
   /* The ports of query->proto at which decide() would allow this query, as pairs first, last (both inside), in order:
-   * found by asking decide() in every interval between the ports that the policy names. query: name, dest, client as for
-   * decide(); port is ignored. Returns how many pairs there are; writes at most cap pairs. [worker] */
+   * found by asking decide() in every interval between the ports that the policy names. query: name, dest, client as
+   * for decide(); port is ignored. Returns how many pairs there are; writes at most cap pairs. [worker] */
   size_t (*allowed_ports)(policy_thread*, const policy_query*, uint16_t (*ranges)[2], size_t cap);
 } policy_decision_v1;
 

@@ -12,13 +12,14 @@ extern "C" {
 typedef void (*policy_revoked_fn)(void* user, uint64_t flow, uint16_t reason);
 typedef struct {
   uint32_t struct_size;
-  /* The query and verdict that allowed it (copied). Decides again if the generation moved meanwhile: POLICY_DENIED then,
-   * and no ticket. The callback comes at most once, never before open() returned. [worker] */
+  /* The query and verdict that allowed it (copied). Decides again if the generation moved meanwhile: POLICY_DENIED
+   * then, and no ticket. The callback comes at most once, never before open() returned. [worker] */
   policy_code (*open)(policy_thread*, const policy_query*, const policy_verdict*, policy_revoked_fn, void* user,
                       policy_flow**);
-  policy_code (*attach)(policy_flow*, int fd); /* [worker] dup()ed by the host; at most two; shut down at the deadline */
-  uint64_t (*id)(const policy_flow*);          /* [any] as in the callback and the audit's "flow" */
-  uint32_t (*live)(const policy_flow*);        /* [any] one load; 0: revoked. Before every splice */
+  policy_code (*attach)(policy_flow*,
+                        int fd);        /* [worker] dup()ed by the host; at most two; shut down at the deadline */
+  uint64_t (*id)(const policy_flow*);   /* [any] as in the callback and the audit's "flow" */
+  uint32_t (*live)(const policy_flow*); /* [any] one load; 0: revoked. Before every splice */
   /* Ends the ticket; when it returns no callback is running and none will come. Also writes the closing record of the
    * audit, with up and down (octets) and the ticket's age; reason: POLICY_REASON_OK, or why it ended. [worker] */
   void (*close)(policy_flow*, uint64_t up, uint64_t down, uint16_t reason);

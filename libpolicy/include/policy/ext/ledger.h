@@ -1,6 +1,6 @@
-/* policy.ledger/1: which client was told which address for which name, until when (dns, `answers: real`). In shared memory
- * that the warden owns; bounded, in all and for each client; on the boot clock. Enforcers that keep rules of their own
- * (nftables) follow it, and an answer waits for them. */
+/* policy.ledger/1: which client was told which address for which name, until when (dns, `answers: real`). In shared
+ * memory that the warden owns; bounded, in all and for each client; on the boot clock. Enforcers that keep rules of
+ * their own (nftables) follow it, and an answer waits for them. */
 #ifndef POLICY_EXT_LEDGER_H
 #define POLICY_EXT_LEDGER_H
 #include <policy/abi.h>
@@ -25,7 +25,8 @@ typedef struct {
    * POLICY_EXHAUSTED: the table is full; answer SERVFAIL and give no address out. [worker] */
   policy_code (*record)(policy_thread*, const policy_binding*, size_t stride, size_t n, uint64_t* seq);
   /* Live bindings of (client, addr). In: room in *n; out: how many were written. POLICY_NOT_FOUND: none. [worker] */
-  policy_code (*find)(policy_thread*, uint64_t client_id, const policy_addr*, policy_binding*, size_t stride, size_t* n);
+  policy_code (*find)(policy_thread*, uint64_t client_id, const policy_addr*, policy_binding*, size_t stride,
+                      size_t* n);
   /* Bindings recorded after *cursor (0: all that live), oldest first; moves the cursor. *n 0: nothing more now.
    * POLICY_EXHAUSTED: some were overwritten before they were read; read again from 0. [worker] */
   policy_code (*next)(policy_thread*, uint64_t* cursor, policy_binding*, size_t stride, size_t* n);

@@ -9,9 +9,9 @@ extern "C" {
 #define POLICY_METRICS_ID "policy.metrics/1"
 typedef struct {
   uint32_t struct_size;
-  /* name: "sallyport_dns_queries_total"; labels: `transport="udp",rcode="NOERROR"` or empty, bounded sets of words only,
-   * never what a workload chose. The same pair gives the same id. POLICY_EXHAUSTED: too many series; id then counts into
-   * sallyport_metric_overflow_total. [main] */
+  /* name: "sallyport_dns_queries_total"; labels: `transport="udp",rcode="NOERROR"` or empty, bounded sets of words
+   * only, never what a workload chose. The same pair gives the same id. POLICY_EXHAUSTED: too many series; id then
+   * counts into sallyport_metric_overflow_total. [main] */
   policy_code (*define)(policy_host*, policy_str name, policy_str labels, uint32_t* id);
   void (*add)(policy_host*, uint32_t id, uint64_t amount); /* [any] one relaxed addition */
   void (*set)(policy_host*, uint32_t id, uint64_t value);  /* [any] a gauge */

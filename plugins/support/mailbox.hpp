@@ -15,20 +15,20 @@
 
 #include "support/async.hpp"
 
-namespace sallyport::dns {
+namespace sallyport::net {
 
 template <typename T>
 class Mailbox {
  public:
-  explicit Mailbox(net::asio::io_context& context) : context_(context) {}
+  explicit Mailbox(asio::io_context& context) : context_(context) {}
   Mailbox(const Mailbox&) = delete;
   Mailbox& operator=(const Mailbox&) = delete;
 
   // nullopt: the deadline passed, or the task was cancelled. The mailbox outlives the call.
-  net::awaitable<std::optional<T>> ask(std::function<void(std::uint64_t)> start, net::Clock::time_point deadline) {
+  awaitable<std::optional<T>> ask(std::function<void(std::uint64_t)> start, Clock::time_point deadline) {
     Waiter waiter(*this, deadline);
     start(waiter.ticket);
-    if (!waiter.value) co_await waiter.timer.async_wait(net::kAsResult);
+    if (!waiter.value) co_await waiter.timer.async_wait(kAsResult);
     co_return std::move(waiter.value);
   }
 
@@ -42,8 +42,7 @@ class Mailbox {
  private:
   // In the map for as long as its coroutine waits, which may be ended from outside.
   struct Waiter {
-    Waiter(Mailbox& of, net::Clock::time_point deadline)
-        : mailbox(of), ticket(++of.last_), timer(of.context_, deadline) {
+    Waiter(Mailbox& of, Clock::time_point deadline) : mailbox(of), ticket(++of.last_), timer(of.context_, deadline) {
       mailbox.waiters_.emplace(ticket, this);
     }
     Waiter(const Waiter&) = delete;
@@ -51,13 +50,13 @@ class Mailbox {
 
     Mailbox& mailbox;
     std::uint64_t ticket;
-    net::asio::steady_timer timer;
+    asio::steady_timer timer;
     std::optional<T> value;
   };
 
-  net::asio::io_context& context_;
+  asio::io_context& context_;
   std::map<std::uint64_t, Waiter*> waiters_;
   std::uint64_t last_ = 0;
 };
 
-}  // namespace sallyport::dns
+}  // namespace sallyport::net
