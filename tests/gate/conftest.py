@@ -8,6 +8,8 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "lab"))
 
+from dns_client import DnsClient  # noqa: E402
+from proxy_client import ProxyClient  # noqa: E402
 from small_internet.gate import AGENTS, GATE4, Agents, Gate  # noqa: E402
 from small_internet.lab import Lab  # noqa: E402
 from small_internet.runner import SALLYPORT  # noqa: E402
@@ -79,6 +81,21 @@ def work(lab, agents):
 @pytest.fixture
 def other(lab, agents):
     return Workload(lab, agents, "b")
+
+
+@pytest.fixture
+def ask(lab, agents):
+    return DnsClient(lab, agents).ask
+
+
+@pytest.fixture
+def connect(lab, agents):
+    return ProxyClient(lab, agents).connect
+
+
+@pytest.fixture
+def send(lab, agents):
+    return ProxyClient(lab, agents).send
 
 
 @pytest.fixture

@@ -1,27 +1,29 @@
-"""REL-01, -04, -06, -07: reloads under load, few descriptors, little memory, a clock that jumps, a resolver that flaps."""
+"""REL-01, -04, -06, -07 through a whole gate: reloads under load; few descriptors, little memory, a full ledger, an audit that nobody
+takes; a clock that jumps; a resolver that flaps."""
 
 import contextlib
 import json
 import os
 import random
-import re
 import selectors
+import signal
 import socket
 import threading
 import time
 
 import pytest
 
+from load_support import PORT, PROXYLOAD, Clock, Counted, MemoryLimit, descriptors, dnsperf, load, until
 from small_internet import world
 from small_internet.gate import GATE4, P0, Gate, gateway_yaml
 from small_internet.runner import BUILD
 
-PROXYLOAD = f"{BUILD}/bench-support/proxyload"
-PORT = 8555
 POLICY = P0 + f"""
   - {{ name: load, action: allow, clients: [agents], domains: [load.example.test], ports: [{PORT}] }}
+  - {{ name: db, action: allow, clients: [agents], domains: [db.example.test], ports: [5353/udp] }}
   - {{ name: scripted, action: allow, clients: [agents], domains: ["*.scripted.test"] }}
 """
+DB4 = "52.1.2.3"
 
 
 @pytest.fixture(scope="module")
@@ -32,31 +34,34 @@ def origin(lab):
     process.kill()
 
 
-def load(work, base, mode, seconds, target=f"load.example.test:{PORT}", connections=8):
-    """Starts a closed loop of tunnels; lab.finish() gives its JSON."""
-    with open(f"{base}/targets", "w") as file:
-        file.write(f"{target}\n")
-    address, port = (GATE4, 3128) if mode != "direct" else (world.LOAD4, PORT)
-    return work.start(PROXYLOAD, "load", address, str(port), f"{base}/targets", mode, str(connections), str(seconds), base=base)
+def by_proxy(work):
+    return work.curl("-x", f"http://{GATE4}:3128", "--max-time", "3", "http://pkg.test/whoami").status == 0
 
 
-def dnsperf(work, base, seconds, name="api.example.test", qps=500):
-    with open(f"{base}/queries", "w") as file:
-        file.write(f"{name} A\n")
-    return work.start("dnsperf", "-s", GATE4, "-d", f"{base}/queries", "-l", str(seconds), "-Q", str(qps), "-c", "4", "-q", "50", base=base)
+def transparently(work):
+    return work.curl("--max-time", "3", "https://api.example.test/whoami").status == 0
 
 
-def lost(run):
-    return int(re.search(r"Queries lost:\s+(\d+)", run.text)[1])
+def udp(work):
+    results, _ = work.probe([{"do": "udp", "to": [DB4, 5353], "send": "beef", "timeout": 1}])
+    return results[0].get("data") == "beef"
 
 
 def test_a_hundred_reloads_refuse_and_reset_nobody(lab, agents, work, witness, origin):
-    """REL-01: tunnels, refusals and queries at once; every second reload also changes the plugin list, so that workers are replaced."""
+    """REL-01: tunnels, transparent flows, refusals and queries at once; every tenth reload also changes a plugin's entry, so that workers
+    are replaced."""
     gate = Gate(lab, gateway_yaml("real"), POLICY).start()
+    seconds = 24
     try:
         assert work.dig("+short", "load.example.test").text.strip() == world.LOAD4
-        bases = [lab.workspace() for _ in range(3)]
-        running = [load(work, bases[0], "connect", 22), load(work, bases[1], "refused", 22, "evil.test:443"), dnsperf(work, bases[2], 22)]
+        base, other_base = lab.workspace(), lab.workspace()
+        running = [
+            load(work, base, "connect", seconds),
+            load(work, base, "direct", seconds),
+            load(work, base, "refused", seconds, "evil.test:443", connections=4),
+        ]
+        queries = dnsperf(work, other_base, seconds)
+        denied = dnsperf(work, lab.workspace(), seconds, ["evil.test"], qps=100)
         with witness.expect_only("api.example.test", "load.example.test", ports=[(world.LOAD4, PORT)]):
             for i in range(100):
                 if i % 10 == 9:  # a changed plugin: a new worker beside the old one
@@ -64,161 +69,254 @@ def test_a_hundred_reloads_refuse_and_reset_nobody(lab, agents, work, witness, o
                 gate.write(gate.policy_file, f"{POLICY}\n# {i}\n")
                 gate.hang_up()
                 time.sleep(0.2)
-            tunnels, refusals, queries = [lab.finish(r, 60) for r in running]
-        for run in (tunnels, refusals):
-            counted = json.loads(run.text)
-            assert counted["errors"] == 0 and counted["done"] > 1000, f"{run}\n{gate.log()[-3000:]}"
-        assert lost(queries) == 0 and "NOERROR" in queries.text and "(100.00%)" in queries.text, queries
+            tunnels, flows, refusals = [json.loads(lab.finish(r, 60).text) for r in running]
+            queries, denied = Counted(lab.finish(queries, 60)), Counted(lab.finish(denied, 60))
+        print(f"\n{gate.status()['generation']} generations; {tunnels} {flows} {refusals} {queries.codes} {denied.codes}")
+        for counted in (tunnels, flows, refusals):
+            assert counted["errors"] == 0 and counted["done"] > 1000, f"{counted}\n{gate.log()[-3000:]}"
+        assert queries.lost == 0 and set(queries.codes) == {"NOERROR"}, queries.run
+        assert denied.lost == 0 and set(denied.codes) == {"NXDOMAIN"}, denied.run
         assert gate.status()["generation"] > 50
+        assert not [r for r in gate.audit(verdict="deny") if r["name"] == "load.example.test"], "no wrong verdict"
+        assert "killed" not in gate.log(), gate.log()[-3000:]
     finally:
         gate.stop()
 
 
-def test_a_bad_policy_among_good_ones_keeps_the_old(lab, agents, work, witness):
-    """CTL-04's class: a reload is all or nothing, and says why."""
-    gate = Gate(lab, gateway_yaml("real"), POLICY).start()
-    try:
-        before = gate.status()["generation"]
-        gate.write(gate.policy_file, POLICY + "  - { name: broken, action: allow, domains: ['*.co.uk'] }\n")
-        time.sleep(1)
-        assert gate.status()["generation"] == before and "co.uk" in gate.log()
-        with witness.expect_zero():
-            assert "NXDOMAIN" in work.dig("evil.test").text
-        assert work.curl("https://api.example.test/whoami").status == 0
-        gate.write(gate.config, gateway_yaml("real").replace("listen: [proxy]", "listen: [proxy], no_such_key: 1"))
-        time.sleep(1)
-        assert "no_such_key" in gate.log()
-        assert work.curl("-x", f"http://{GATE4}:3128", "https://api.example.test/whoami").status == 0
-        os.unlink(gate.policy_file)
-        gate.hang_up()
-        time.sleep(0.5)
-        assert work.curl("https://api.example.test/whoami").status == 0
-        gate.write(gate.config, gateway_yaml("real"))
-        gate.set_policy(POLICY + "# better\n")
-    finally:
-        gate.stop()
+def flood(lab, agents, address, port, count, first=b""):
+    """So many connections of agent b at once, held open: [socket]. Those that are refused are left out."""
+    held = []
+    with lab.namespaces.inside(agents.fds["b"]):
+        for _ in range(count):
+            s = socket.socket()
+            s.settimeout(1)
+            try:
+                s.connect((address, port))
+                s.sendall(first)
+                held.append(s)
+            except OSError:
+                s.close()
+    return held
 
 
-def test_a_plugin_added_and_removed_while_others_serve(lab, agents, work, witness, origin):
-    """An entry of the list comes and goes with a reload."""
-    without = "\n".join(line for line in gateway_yaml("real").splitlines() if "http-proxy" not in line) + "\n"
-    gate = Gate(lab, without, POLICY).start()
-    try:
-        base = lab.workspace()
-        queries = dnsperf(work, base, 6)
-        assert work.curl("-x", f"http://{GATE4}:3128", "http://pkg.test/whoami").status != 0
-        gate.write(gate.config, gateway_yaml("real"))
-        end = time.monotonic() + 3
-        while work.curl("-x", f"http://{GATE4}:3128", "http://pkg.test/whoami").status != 0:
-            assert time.monotonic() < end, gate.log()[-2000:]
-        gate.write(gate.config, without)
-        end = time.monotonic() + 3
-        while work.curl("-x", f"http://{GATE4}:3128", "http://pkg.test/whoami").status == 0:
-            assert time.monotonic() < end, gate.log()[-2000:]
-        finished = lab.finish(queries, 30)
-        assert lost(finished) == 0, finished
-    finally:
-        gate.stop()
+def replies(held):
+    """What each got so far: the status of a proxy's answer, 0 for an end without one, None for nothing yet."""
+    found = []
+    for s in held:
+        s.settimeout(0.01)
+        try:
+            data = s.recv(4096)
+            found.append(int(data[9:12]) if data.startswith(b"HTTP/1.1 ") else 0)
+        except TimeoutError:
+            found.append(None)
+        except OSError:
+            found.append(0)
+    return found
 
 
-def test_few_descriptors(lab, agents, work, witness, origin):
-    """REL-04: 256 descriptors: what is too much is refused in words; afterwards all is well within 5 s."""
+CONNECT = f"CONNECT load.example.test:{PORT} HTTP/1.1\r\nHost: load.example.test:{PORT}\r\n\r\n".encode()
+
+
+def test_few_descriptors(lab, agents, work, other, witness, origin):
+    """REL-04: 256 descriptors for each process: what is too much is shed in words; afterwards all is well within 5 s; nothing stays open."""
     gate = Gate(lab, gateway_yaml("real"), POLICY)
     gate.start(prefix=["prlimit", "--nofile=256:256"])
     try:
-        held = []
-        with lab.namespaces.inside(agents.fds["b"]):
-            for _ in range(400):
-                s = socket.socket()
-                s.settimeout(2)
-                with contextlib.suppress(OSError):
-                    s.connect((GATE4, 3128))
-                    s.sendall(f"CONNECT load.example.test:{PORT} HTTP/1.1\r\nHost: load.example.test:{PORT}\r\n\r\n".encode())
-                    held.append(s)
-        with witness.expect_only("evil.test.", "load.example.test", ports=[(world.LOAD4, PORT)]):
-            assert "NXDOMAIN" in work.dig("evil.test").text, "names are answered meanwhile"
-        for s in held:
-            s.close()
-        end = time.monotonic() + 5
-        while work.curl("-x", f"http://{GATE4}:3128", "http://pkg.test/whoami").status != 0 or work.curl("https://api.example.test/whoami").status != 0:
-            assert time.monotonic() < end, gate.log()[-2000:]
-        assert gate.process.poll() is None
-    finally:
-        gate.stop()
-
-
-MEMORY = "/sys/fs/cgroup/memory"
-
-
-@pytest.mark.skipif(not os.path.isdir(MEMORY), reason="needs the memory controller of cgroup v1")
-def test_little_memory(lab, agents, work, witness, origin):
-    """REL-04: 128 MiB for the whole gate, 2,000 tunnels wanted: it sheds, and nothing is killed."""
-    group = f"{MEMORY}/sallyport-test-{os.getpid()}"
-    os.mkdir(group)
-    with open(f"{group}/memory.limit_in_bytes", "w") as file:
-        file.write(str(128 << 20))
-    gate = Gate(lab, gateway_yaml("real"), POLICY)
-    gate.start(prefix=["sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "-"])
-    try:
+        assert by_proxy(work) and transparently(work)
+        assert other.dig("+short", "load.example.test").text.strip() == world.LOAD4
         pids = set(gate.workers())
-        held = []
-        with lab.namespaces.inside(agents.fds["b"]):
-            for _ in range(2000):
-                s = socket.socket()
-                s.settimeout(1)
-                with contextlib.suppress(OSError):
-                    s.connect((GATE4, 3128))
-                    s.sendall(f"CONNECT load.example.test:{PORT} HTTP/1.1\r\nHost: load.example.test:{PORT}\r\n\r\n".encode())
-                    held.append(s)
-        assert "NXDOMAIN" in work.dig("evil.test").text
-        for s in held:
-            s.close()
-        end = time.monotonic() + 5
-        while work.curl("-x", f"http://{GATE4}:3128", "http://pkg.test/whoami").status != 0:
-            assert time.monotonic() < end, gate.log()[-2000:]
+        before = {}
+        for round_ in range(3):
+            held = flood(lab, agents, GATE4, 3128, 300, CONNECT)
+            held += flood(lab, agents, world.LOAD4, PORT, 200)
+            got = replies(held[:300])
+            with witness.expect_only("pkg.test", "load.example.test", ports=[(world.LOAD4, PORT)]):
+                assert "NXDOMAIN" in work.dig("evil.test").text, "names are answered meanwhile"
+                answer = work.dig("n1.cdn.test").text
+                assert "status: SERVFAIL" in answer or "status: NXDOMAIN" in answer or "status: NOERROR" in answer, answer
+            assert 200 in got and (503 in got or 0 in got), got
+            assert set(got) <= {200, 503, 0, None}, got
+            for s in held:
+                s.close()
+            began = time.monotonic()
+            until(lambda: by_proxy(work) and transparently(work), 15)
+            assert time.monotonic() - began < 5, gate.log()[-2000:]
+            until(lambda: all(descriptors(pid) < 200 for pid in pids), 5)
+            time.sleep(1)
+            after = {pid: descriptors(pid) for pid in pids}
+            before = before or after
+            assert all(abs(after[pid] - before[pid]) <= 16 for pid in pids), (before, after)
         assert set(gate.workers()) == pids, gate.log()[-2000:]
+        assert gate.status()["healthy"]
     finally:
         gate.stop()
-        for _ in range(50):
-            with contextlib.suppress(OSError):
-                os.rmdir(group)
-                break
-            time.sleep(0.1)
+
+
+def test_little_memory(lab, agents, work, witness, origin):
+    """REL-04: 128 MiB for the whole gate, and 2,000 tunnels and 20,000 names wanted: it sheds, and nothing is killed."""
+    limit = MemoryLimit.make(128 << 20)
+    if limit is None:
+        pytest.skip("no control group with a memory controller can be made here")
+    gate = Gate(lab, gateway_yaml("real"), POLICY)
+    gate.start(prefix=limit.prefix)
+    try:
+        assert by_proxy(work) and transparently(work)
+        pids = set(gate.workers())
+        for _ in range(2):
+            names = dnsperf(work, lab.workspace(), 0, [f"n{i}.cdn.test" for i in range(20000)], qps=100000)
+            held = flood(lab, agents, GATE4, 3128, 2000, CONNECT)
+            assert "NXDOMAIN" in work.dig("evil.test").text
+            got = replies(held)
+            assert 200 in got and set(got) <= {200, 503, 0, None}, set(got)
+            lab.finish(names, 60)
+            for s in held:
+                s.close()
+            began = time.monotonic()
+            until(lambda: by_proxy(work) and transparently(work), 15)
+            assert time.monotonic() - began < 5, gate.log()[-2000:]
+        assert set(gate.workers()) == pids, gate.log()[-2000:]
+        assert limit.killed() == 0
+    finally:
+        gate.stop()
+        limit.close()
+
+
+def test_a_full_ledger(lab, agents, work, other, witness):
+    """REL-04's class: a client that asks for more names than it may hold takes nothing from another; its own oldest end first, closed."""
+    gate = Gate(lab, gateway_yaml("real"), POLICY).start()
+    try:
+        assert DB4 in other.dig("+short", "db.example.test").text
+        assert DB4 in work.dig("+short", "db.example.test").text
+        assert udp(work) and udp(other)
+        counted = Counted(lab.finish(dnsperf(work, lab.workspace(), 0, [f"n{i}.scripted.test" for i in range(6000)], qps=100000, extra=["-t", "10"]), 120))
+        print(f"\n{counted.codes}, lost {counted.lost}, {gate.health('nftables')}")
+        assert set(counted.codes) <= {"NOERROR", "SERVFAIL"} and counted.codes["NOERROR"] > 4096 and counted.lost == 0, counted.run
+        assert udp(other), "another client keeps what it has"
+        assert until(lambda: gate.health("nftables").get("bindings", 9999) <= 4096 + 64, 10)
+        with witness.expect_only("n6001.scripted.test", "api.example.test", "db.example.test", ports=[(world.GOOD4, 443), (world.GOOD6, 443), (DB4, 5353)]):
+            assert world.GOOD4 in work.dig("+short", "n6001.scripted.test").text, "new names go on"
+            assert transparently(work)
+            assert DB4 in work.dig("+short", "db.example.test").text
+            assert udp(work), "asked again, open again"
+        assert gate.status()["healthy"]
+    finally:
+        gate.stop()
+
+
+def metric(gate, name, label):
+    text = gate_text(gate, "metrics")
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + "{") and label in line)
+
+
+def gate_text(gate, request):
+    path = next(os.path.join(gate.directory, n) for n in os.listdir(gate.directory) if n.endswith(".sock"))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(f"{request}\n".encode())
+        return b"".join(iter(lambda: client.recv(65536), b"")).decode()
+
+
+def test_a_full_audit_ring(lab, agents, work):
+    """Decisions while nobody takes their records: none waits, none changes, and how many are lost is said by number."""
+    gate = Gate(lab, gateway_yaml("real"), POLICY).start()
+    try:
+        os.kill(gate.process.pid, signal.SIGSTOP)
+        try:
+            names = [f"n{i}.evil.test" for i in range(8000)]
+            counted = Counted(lab.finish(dnsperf(work, lab.workspace(), 0, names, qps=100000), 60))
+        finally:
+            os.kill(gate.process.pid, signal.SIGCONT)
+        assert counted.lost == 0 and counted.codes == {"NXDOMAIN": 8000}, counted.run
+        lost = until(lambda: gate.status()["audit"]["lost"])
+        work.dig("one-more.evil.test")
+        until(lambda: gate.audit(name="one-more.evil.test"))
+        records = gate.audit()
+        denials = sum(r["count"] for r in records if r["name"] and r["name"].startswith("n") and r["name"].endswith("evil.test"))
+        assert denials + lost == 8000, (denials, lost)
+        assert sum(r["lost_before"] for r in records) == lost
+        assert metric(gate, "sallyport_audit_lost_total", 'cause="ring"') == lost
+        assert gate.status()["healthy"]
+    finally:
+        gate.stop()
+
+
+def test_an_audit_that_nobody_reads(lab, agents, work, witness):
+    """stdout is a pipe whose reader has stopped: the data plane goes on as before, and the loss is counted."""
+    reader, writer = os.pipe()
+    gate = Gate(lab, gateway_yaml("real"), POLICY)
+    gate.start(stdout=writer)
+    os.close(writer)
+    try:
+        sent, began = 0, time.monotonic()
+        while gate.status()["audit"]["lost"] == 0:
+            names = [f"m{sent + i}.evil.test" for i in range(4000)]
+            counted = Counted(lab.finish(dnsperf(work, lab.workspace(), 0, names, qps=100000), 60))
+            assert counted.lost == 0 and counted.codes == {"NXDOMAIN": 4000}, counted.run
+            sent += 4000
+            assert time.monotonic() - began < 60, "the pipe takes everything"
+        assert by_proxy(work) and transparently(work)
+        with witness.expect_zero():
+            assert "NXDOMAIN" in work.dig("evil.test").text
+        gate.set_policy(POLICY + "# again\n")
+        lost = gate.status()["audit"]["lost"]
+        assert metric(gate, "sallyport_audit_lost_total", 'cause="sink"') + metric(gate, "sallyport_audit_lost_total", 'cause="ring"') == lost
+        # It is read again: whole lines, and the first new one says how many are missing.
+        got = bytearray()
+        thread = threading.Thread(target=lambda: [got.extend(data) for data in iter(lambda: os.read(reader, 1 << 16), b"")], daemon=True)
+        thread.start()
+        until(lambda: (work.dig("back.evil.test"), b"back.evil.test" in got)[1])
+        records = [json.loads(line) for line in bytes(got[: got.rfind(b"\n") + 1]).splitlines()]
+        assert sum(r["lost_before"] for r in records) >= lost, (lost, sum(r["lost_before"] for r in records))
+        assert gate.stop() == 0
+        thread.join(5)
+    finally:
+        gate.stop()
+        os.close(reader)
+
+
+DAY = 86400
 
 
 def test_the_clock_jumps(lab, agents, work, witness):
-    """REL-06: a day forward and a day back: timers and bindings go by the boot clock."""
-    offset = f"{lab.namespaces.state}/clock"
-    with open(offset, "w") as file:
-        file.write("+0\n")
-    library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
-    gate = Gate(lab, gateway_yaml("real"), POLICY + "  - { name: db, action: allow, clients: [agents], domains: [db.example.test], ports: [5353/udp] }\n")
-    gate.start(environment={"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": offset, "FAKETIME_NO_CACHE": "1", "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+    """REL-06: a day forward and a day back: bindings and timers go by the boot clock, none ends early, and none lives for ever."""
+    clock = Clock(f"{lab.namespaces.state}/clock")
+    gateway = gateway_yaml("real", extra=f"plugin_dir: {BUILD}/plugins\n").replace("plugins:\n", "plugins:\n  - { name: pcap-monitor, config: { grace: 1s } }\n", 1)
+    gate = Gate(lab, gateway, POLICY)
+    gate.start(environment=clock.environment, prefix=clock.prefix)
 
-    def udp():
-        results, _ = work.probe([{"do": "udp", "to": ["52.1.2.3", 5353], "send": "beef", "timeout": 1}])
-        return results[0].get("data") == "beef"
+    def day_of_last_record():
+        return gate.audit()[-1]["ts"][:10]
 
     try:
-        assert not udp()
-        work.dig("+short", "db.example.test")
-        assert udp()
-        for jump in ("+1d\n", "-1d\n", "+0\n"):
-            with open(offset, "w") as file:
-                file.write(jump)
-            time.sleep(1.2)
-            assert udp(), jump
-            assert work.curl("https://api.example.test/whoami").status == 0
-            gate.set_policy(gate_text(gate) + "# again\n")
+        assert not udp(work)
+        assert DB4 in work.dig("+short", "db.example.test").text
+        work.dig("before.evil.test")
+        gate.wait_audit(name="before.evil.test")
+        today = day_of_last_record()
+        for name, jump in (("forward", DAY), ("back", -DAY)):
+            clock.set(jump)
+            assert udp(work), "a binding does not end early"
+            assert transparently(work) and by_proxy(work)
+            for _ in range(3):  # repeats too: a window that lasts until tomorrow would swallow them
+                work.dig(f"{name}.evil.test")
+            work.dig(f"{name}.evil.test", "+tcp")
+            gate.wait_audit(name=f"{name}.evil.test")
+            assert day_of_last_record() != today, "the gate's clock has jumped"
+            gate.set_policy(f"{POLICY}# {name}\n")
             with witness.expect_zero():
                 assert "NXDOMAIN" in work.dig("evil.test").text
+            # The monitor's judgement waits for its grace, not for tomorrow.
+            work.probe([{"do": "udp", "to": [world.EVIL4, 4400 + jump // DAY], "send": "beef", "timeout": 0.2}])
+            gate.wait_audit(plugin="pcap-monitor", port=4400 + jump // DAY)
+            assert sum(r["count"] for r in until(lambda: gate.audit(name=f"{name}.evil.test"))) >= 1
+        until(lambda: sum(r["count"] for r in gate.audit(name="back.evil.test")) == 4)
+        # Asked while the clock stood a day back, and not again: it ends by its TTL of a minute all the same.
+        pids = set(gate.workers())
+        ends = time.monotonic() + 60 + 30 + 10
+        until(lambda: time.monotonic() > ends - 40 and not udp(work), 110)
+        assert set(gate.workers()) == pids and gate.status()["healthy"]
     finally:
         gate.stop()
-
-
-def gate_text(gate):
-    with open(gate.policy_file) as file:
-        return file.read()
 
 
 class Relay:
@@ -241,18 +339,19 @@ class Relay:
             selector.register(s, selectors.EVENT_READ)
         while not self._over:
             for key, _ in selector.select(0.1):
-                data, client = key.fileobj.recvfrom(65535)
-                down = int(time.monotonic()) % 2 == 1
-                if down or draw.random() < 0.05:
-                    continue
-                if key.fileobj is self._front:
-                    number = (number + 1) % len(self._back)
-                    self._clients[number] = client
-                    threading.Timer(0.15, self._back[number].send, [data]).start()
-                else:
-                    where = self._clients.get(self._back.index(key.fileobj))
-                    if where:
-                        threading.Timer(0.15, self._front.sendto, [data, where]).start()
+                with contextlib.suppress(OSError):
+                    data, client = key.fileobj.recvfrom(65535)
+                    down = int(time.monotonic()) % 2 == 1
+                    if down or draw.random() < 0.05:
+                        continue
+                    if key.fileobj is self._front:
+                        number = (number + 1) % len(self._back)
+                        self._clients[number] = client
+                        threading.Timer(0.15, self._back[number].send, [data]).start()
+                    else:
+                        where = self._clients.get(self._back.index(key.fileobj))
+                        if where:
+                            threading.Timer(0.15, self._front.sendto, [data, where]).start()
 
     def close(self):
         self._over = True
@@ -260,20 +359,17 @@ class Relay:
 
 
 def test_a_resolver_that_flaps(lab, agents, work):
-    """REL-07: cached names are answered, others honestly."""
+    """REL-07: cached names are answered, others honestly: with their address, or with SERVFAIL; and it is well again at once."""
     relay = Relay(lab, 5399)
     gate = Gate(lab, gateway_yaml("real").replace(f'upstreams: ["{world.RESOLVER}"]', 'upstreams: ["127.0.0.1:5399"]'), POLICY).start()
     try:
-        end = time.monotonic() + 10
-        while world.GOOD4 not in work.dig("+short", "api.example.test").text:
-            assert time.monotonic() < end
-        base = lab.workspace()
-        cached = lab.finish(dnsperf(work, base, 8, qps=100), 30)
-        codes = dict(re.findall(r"(\w+) (\d+) \(", re.search(r"Response codes:\s+(.*)", cached.text)[1]))
-        good = int(codes.get("NOERROR", 0))
-        assert good >= 0.99 * (sum(map(int, codes.values())) + lost(cached)), cached
-        answers = [work.dig(f"n{i}.scripted.test", "+time=7").text for i in range(6)]
-        assert all("status: NOERROR" in a or "status: SERVFAIL" in a for a in answers), answers
+        until(lambda: world.GOOD4 in work.dig("+short", "api.example.test").text, 20)
+        cached = Counted(lab.finish(dnsperf(work, lab.workspace(), 8, qps=100), 30))
+        assert cached.codes.get("NOERROR", 0) >= 0.99 * cached.sent, cached.run
+        others = Counted(lab.finish(dnsperf(work, lab.workspace(), 0, [f"n{i}.scripted.test" for i in range(200)], qps=40, extra=["-t", "10"]), 60))
+        print(f"\ncached {cached.codes}, others {others.codes}, lost {others.lost}")
+        assert set(others.codes) <= {"NOERROR", "SERVFAIL"} and others.lost == 0, others.run
+        assert others.codes.get("NOERROR", 0) > 100, others.run  # half of the time it is there, and questions are asked again
     finally:
         gate.stop()
         relay.close()

@@ -48,7 +48,7 @@ def connect(step):
 def tcp(step):
     """Connects, sends `send` or each of `pieces` (hex) with a pause between, reads up to `read` bytes or the end."""
     client = connect(step)
-    result = {"connected": True, "end": "enough"}
+    result = {"connected": True, "end": "enough", "local": client.getsockname()[1]}
     received = b""
     with client:
         try:
@@ -79,6 +79,8 @@ def udp(step):
         client.settimeout(step.get("timeout", 2))
         if step.get("broadcast"):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        if "from" in step:
+            client.bind((step["from"], 0))
         if step.get("connect", True):
             client.connect(where)
             client.send(bytes.fromhex(step["send"]))

@@ -88,8 +88,29 @@ def reply(query, answers=(), authority=(), additional=(), rcode=0, flags=0x8180,
     )
 
 
+def svcb(owner, kind):
+    """An HTTPS record (RFC 9460) with everything in it that leads around a gateway, and what is harmless."""
+    if kind == "svcbalias":
+        return owner + struct.pack("!HHIH", 65, 1, 60, 2 + len(encode_name("x.evil.test"))) + b"\0\0" + encode_name("x.evil.test")
+    target = encode_name("x.evil.test") if kind == "svcbaway" else b"\0"
+    parameters = [
+        (0, b"\0\1"),  # mandatory: alpn
+        (1, b"\x02h2\x02h3"),
+        (3, struct.pack("!H", 443)),
+        (4, socket.inet_pton(socket.AF_INET, world.EVIL4)),
+        (5, b"\0\x10" + b"ECHCONFIGOCTETS!"),
+        (6, socket.inet_pton(socket.AF_INET6, world.EVIL6)),
+        (65280, b"of my own"),
+    ]
+    data = b"\0\1" + target + b"".join(struct.pack("!HH", key, len(value)) + value for key, value in parameters)
+    return owner + struct.pack("!HHIH", 65, 1, 60, len(data)) + data
+
+
 class Script:
-    """Answers for names below scripted.test: [(delay in seconds, message)], none for silence."""
+    """Answers for names below scripted.test: [(delay in seconds, message)], none for silence.
+
+    A third item says where a datagram comes from instead: "port", another port of that address; "source", another address.
+    """
 
     def __init__(self):
         self._seen = collections.Counter()
@@ -117,6 +138,11 @@ class Script:
             ]
         if first == "wrongtype":
             return [(0, reply(query, evil, question=encode_name(name) + struct.pack("!HH", 16, 1))), (0.1, plain)]
+        if first == "wrongcase":
+            turned = encode_name(name.swapcase()) + struct.pack("!HH", qtype, 1)
+            return [(0, plain)] if transport == "tcp" else [(0, reply(query, evil, question=turned)), (0.05, plain)]
+        if first in ("wrongport", "wrongsource"):
+            return [(0, reply(query, evil), first[5:]), (0.1, plain)]
         if first == "notreply":
             return [(0, reply(query, evil, flags=0x0100)), (0.1, plain)]
         if first == "extra":
@@ -150,8 +176,14 @@ class Script:
             ]
         if first == "counts":  # promises records that are not there
             return [(0, plain[:6] + struct.pack("!H", 900) + plain[8:])]
-        if first == "ttl0":
-            return [(0, reply(query, [record(owner, "A", world.GOOD4, 0)] if good else [], () if good else soa))]
+        if first in ("ttl0", "ttlhuge", "ttlyear"):
+            ttl = {"ttl0": 0, "ttlhuge": 1 << 31, "ttlyear": 31_536_000}[first]
+            return [(0, reply(query, [record(owner, "A", world.GOOD4, ttl)] if good else [], () if good else soa))]
+        if first in ("gatewaylan", "gatewaywan"):  # a name of somebody else's that leads to the gateway itself
+            address = "172.20.0.1" if first == "gatewaylan" else world.HOST4
+            return [(0, reply(query, [record(owner, "A", address)] if good else [], () if good else soa))]
+        if qtype == 65 and first in ("svcb", "svcbaway", "svcbalias"):
+            return [(0, reply(query, [svcb(owner, first)]))]
         if first == "rebind":
             return [
                 (
@@ -230,10 +262,13 @@ class NameServers:
                     s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-            for s in (udp, tcp):
-                s.bind(("::" if family == socket.AF_INET6 else "", 53))
+            elsewhere = socket.socket(family, socket.SOCK_DGRAM)
+            if family == socket.AF_INET6:
+                elsewhere.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            for s, port in ((udp, 53), (tcp, 53), (elsewhere, 5355)):
+                s.bind(("::" if family == socket.AF_INET6 else "", port))
             tcp.listen(256)
-            sockets[("udp", family)], sockets[("tcp", family)] = udp, tcp
+            sockets[("udp", family)], sockets[("tcp", family)], sockets[("elsewhere", family)] = udp, tcp, elsewhere
         backend = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         backend.connect(_NSD)
         backend.settimeout(1)
@@ -295,10 +330,13 @@ class NameServers:
             for key, _ in selector.select():
                 message, ancillary, _, client = key.fileobj.recvmsg(65535, 256)
                 server, source = _destination(key.data, ancillary)
-                for delay, answer in self._answers(message, "udp", server, client[1]):
-                    send = lambda a=answer, s=key.fileobj, src=source, c=client: s.sendmsg(
-                        [a], [src], 0, c
-                    )  # noqa: E731
+                for delay, answer, *elsewhere in self._answers(message, "udp", server, client[1]):
+                    out, origin = key.fileobj, source
+                    if elsewhere == ["port"]:
+                        out = self._sockets[("elsewhere", key.data)]
+                    elif elsewhere == ["source"]:
+                        origin = _source_item(key.data, world.OTHER_RESOLVER if key.data == socket.AF_INET else world.OTHER_RESOLVER6)
+                    send = lambda a=answer, s=out, src=origin, c=client: s.sendmsg([a], [src], 0, c)  # noqa: E731
                     if delay:
                         threading.Timer(delay, send).start()
                     else:
@@ -322,7 +360,7 @@ class NameServers:
             connection.settimeout(5)
             try:
                 while message := _read_framed(connection):
-                    for delay, answer in self._answers(message, "tcp", connection.getsockname()[0], connection.getpeername()[1]):
+                    for delay, answer, *_ in self._answers(message, "tcp", connection.getsockname()[0], connection.getpeername()[1]):
                         time.sleep(delay)
                         connection.sendall(struct.pack("!H", len(answer)) + answer)
             except OSError:
@@ -346,8 +384,17 @@ def _destination(family, ancillary):
     """The address a datagram was sent to, and the ancillary item that makes the reply come from it."""
     for level, kind, data in ancillary:
         if family == socket.AF_INET and (level, kind) == (socket.IPPROTO_IP, _IP_PKTINFO):
-            address = data[8:12]
-            return socket.inet_ntop(family, address), (level, kind, struct.pack("=i4s4s", 0, address, b"\0" * 4))
+            address = socket.inet_ntop(family, data[8:12])
+            return address, _source_item(family, address)
         if family == socket.AF_INET6 and (level, kind) == (socket.IPPROTO_IPV6, _IPV6_PKTINFO):
-            return socket.inet_ntop(family, data[:16]), (level, kind, data[:16] + b"\0" * 4)
+            address = socket.inet_ntop(family, data[:16])
+            return address, _source_item(family, address)
     raise RuntimeError("no packet information")
+
+
+def _source_item(family, address):
+    """The ancillary item that makes a datagram come from that address."""
+    octets = socket.inet_pton(family, address)
+    if family == socket.AF_INET:
+        return socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("=i4s4s", 0, octets, b"\0" * 4)
+    return socket.IPPROTO_IPV6, _IPV6_PKTINFO, octets + b"\0" * 4

@@ -108,8 +108,16 @@ class Agents:
         self.fds[name] = os.open(f"/run/netns/{space}", os.O_RDONLY | os.O_CLOEXEC)
 
     def remove(self, name):
-        os.close(self.fds.pop(name))
+        if name in self.fds:
+            os.close(self.fds.pop(name))
+        # The port first: a namespace's own devices go some time after it has gone.
+        subprocess.run(["ip", "-n", self._lab.namespaces.host, "link", "del", f"v-{name[:10]}"], stderr=subprocess.DEVNULL)
         remove(self.namespaces.pop(name))
+
+    def pass_bridged_packets_to_iptables(self, on):
+        """br_netfilter's switch, which Docker may turn on; TPROXY does not go with it."""
+        values = [f"net.bridge.bridge-nf-call-{name}={int(on)}" for name in ("iptables", "ip6tables")]
+        sh("ip", "netns", "exec", self._lab.namespaces.host, "sysctl", "-qw", *values)
 
     def close(self):
         for name in list(self.namespaces):
@@ -143,7 +151,7 @@ class Gate:
         os.chmod(f"{path}.new", 0o644)
         os.rename(f"{path}.new", path)
 
-    def start(self, timeout=20, wait=True, arguments=(), environment=None, prefix=()):
+    def start(self, timeout=20, wait=True, arguments=(), environment=None, prefix=(), stdout=None, **options):
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._notify)
@@ -154,9 +162,10 @@ class Gate:
             self.process = self._lab.namespaces.spawn(
                 self._lab.namespaces.host_fd,
                 [*prefix, SALLYPORT, "serve", "-c", self.config, "--state-dir", self.directory, *arguments],
-                stdout=out,
+                stdout=out if stdout is None else stdout,
                 stderr=log,
                 env={"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": self._notify, **(environment or {})},
+                **options,
             )
         if wait:
             self.await_notice("READY=1", timeout)

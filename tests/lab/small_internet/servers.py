@@ -231,6 +231,8 @@ http {{
     server_name _;
     root {state}/www;
     location = /whoami {{ return 200 "host=$http_host sni=$ssl_server_name addr=$server_addr port=$server_port proto=$server_protocol\\n"; }}
+    location = /whoami.html {{ return 200 "host=$http_host sni=$ssl_server_name addr=$server_addr proto=$server_protocol\\n"; }}
+    location = /to-evil {{ return 302 http://evil.test/; }}
     location = /slow {{ alias {state}/www/big; limit_rate 1m; }}
     location = /upload {{ return 200 "got\\n"; client_max_body_size 0; }}
     location /upload/ {{ dav_methods PUT; client_max_body_size 0; }}
