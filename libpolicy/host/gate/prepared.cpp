@@ -187,7 +187,14 @@ void Preparation::listeners() {
 
 void Preparation::policy() {
   LoadOutcome outcome = load_policy_file(gateway().policy.text, LoadOptions{own_addresses()});
-  for (Diagnostic& diagnostic : outcome.diagnostics) others_.push_back(std::move(diagnostic));
+  std::set<std::string> reopened;  // a client that `internal` names is used, though no rule names it
+  for (const auto& [from, to] : gateway().internal) {
+    for (const Placed* word : {&from, &to}) reopened.insert("clients." + word->text);
+  }
+  for (Diagnostic& diagnostic : outcome.diagnostics) {
+    if (diagnostic.code == "P040" && reopened.contains(diagnostic.path)) continue;
+    others_.push_back(std::move(diagnostic));
+  }
   if (!outcome.model) return;
   prepared_.policy = *std::move(outcome.model);
   prepared_.policy.source = gateway().policy_word;

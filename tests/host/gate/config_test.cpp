@@ -313,5 +313,20 @@ TEST_F(Prepare, InternalNamesClientsOfThePolicy) {
               ElementsAre("G017 7:21 the policy has no client `agent`; did you mean `agents`?"));
 }
 
+TEST_F(Prepare, ClientThatInternalAloneNamesIsUsed) {
+  write("policy.yaml",
+        "version: 1\nclients:\n  agents: { addresses: [172.20.1.0/24] }\n  supervisor: { addresses: [172.20.0.5] }\n"
+        "  nobody: { addresses: [172.20.0.6] }\nrules:\n  - { name: a, action: allow, clients: [agents], "
+        "domains: [a.test] }\n");
+  std::vector<std::string> unused;
+  for (const std::string& line :
+       found(prepare("plugins:\n  - { name: dns }\ninternal: [[agents, supervisor]]\n").diagnostics)) {
+    if (line.starts_with("P040")) unused.push_back(line);
+  }
+  EXPECT_THAT(unused, ElementsAre(HasSubstr("`nobody`")));
+  EXPECT_THAT(found(prepare("plugins:\n  - { name: dns }\n").diagnostics),
+              testing::AllOf(testing::Contains(HasSubstr("P040 4:3")), testing::Contains(HasSubstr("P040 5:3"))));
+}
+
 }  // namespace
 }  // namespace sallyport
