@@ -61,6 +61,7 @@ class Preparation {
     internal();
     sources();
     flows();
+    unopened();
     if (!gateway().credentials.text.empty())
       prepared_.credentials = load_credentials(gateway().credentials.text, others_);
     prepared_.groups = group_plugins(models_, prepared_.plugins);
@@ -77,6 +78,7 @@ class Preparation {
   void internal();
   void sources();
   void flows();
+  void unopened();
 
   Reporter& reporter_;   // on gateway.yaml
   Diagnostics& others_;  // of other files
@@ -247,6 +249,20 @@ void Preparation::flows() {
                     "no plugin here decides connections: names are decided, their ports and addresses are not",
                     reporter_.source().of_options() ? "run sallyport-sni, sallyport-proxy or a packet filter beside it"
                                                     : "add nftables, sni-filter or http-proxy");
+}
+
+// UDP passes by bindings, and an address in a rule makes none.
+void Preparation::unopened() {
+  if (has_errors(others_) || reporter_.failed()) return;
+  for (const RuleModel& rule : prepared_.policy.rules) {
+    const bool udp = std::any_of(rule.ports.begin(), rule.ports.end(),
+                                 [](const PortRange& range) { return range.proto == kProtoUdp; });
+    if (rule.action != Action::kAllow || rule.addresses.empty() || !udp) continue;
+    reporter_.warning("G024", gateway().policy.at, "policy",
+                      "rule " + in_ticks(rule.name) + " (line " + std::to_string(rule.where.line) +
+                          ") allows UDP to an address, which nothing here lets through",
+                      "name the destination in `domains`; for workloads of this network write `internal`");
+  }
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace sallyport {
 namespace {
@@ -46,6 +47,11 @@ bool ends_within_a_line(const std::string& path, const Descriptor& file) {
 
 absl::StatusOr<AuditFile> open_audit_file(const std::string& path) {
   if (path.empty()) return AuditFile{};
+  if (path == "-") {
+    Descriptor out(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+    if (out.get() < 0) return absl::FailedPreconditionError("the audit cannot be written: standard output is closed");
+    return AuditFile{std::move(out)};
+  }
   absl::StatusOr<Descriptor> fd = open_file(path);
   if (!fd.ok()) return fd.status();
   const bool half = ends_within_a_line(path, *fd);

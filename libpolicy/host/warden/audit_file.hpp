@@ -16,7 +16,7 @@ struct AuditFile {
   bool ends_within_a_line = false;  // cut off: ours start on a line of their own
 };
 
-// An empty path: no file, and no descriptor.
+// An empty path: no file, and no descriptor. "-": standard output.
 absl::StatusOr<AuditFile> open_audit_file(const std::string& path);
 
 }  // namespace sallyport

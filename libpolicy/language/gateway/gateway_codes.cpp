@@ -7,7 +7,7 @@
 namespace sallyport {
 namespace {
 
-constexpr std::array<CodeText, 23> kCodes = {{
+constexpr std::array<CodeText, 24> kCodes = {{
     {"G001", "plugin directory", "`plugin_dir` is absolute and has no `.` or `..`. There is no search path."},
     {"G002", "not an interface", "`interfaces` names network interfaces of this host, as `ip link` lists them."},
     {"G003", "not a listener's address",
@@ -47,6 +47,9 @@ constexpr std::array<CodeText, 23> kCodes = {{
      "workloads' packets has to."},
     {"G023", "addresses of a port",
      "`addresses_per_port` is how many addresses of each family one port of a held bridge may use, 1 to 1024."},
+    {"G024", "UDP to an address",
+     "UDP is let through by name: dns gives an address, and nftables opens it for a while. A rule of `addresses` opens "
+     "TCP alone; between workloads of this network, `internal` opens everything."},
 }};
 
 }  // namespace

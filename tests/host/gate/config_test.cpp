@@ -266,6 +266,19 @@ TEST_F(Prepare, ConfigHasTheManifestsDefaults) {
   EXPECT_THAT(found(outcome.diagnostics), ElementsAre(HasSubstr("G022 6:13 no plugin here decides connections")));
 }
 
+TEST_F(Prepare, UdpToAnAddressIsSaidNotToPass) {
+  write("policy.yaml",
+        "version: 1\nrules:\n  - { name: tcp, action: allow, addresses: [9.9.9.9], ports: [443] }\n"
+        "  - { name: clock, action: allow, addresses: [9.9.9.9], ports: [123/udp] }\n"
+        "  - { name: none, action: deny, addresses: [9.9.9.10], ports: [123/udp] }\n"
+        "  - { name: named, action: allow, domains: [ntp.test], ports: [123/udp] }\n");
+  const PreparedOutcome outcome = prepare("plugins:\n  - { name: dns, config: { upstreams: [9.9.9.9] } }\n");
+  ASSERT_TRUE(outcome.prepared) << render(outcome.diagnostics, false);
+  EXPECT_THAT(found(outcome.diagnostics),
+              testing::IsSupersetOf({HasSubstr("G024 2:9 rule `clock` (line 4) allows UDP to an address")}));
+  EXPECT_EQ(render(outcome.diagnostics, false).find("`none`"), std::string::npos);
+}
+
 TEST_F(Prepare, FaultsOfAConfigHaveTheUsersLineAndColumn) {
   const PreparedOutcome outcome = prepare(
       "plugins:\n  - name: dns\n    config:\n      upstream: [9.9.9.9]\n      answers: reel\n      listen: [dns, "
