@@ -6,6 +6,7 @@
 #include "language/load.hpp"
 #include "monitor/capture_file.hpp"
 #include "monitor/policy_judge.hpp"
+#include "options/options.hpp"
 #include "pcap-monitor/json_lines.hpp"
 
 namespace sallyport::monitor {
@@ -68,12 +69,8 @@ int run_monitor(const std::vector<std::string>& arguments, std::ostream& out, st
   Settings settings;
   const po::options_description described_options = described(settings);
   po::variables_map given;
-  try {
-    po::store(po::command_line_parser(arguments).options(described_options).run(), given);
-    po::notify(given);
-  } catch (const po::error& error) {
-    return usage(err, error.what());
-  }
+  if (const auto fault = read_options({described_options, "it takes options alone"}, arguments, given))
+    return usage(err, *fault);
   if (given.count("help") != 0) {
     out << described_options;
     return kClean;

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "host/attach/attach.hpp"
-#include "language/suggest.hpp"
+#include "options/options.hpp"
 #include "sallyport/command.hpp"
 
 namespace sallyport {
@@ -51,26 +51,9 @@ int usage(const std::string& text) {
   return kOwnFailure;
 }
 
-std::string unknown(std::string name, const po::options_description& all) {
-  name.erase(0, name.find_first_not_of('-'));
-  std::vector<std::string_view> known;
-  for (const auto& option : all.options()) known.push_back(option->long_name());
-  const std::string_view near = nearest(name, known);
-  return "unknown option --" + name + (near.empty() ? "" : "; did you mean --" + std::string(near) + "?");
-}
-
 // Values that can only be mistakes. Nothing: no fault.
 std::optional<std::string> fault_of(const po::variables_map& values, const Parsed& parsed) {
   const AttachOptions& options = parsed.options;
-  // An empty value is an unset variable in somebody's script.
-  for (const char* name : {"container", "policy", "resolver", "name", "report", "audit", "plugin-dir"}) {
-    if (values.count(name) != 0 && values[name].as<std::string>().empty())
-      return "--" + std::string(name) + " is empty";
-  }
-  if (values.count("allow") != 0) {
-    for (const std::string& entry : values["allow"].as<Texts>())
-      if (entry.empty()) return "--allow is empty";
-  }
   if ((values.count("pid") != 0) == (values.count("container") != 0))
     return "give --pid or --container, one of the two";
   if (values.count("pid") != 0 && parsed.pid <= 1) return "--pid: expected the number of a process";
@@ -100,30 +83,15 @@ std::string attach_help() {
 int attach_command(const Texts& arguments) {
   Parsed parsed;
   const po::options_description all = describe(parsed);
-  try {
-    po::variables_map values;
-    namespace style = po::command_line_style;
-    // No guessing: an abbreviation would change its meaning when an option is added.
-    po::store(po::command_line_parser(arguments)
-                  .options(all)
-                  .positional(po::positional_options_description())
-                  .style(style::unix_style & ~style::allow_guessing)
-                  .run(),
-              values);
-    if (values.count("help") != 0) {
-      std::fputs(attach_help().c_str(), stdout);
-      return 0;
-    }
-    po::notify(values);
-    if (const std::optional<std::string> fault = fault_of(values, parsed)) return usage(*fault);
-    parsed.options.named = values.count("name") != 0;
-  } catch (const po::too_many_positional_options_error&) {
-    return usage("what is to be attached is named by --pid or --container");
-  } catch (const po::unknown_option& error) {
-    return usage(unknown(error.get_option_name(), all));
-  } catch (const po::error& error) {
-    return usage(error.what());
+  po::variables_map values;
+  const CommandLineForm form{all, "what is to be attached is named by --pid or --container"};
+  if (const auto fault = read_options(form, arguments, values)) return usage(*fault);
+  if (values.count("help") != 0) {
+    std::fputs(attach_help().c_str(), stdout);
+    return 0;
   }
+  if (const auto fault = fault_of(values, parsed)) return usage(*fault);
+  parsed.options.named = values.count("name") != 0;
   parsed.options.pid = parsed.pid;
   constexpr std::pair<const char*, ReportFormat> kFormats[] = {{"", ReportFormat::kSummary},
                                                                {"text", ReportFormat::kText},

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "host/doctor/doctor.hpp"
+#include "options/options.hpp"
 #include "sallyport/command.hpp"
 
 namespace sallyport {
@@ -20,28 +21,16 @@ int doctor_command(const std::vector<std::string>& arguments) {
     std::fprintf(stderr, "sallyport: %s\nusage: sallyport doctor [-c gateway.yaml] [--json]\n", text.c_str());
     return 2;
   };
-  try {
-    po::variables_map values;
-    namespace style = po::command_line_style;
-    po::store(po::command_line_parser(arguments)
-                  .options(all)
-                  .positional(po::positional_options_description())
-                  .style(style::unix_style & ~style::allow_guessing)
-                  .run(),
-              values);
-    if (values.count("help") != 0) {
-      std::ostringstream text;
-      text << "usage: sallyport doctor [-c gateway.yaml] [--json]\n\n"
-              "Probes what this machine can enforce, for run, serve and attach. Nothing is left behind.\n"
-              "Exit status: 0 nothing fails; 1 something does.\n\n"
-           << all;
-      std::fputs(text.str().c_str(), stdout);
-      return 0;
-    }
-    po::notify(values);
-    if (values.count("config") != 0 && options.file.empty()) return usage("--config is empty");
-  } catch (const po::error& error) {
-    return usage(error.what());
+  po::variables_map values;
+  if (const auto fault = read_options({all, "name the file by -c"}, arguments, values)) return usage(*fault);
+  if (values.count("help") != 0) {
+    std::ostringstream text;
+    text << "usage: sallyport doctor [-c gateway.yaml] [--json]\n\n"
+            "Probes what this machine can enforce, for run, serve and attach. Nothing is left behind.\n"
+            "Exit status: 0 nothing fails; 1 something does.\n\n"
+         << all;
+    std::fputs(text.str().c_str(), stdout);
+    return 0;
   }
   return examine(options);
 }

@@ -6,6 +6,7 @@
 
 #include "host/gate/serve.hpp"
 #include "host/warden/run.hpp"
+#include "options/options.hpp"
 #include "sallyport/command.hpp"
 
 namespace sallyport {
@@ -34,25 +35,14 @@ Parsed parse(const char* command, const Texts& arguments, int usage_status) {
     parsed.status = usage_status;
     return parsed;
   };
-  try {
-    po::variables_map values;
-    namespace style = po::command_line_style;
-    po::store(po::command_line_parser(arguments)
-                  .options(all)
-                  .positional(po::positional_options_description())
-                  .style(style::unix_style & ~style::allow_guessing)
-                  .run(),
-              values);
-    if (values.count("help") != 0) {
-      std::ostringstream text;
-      text << "usage: sallyport " << command << " -c gateway.yaml [options]\n\n" << all;
-      std::fputs(text.str().c_str(), stdout);
-      parsed.status = 0;
-      return parsed;
-    }
-    po::notify(values);
-  } catch (const po::error& error) {
-    return usage(error.what());
+  po::variables_map values;
+  if (const auto fault = read_options({all, "name the file by -c"}, arguments, values)) return usage(*fault);
+  if (values.count("help") != 0) {
+    std::ostringstream text;
+    text << "usage: sallyport " << command << " -c gateway.yaml [options]\n\n" << all;
+    std::fputs(text.str().c_str(), stdout);
+    parsed.status = 0;
+    return parsed;
   }
   if (parsed.options.file.empty()) return usage("no file; name it by -c");
   return parsed;

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "host/init/init.hpp"
-#include "language/suggest.hpp"
+#include "options/options.hpp"
 #include "sallyport/command.hpp"
 
 namespace sallyport {
@@ -46,39 +46,18 @@ int init_command(const Texts& arguments) {
   po::options_description all("all");
   all.add(shown);
   all.add_options()("kind", po::value(&options.kind));
-  try {
-    po::variables_map values;
-    namespace style = po::command_line_style;
-    po::store(po::command_line_parser(arguments)
-                  .options(all)
-                  .positional(po::positional_options_description().add("kind", 1))
-                  .style(style::unix_style & ~style::allow_guessing)
-                  .run(),
-              values);
-    if (values.count("help") != 0) {
-      std::ostringstream text;
-      text << "usage: sallyport init [compose|systemd] [options]\n\n"
-              "Writes a deployment that comes up as it is: for compose, compose.yaml and sallyport/; for systemd,\n"
-              "a unit and sallyport/, laid out as /etc is. Exit status: 0 written; 1 nothing was, since files are "
-              "there.\n\n"
-           << shown;
-      std::fputs(text.str().c_str(), stdout);
-      return 0;
-    }
-    po::notify(values);
-    if (values.count("dir") != 0 && options.directory.empty()) return usage("--dir is empty");
-    if (values.count("agents") != 0 && agents.empty()) return usage("--agents is empty");
-  } catch (const po::too_many_positional_options_error&) {
-    return usage("one of compose and systemd");
-  } catch (const po::unknown_option& error) {
-    std::string name = error.get_option_name();
-    name.erase(0, name.find_first_not_of('-'));
-    Texts names;
-    for (const auto& option : shown.options()) names.push_back(option->long_name());
-    const std::string near(nearest(name, std::span<const std::string>(names)));
-    return usage("unknown option --" + name + (near.empty() ? "" : "; did you mean --" + near + "?"));
-  } catch (const po::error& error) {
-    return usage(error.what());
+  po::variables_map values;
+  const CommandLineForm form{all, "one of compose and systemd", po::positional_options_description().add("kind", 1)};
+  if (const auto fault = read_options(form, arguments, values)) return usage(*fault);
+  if (values.count("help") != 0) {
+    std::ostringstream text;
+    text << "usage: sallyport init [compose|systemd] [options]\n\n"
+            "Writes a deployment that comes up as it is: for compose, compose.yaml and sallyport/; for systemd,\n"
+            "a unit and sallyport/, laid out as /etc is. Exit status: 0 written; 1 nothing was, since files are "
+            "there.\n\n"
+         << shown;
+    std::fputs(text.str().c_str(), stdout);
+    return 0;
   }
   std::istringstream list(agents);
   for (std::string agent; std::getline(list, agent, ',');) options.agents.push_back(agent);

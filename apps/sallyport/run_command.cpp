@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "host/warden/run.hpp"
-#include "language/suggest.hpp"
+#include "options/options.hpp"
 #include "sallyport/command.hpp"
 
 namespace sallyport {
@@ -48,25 +48,8 @@ int usage(const std::string& text) {
   return kOwnFailure;
 }
 
-std::string unknown(std::string name, const po::options_description& all) {
-  name.erase(0, name.find_first_not_of('-'));
-  std::vector<std::string_view> known;
-  for (const auto& option : all.options()) known.push_back(option->long_name());
-  const std::string_view near = nearest(name, known);
-  return "unknown option --" + name + (near.empty() ? "" : "; did you mean --" + std::string(near) + "?");
-}
-
-// Values that can only be mistakes. An empty one is an unset variable in somebody's script: the run would go on without
-// its policy or its audit. Nothing: no fault.
-std::optional<std::string> fault_of(const po::variables_map& values, const RunOptions& options) {
-  for (const auto& [name, value] : values) {
-    const auto* text = boost::any_cast<std::string>(&value.value());
-    const auto* texts = boost::any_cast<Texts>(&value.value());
-    const bool empty = text != nullptr
-                           ? text->empty() && !value.defaulted()
-                           : texts != nullptr && std::find(texts->begin(), texts->end(), "") != texts->end();
-    if (empty) return "--" + name + " is empty";
-  }
+// Values that can only be mistakes. Nothing: no fault.
+std::optional<std::string> fault_of(const RunOptions& options) {
   constexpr std::string_view kNameOctets = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
   if (options.name.size() > 64 || options.name.find_first_not_of(kNameOctets) != std::string::npos) {
     return "--name: expected 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', as a policy's `cells` has them";
@@ -98,29 +81,13 @@ int run_command(const Texts& arguments) {
   const auto separator = std::find(arguments.begin(), arguments.end(), "--");
   const Texts own(arguments.begin(), separator);
   const po::options_description all = describe(options, report);
-  try {
-    po::variables_map values;
-    namespace style = po::command_line_style;
-    // No guessing: an abbreviation would change its meaning when an option is added.
-    po::store(po::command_line_parser(own)
-                  .options(all)
-                  .positional(po::positional_options_description())
-                  .style(style::unix_style & ~style::allow_guessing)
-                  .run(),
-              values);
-    if (values.count("help") != 0) {
-      std::fputs(run_help().c_str(), stdout);
-      return 0;
-    }
-    po::notify(values);
-    if (const std::optional<std::string> fault = fault_of(values, options)) return usage(*fault);
-  } catch (const po::too_many_positional_options_error&) {
-    return usage("write -- before the command");
-  } catch (const po::unknown_option& error) {
-    return usage(unknown(error.get_option_name(), all));
-  } catch (const po::error& error) {
-    return usage(error.what());
+  po::variables_map values;
+  if (const auto fault = read_options({all, "write -- before the command"}, own, values)) return usage(*fault);
+  if (values.count("help") != 0) {
+    std::fputs(run_help().c_str(), stdout);
+    return 0;
   }
+  if (const auto fault = fault_of(options)) return usage(*fault);
   if (separator == arguments.end() || separator + 1 == arguments.end()) return usage("no command; write it after --");
   options.command.assign(separator + 1, arguments.end());
 

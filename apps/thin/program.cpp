@@ -10,7 +10,7 @@
 #include "host/warden/own_addresses.hpp"
 #include "host/warden/resolvers.hpp"
 #include "host/warden/run.hpp"
-#include "language/suggest.hpp"
+#include "options/options.hpp"
 
 namespace sallyport::thin {
 namespace {
@@ -72,14 +72,6 @@ int usage(const Program& program, const std::string& text) {
   return kOwnFailure;
 }
 
-std::string unknown(std::string name, const po::options_description& all) {
-  name.erase(0, name.find_first_not_of('-'));
-  std::vector<std::string_view> known;
-  for (const auto& option : all.options()) known.push_back(option->long_name());
-  const std::string_view near = nearest(name, known);
-  return "unknown option --" + name + (near.empty() ? "" : "; did you mean --" + std::string(near) + "?");
-}
-
 // Whether a query to this resolver would come back to a listener here.
 bool is_listener(const std::string& resolver, const Texts& listen) {
   const auto parts = [](const std::string& text) -> std::pair<Result<Address>, std::string> {
@@ -113,17 +105,8 @@ Texts default_upstreams(const Program& program, const Settings& settings) {
 }
 
 // What can only be a mistake, and what stands for another; nothing: no fault.
-std::optional<std::string> settle(const Program& program, const po::variables_map& values, CommandLine& line) {
+std::optional<std::string> settle(const Program& program, CommandLine& line) {
   Settings& settings = line.settings;
-  // An empty value is an unset variable in somebody's script.
-  for (const auto& [name, value] : values) {
-    const auto* text = boost::any_cast<std::string>(&value.value());
-    const auto* texts = boost::any_cast<Texts>(&value.value());
-    const bool empty = (text != nullptr && text->empty()) ||
-                       (texts != nullptr && std::any_of(texts->begin(), texts->end(),
-                                                        [](const std::string& entry) { return entry.empty(); }));
-    if (empty && !value.defaulted()) return "--" + name + " is empty";
-  }
   if (settings.name.empty()) settings.name = program.name;
   if (line.health) return std::nullopt;  // its name is all that is needed
   if (settings.policy.empty()) return "no policy; name it by -p";
@@ -164,35 +147,20 @@ std::optional<std::string> settle(const Program& program, const po::variables_ma
 int run(const Program& program, int argc, char** argv) {
   CommandLine line;
   const po::options_description all = describe(program, line);
-  try {
-    po::variables_map values;
-    namespace style = po::command_line_style;
-    // No guessing: an abbreviation would change its meaning when an option is added.
-    po::store(po::command_line_parser(argc, argv)
-                  .options(all)
-                  .positional(po::positional_options_description())
-                  .style(style::unix_style & ~style::allow_guessing)
-                  .run(),
-              values);
-    if (values.count("help") != 0) {
-      std::ostringstream text;
-      text << "usage: " << program.name << " -p policy.yaml [options]\n\n" << program.summary << "\n\n" << all;
-      std::fputs(text.str().c_str(), stdout);
-      return 0;
-    }
-    if (values.count("version") != 0) {
-      std::printf("%s %s\n", program.name, SALLYPORT_VERSION);
-      return 0;
-    }
-    po::notify(values);
-    if (const std::optional<std::string> fault = settle(program, values, line)) return usage(program, *fault);
-  } catch (const po::too_many_positional_options_error&) {
-    return usage(program, "it takes options alone");
-  } catch (const po::unknown_option& error) {
-    return usage(program, unknown(error.get_option_name(), all));
-  } catch (const po::error& error) {
-    return usage(program, error.what());
+  po::variables_map values;
+  const CommandLineForm form{all, "it takes options alone"};
+  if (const auto fault = read_options(form, Texts(argv + 1, argv + argc), values)) return usage(program, *fault);
+  if (values.count("help") != 0) {
+    std::ostringstream text;
+    text << "usage: " << program.name << " -p policy.yaml [options]\n\n" << program.summary << "\n\n" << all;
+    std::fputs(text.str().c_str(), stdout);
+    return 0;
   }
+  if (values.count("version") != 0) {
+    std::printf("%s %s\n", program.name, SALLYPORT_VERSION);
+    return 0;
+  }
+  if (const auto fault = settle(program, line)) return usage(program, *fault);
 
   ServeOptions options;
   options.state_directory = line.state_directory;
