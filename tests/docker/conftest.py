@@ -9,26 +9,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(os.path.dirname(HERE), "lab"), HERE]
 
 from engine import DOCKERD, Engine  # noqa: E402
-from small_internet.lab import Lab  # noqa: E402
+from small_internet.fixtures import lab, require, witness  # noqa: E402, F401
+from small_internet.runner import SALLYPORT  # noqa: E402
 
 
 def pytest_sessionstart(session):
-    if os.geteuid() != 0:
-        pytest.exit("a Docker engine needs root", returncode=77)
-    if not os.path.exists(DOCKERD):
-        pytest.exit("no Docker engine: ./dev deps", returncode=3)
-
-
-@pytest.fixture(scope="session")
-def lab():
-    made = Lab()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="session")
-def witness(lab):
-    return lab.witness
+    require((SALLYPORT, "./dev build"), (DOCKERD, "./dev deps"))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from small_internet import world
+from small_internet.fixtures import Workload
 from small_internet.gate import AGENTS, GATE4, P0, Gate, gateway_yaml
 from small_internet.namespaces import sh
 
@@ -381,7 +382,6 @@ def test_an_address_taken_over_by_a_new_container(gate, lab, agents, work, witne
     """Bindings belong to who asked; a new agent under an old address works, and inherits nothing."""
     agents.add("c", ("172.20.0.9", "fd00:20::9"))
     try:
-        from conftest import Workload  # noqa: PLC0415
 
         AGENTS["c"] = ("172.20.0.9", "fd00:20::9")
         first = Workload(lab, agents, "c")

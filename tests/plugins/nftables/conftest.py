@@ -10,8 +10,8 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "lab"))
 
+from small_internet.fixtures import lab, require, witness  # noqa: E402, F401
 from small_internet.gate import AGENTS, BRIDGE, GATE4, GATE6, Agents  # noqa: E402
-from small_internet.lab import Lab  # noqa: E402
 from small_internet.namespaces import sh  # noqa: E402
 from small_internet.runner import BUILD  # noqa: E402
 
@@ -19,10 +19,7 @@ DRIVER = f"{BUILD}/tests/nft_driver"
 
 
 def pytest_sessionstart(session):
-    if os.geteuid() != 0:
-        pytest.exit("the lab makes network namespaces: run it as root", returncode=77)
-    if not os.access(DRIVER, os.X_OK):
-        pytest.exit(f"{DRIVER} is not built: ninja nft_driver", returncode=3)
+    require((DRIVER, "ninja nft_driver"))
 
 
 def topology(catch=False, internal=()):
@@ -104,18 +101,6 @@ def wait_until(what, timeout=3.0):
         assert time.monotonic() - began < timeout, "still not so"
         time.sleep(0.01)
     return time.monotonic() - began
-
-
-@pytest.fixture(scope="session")
-def lab():
-    made = Lab()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="session")
-def witness(lab):
-    return lab.witness
 
 
 @pytest.fixture(scope="session")
