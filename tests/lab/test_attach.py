@@ -161,6 +161,10 @@ class Attachment:
         with open(f"{self.base}/err") as file:
             return file.read()
 
+    def workers(self):
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+
     def audit(self, **fields):
         return [r for r in self._lab.audit(self.base) if all(r.get(k) == v for k, v in fields.items())]
 
@@ -330,6 +334,59 @@ def test_a_policy_knows_it_by_name(lab, make, attach):
     assert allowed and allowed[0]["client"]["group"] == "agents" and allowed[0]["gateway"] == "agent-7", allowed
 
 
+def test_an_edited_policy_is_live_within_a_second(lab, witness, make, attach):
+    """Nothing is restarted; a mistake changes nothing; open connections that a later policy denies end."""
+    container, base = make(), lab.workspace(0)
+
+    def write(text, rename=True):
+        path = f"{base}/policy.yaml"
+        with open(f"{path}.new" if rename else path, "w") as file:
+            file.write(f"version: 1\nrules:\n{text}")
+        if rename:
+            os.chmod(f"{path}.new", 0o644)
+            os.rename(f"{path}.new", path)
+
+    api = "  - { name: api, action: allow, domains: [api.example.test], ports: [443, 5432] }\n"
+    www = "  - { name: www, action: allow, domains: [www.example.test], ports: [443] }\n"
+    write(api)
+    attachment = attach(container, [], options=["-p", f"{base}/policy.yaml"])
+
+    def live(words):
+        end = time.monotonic() + 1
+        while words not in attachment.errors:
+            assert time.monotonic() < end, attachment.errors
+            time.sleep(0.01)
+
+    def curl(name):
+        return container.run("curl", "-sS", "-m", "8", f"https://{name}/").returncode
+
+    with witness.expect_zero():
+        assert curl("www.example.test") != 0
+    worker = attachment.workers()
+    write(api + www)
+    live("generation 2 live")
+    assert curl("www.example.test") == 0 and curl("api.example.test") == 0
+    write(api + "  - { name: bad, action: allow, domains: [\"*.co.uk\"] }\n", rename=False)
+    live("generation 2 stays live; nothing was changed")
+    assert curl("www.example.test") == 0
+    write(www)
+    live("generation 3 live")
+    with witness.expect_zero():
+        assert curl("api.example.test") != 0
+    assert attachment.workers() == worker, "no worker was replaced"
+    records = attachment.audit(name="api.example.test", verdict="deny")
+    assert records and records[-1]["generation"] == 3, records
+    # A worker that dies is followed by one with the policy of now.
+    for pid in worker:
+        os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 5
+    while curl("www.example.test") != 0:
+        assert time.monotonic() < end, attachment.errors
+    with witness.expect_zero():
+        assert curl("api.example.test") != 0
+    assert attachment.end() == 0
+
+
 # --- detach ---
 
 
@@ -424,10 +481,10 @@ def test_killed_gateway_leaves_no_way_out(lab, witness, make, attach):
 def test_killed_worker_comes_back(lab, make, attach):
     container = make()
     attachment = attach(container)
-    children = subprocess.run(["pgrep", "-P", str(attachment.process.pid)], capture_output=True, text=True).stdout.split()
+    children = attachment.workers()
     assert children
     for child in children:
-        os.kill(int(child), signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
     end = time.monotonic() + 2
     while container.run("curl", "-sS", "-m", "1", "https://api.example.test/").returncode != 0:
         assert time.monotonic() < end, attachment.errors

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -17,6 +18,7 @@
 #include "host/attach/docker_engine.hpp"
 #include "host/attach/target.hpp"
 #include "host/warden/cell_service.hpp"
+#include "host/warden/file_watch.hpp"
 #include "host/warden/report.hpp"
 
 namespace sallyport {
@@ -80,12 +82,37 @@ class Signals {
   Descriptor fd_;
 };
 
-// Until the process has ended or a signal came; what happened, in words.
-std::optional<std::string> attend(CellService& service, const Target& target, const Signals& signals) {
+void reload(CellService& service, bool quiet) {
+  const auto began = FileWatch::Clock::now();
+  const absl::Status reloaded = service.reload();
+  const std::uint64_t generation = service.policy().snapshot->generation();
+  if (absl::IsInvalidArgument(reloaded)) {
+    absl::FPrintF(stderr, "%s", reloaded.message());
+  } else if (!reloaded.ok()) {
+    say(std::string(reloaded.message()));
+  }
+  if (!reloaded.ok()) return say(absl::StrFormat("generation %d stays live; nothing was changed", generation));
+  if (quiet) return;
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(FileWatch::Clock::now() - began);
+  absl::FPrintF(stderr, "%s", service.policy().warnings);
+  say(absl::StrFormat("generation %d live in %d ms; policy: %s", generation, took.count(),
+                      service.policy().description));
+}
+
+// Until the process has ended or a signal came; what happened, in words. Meanwhile a changed policy is taken over.
+std::optional<std::string> attend(CellService& service, const Target& target, const Signals& signals,
+                                  const AttachOptions& options) {
+  FileWatch watch;
+  std::error_code unknown;
+  const std::string& file = options.service.policy_file;
+  if (!file.empty()) watch.watch({std::filesystem::absolute(file, unknown).string()});
   for (;;) {
-    pollfd waiting[] = {{target.process.get(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
-    if (!service.wait(waiting)) return std::nullopt;
+    pollfd waiting[] = {{target.process.get(), POLLIN, 0}, {signals.fd(), POLLIN, 0}, {watch.fd(), POLLIN, 0}};
+    const int rest = watch.next_ms(FileWatch::Clock::now());
+    if (!service.wait(waiting, rest < 0 ? 1000 : rest)) return std::nullopt;
     service.step();
+    if (waiting[2].revents != 0) watch.on_readable(FileWatch::Clock::now());
+    if (watch.changed(FileWatch::Clock::now())) reload(service, options.service.quiet);
     if (waiting[0].revents != 0) return absl::StrFormat("process %d has ended", target.pid);
     signalfd_siginfo info;
     if (waiting[1].revents != 0 && ::read(signals.fd(), &info, sizeof info) == sizeof info)
@@ -142,7 +169,7 @@ int attach(const AttachOptions& options) {
       for (const std::string& line : exposures(target.pid)) text += "  " + line + "\n";
       absl::FPrintF(stderr, "%s", text);
     }
-    why = attend(service, target, signals);
+    why = attend(service, target, signals, options);
   }
   // The worker first: what it closes is told to the container by packets that need the routes. With the last listener
   // closed the kernel resets what waited there.

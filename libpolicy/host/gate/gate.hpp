@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "engine/decide.hpp"
-#include "host/gate/file_watch.hpp"
+#include "host/warden/file_watch.hpp"
 #include "host/gate/gate_audit.hpp"
 #include "host/gate/gate_memory.hpp"
 #include "host/gate/group_worker.hpp"

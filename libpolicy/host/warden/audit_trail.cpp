@@ -37,13 +37,18 @@ absl::StatusOr<AuditTrail> AuditTrail::open(const std::string& path, std::shared
   if (!fill_random(options.run_seed) || !fill_random(ref_seed)) return absl::UnavailableError("no random numbers");
   Result<AuditRing> ring = AuditRing::create(AuditRing::kDefaultSlots, wake.get(), ref_seed);
   if (wake.get() < 0 || !ring.ok()) return absl::ResourceExhaustedError("no memory for the audit ring");
-  const std::uint64_t groups = snapshot->groups_of_cell(cell);
-  const std::string group(groups == 0 ? "" : snapshot->group_name(static_cast<unsigned>(std::countr_zero(groups))));
   AuditTrail trail(*std::move(ring), std::move(wake), std::move(file->fd), options);
-  trail.writer_->publish(std::move(snapshot), std::move(match));
-  trail.writer_->name_client(client_id, group);
+  trail.publish(std::move(snapshot), client_id, cell, std::move(match));
   trail.ring_.arm();
   return trail;
+}
+
+void AuditTrail::publish(std::shared_ptr<const Snapshot> snapshot, std::uint64_t client_id, const std::string& cell,
+                         MatchText match) {
+  const std::uint64_t groups = snapshot->groups_of_cell(cell);
+  const std::string group(groups == 0 ? "" : snapshot->group_name(static_cast<unsigned>(std::countr_zero(groups))));
+  writer_->publish(std::move(snapshot), std::move(match));
+  writer_->name_client(client_id, group);
 }
 
 AuditTrail::AuditTrail(AuditRing ring, Descriptor wake, Descriptor file, AuditWriter::Options options)

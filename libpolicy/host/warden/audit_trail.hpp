@@ -35,6 +35,10 @@ class AuditTrail {
   static absl::StatusOr<AuditTrail> open(const std::string& file, std::shared_ptr<const Snapshot> snapshot,
                                          std::uint64_t client_id, const std::string& cell, MatchText match = {});
 
+  // A later policy's names, before a worker decides by it.
+  void publish(std::shared_ptr<const Snapshot> snapshot, std::uint64_t client_id, const std::string& cell,
+               MatchText match);
+
   int ring_fd() const noexcept { return ring_.fd(); }
   int wake_fd() const noexcept { return wake_.get(); }
 

@@ -89,8 +89,11 @@ absl::StatusOr<std::unique_ptr<CellService>> CellService::open(const RunOptions&
   absl::StatusOr<RunPolicy> policy = load_run_policy(options);
   if (!policy.ok()) return absl::InvalidArgumentError(policy.status().message());
   service->policy_ = *std::move(policy);
+  service->options_ = options;
   const absl::StatusOr<std::vector<std::string>> resolvers = resolvers_for(options, service->policy_);
   if (!resolvers.ok()) return absl::FailedPreconditionError(resolvers.status().message());
+
+  service->has_resolvers_ = !resolvers->empty();
 
   // Owners are checked before any namespace is entered: inside one, every foreign owner looks like nobody.
   service->plugin_directory_ = options.plugin_directory.empty()
@@ -137,12 +140,24 @@ absl::Status CellService::serve(CellSockets sockets) {
   return absl::UnavailableError(absl::StrFormat("the worker was %s", serving.message()));
 }
 
-bool CellService::wait(std::span<pollfd> others) {
+absl::Status CellService::reload() {
+  const std::uint64_t generation = policy_.snapshot->generation() + 1;
+  absl::StatusOr<RunPolicy> next = load_run_policy(options_, generation);
+  if (!next.ok()) return next.status();
+  if (next->asks_upstream && !has_resolvers_)
+    return absl::FailedPreconditionError(
+        "the policy now has names to look up, and there was no resolver at the start; start again with --resolver");
+  audit_->publish(next->snapshot, kClient, options_.name, match_text(next->model));
+  if (absl::Status published = supervisor_->publish(generation, next->memory.get()); !published.ok()) return published;
+  policy_ = *std::move(next);
+  return absl::OkStatus();
+}
+
+bool CellService::wait(std::span<pollfd> others, int most_ms) {
   std::vector<pollfd> all(others.begin(), others.end());
   for (int fd : {audit_->wake_fd(), supervisor_->channel_fd(), supervisor_->exit_fd()}) all.push_back({fd, POLLIN, 0});
-  constexpr int kMostSleep = static_cast<int>(Supervisor::kPingInterval.count());
-  const int flush = audit_->next_flush_ms();
-  const int sleep = flush < 0 ? kMostSleep : std::min(flush, kMostSleep);
+  int sleep = std::min(most_ms, static_cast<int>(Supervisor::kPingInterval.count()));
+  if (const int flush = audit_->next_flush_ms(); flush >= 0) sleep = std::min(flush, sleep);
   if (::poll(all.data(), all.size(), sleep) < 0) {
     for (pollfd& other : others) other.revents = 0;
     return errno == EINTR;

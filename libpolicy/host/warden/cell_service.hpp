@@ -41,8 +41,12 @@ class CellService {
   absl::Status start();
   absl::Status serve(CellSockets sockets);  // takes them
 
-  // Sleeps until one of `others` or the service has something, or a second at most. False: poll() failed.
-  bool wait(std::span<pollfd> others);
+  // Reads the policy again. What is good holds when this returns, for open flows too; anything else changes nothing.
+  // Errors as open().
+  absl::Status reload();
+
+  // Sleeps until one of `others` or the service has something, or most_ms, or a second at most. False: poll() failed.
+  bool wait(std::span<pollfd> others, int most_ms = 1000);
   // What came up while it slept.
   void step();
 
@@ -60,7 +64,9 @@ class CellService {
  private:
   CellService() = default;
 
+  RunOptions options_;
   RunPolicy policy_;
+  bool has_resolvers_ = false;
   std::string plugin_directory_;
   std::vector<PluginImage> images_;
   std::optional<TrustedFile> program_;

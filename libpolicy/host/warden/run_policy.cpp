@@ -14,8 +14,6 @@
 namespace sallyport {
 namespace {
 
-constexpr std::uint64_t kGeneration = 1;  // a run's policy does not change
-
 std::string rendered(const Diagnostics& diagnostics) {
   return render(diagnostics, ::isatty(2) == 1 && ::getenv("NO_COLOR") == nullptr);
 }
@@ -46,7 +44,7 @@ std::string describe(const RunOptions& options, const PolicyModel& model) {
 
 }  // namespace
 
-absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options) {
+absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64_t generation) {
   const LoadOptions load_options{own_addresses()};
   LoadOutcome outcome;
   RunPolicy policy;
@@ -63,7 +61,7 @@ absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options) {
   }
   policy.model = *std::move(outcome.model);
 
-  const Result<std::vector<std::byte>> bytes = compile(policy.model, kGeneration);
+  const Result<std::vector<std::byte>> bytes = compile(policy.model, generation);
   if (!bytes.ok()) {
     return absl::InternalError(
         absl::StrFormat("sallyport: the policy cannot be compiled: %s\n", bytes.error().message));

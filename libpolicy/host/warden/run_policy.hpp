@@ -3,6 +3,7 @@
 
 #include <absl/status/statusor.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -21,7 +22,8 @@ struct RunPolicy {
   std::string warnings;     // rendered, for stderr; may be empty
 };
 
-// kInvalidArgument: the rendered diagnostics, ready for stderr.
-absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options);
+// generation: 1, or a later one where a policy follows another. kInvalidArgument: the rendered diagnostics, ready for
+// stderr.
+absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64_t generation = 1);
 
 }  // namespace sallyport

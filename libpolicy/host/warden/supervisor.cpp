@@ -4,6 +4,7 @@
 #include <poll.h>
 
 #include <csignal>
+#include <utility>
 
 #include "audit/escape.hpp"
 
@@ -71,6 +72,36 @@ absl::Status Supervisor::await_serving() {
             absl::StrFormat("%s before it served%s", how, last_crash_.empty() ? "" : ": " + last_crash_));
       }
     }
+  }
+}
+
+absl::Status Supervisor::publish(std::uint64_t generation, int snapshot_fd) {
+  const int before = std::exchange(setup_.fds.front(), snapshot_fd);
+  if (!worker_ || !worker_->channel().send({{"type", "publish"}, {"generation", generation}}, {snapshot_fd}))
+    return absl::OkStatus();  // it has ended, or will be found to have: the next one has the new policy
+  absl::Status published = await_published(generation);
+  if (!published.ok()) setup_.fds.front() = before;
+  return published;
+}
+
+absl::Status Supervisor::await_published(std::uint64_t generation) {
+  const Clock::time_point deadline = Clock::now() + kAnswerDeadline;
+  Message message;
+  for (;;) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    const Channel::Outcome outcome =
+        left > 0 ? worker_->channel().receive(message, static_cast<int>(left)) : Channel::Outcome::kBroken;
+    if (outcome == Channel::Outcome::kBroken || outcome == Channel::Outcome::kClosed) {
+      kill("did not take over a new policy");
+      return absl::OkStatus();
+    }
+    if (outcome == Channel::Outcome::kNothing) continue;
+    message.close_fds();
+    const bool meant = message.body.value("generation", std::uint64_t{0}) == generation;
+    if (message.body["type"] == "published" && meant) return absl::OkStatus();
+    if (message.body["type"] == "failed_publish" && meant)
+      return absl::FailedPreconditionError(printable(text_of(message.body, "text")));
+    note(message.body);
   }
 }
 

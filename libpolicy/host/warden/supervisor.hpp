@@ -43,6 +43,11 @@ class Supervisor {
   absl::Status start();                                      // returns when the worker has been told what to load
   absl::Status serve(std::vector<ListenerSetup> listeners);  // returns when it serves, or says why it cannot
 
+  // A later policy: from then on it is what workers are set up with. Returns when the worker decides by it; one that
+  // does not say so in time is ended, and the next one starts with it. An error: the worker refused it, and the old one
+  // stays.
+  absl::Status publish(std::uint64_t generation, int snapshot_fd);  // borrowed
+
   // Descriptors to wait on; -1 while there is no worker.
   int channel_fd() const noexcept { return worker_ ? worker_->channel().fd() : -1; }
   int exit_fd() const noexcept { return worker_ ? worker_->pidfd() : -1; }
@@ -62,6 +67,7 @@ class Supervisor {
 
  private:
   absl::Status await_serving();
+  absl::Status await_published(std::uint64_t generation);
   void note(const nlohmann::json& body);
   void kill(std::string_view why);
 

@@ -11,7 +11,7 @@
 #include <thread>
 
 #include "host/gate/credentials.hpp"
-#include "host/gate/file_watch.hpp"
+#include "host/warden/file_watch.hpp"
 #include "host/gate/prepared.hpp"
 #include "host/gate/sockets.hpp"
 #include "host/gate/status_socket.hpp"

@@ -1,4 +1,4 @@
-#include "host/gate/file_watch.hpp"
+#include "host/warden/file_watch.hpp"
 
 #include <sys/inotify.h>
 #include <unistd.h>
