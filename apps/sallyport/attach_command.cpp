@@ -36,7 +36,8 @@ po::options_description describe(Parsed& parsed) {
       "name of the cell, as the policy's clients and the audit know it; default: the container's, or `attach`")(
       "report", po::value(&parsed.report)->value_name("text|md|json"),
       "print every denied destination at the end, in this form")(
-      "audit", po::value(&service.audit_file)->value_name("FILE"), "append every decision as a JSON line")(
+      "audit", po::value(&service.audit_file)->value_name("FILE"),
+      "append every decision as a JSON line; - is standard output")(
       "plugin-dir", po::value(&service.plugin_directory)->value_name("DIR"),
       "absolute path of the enforcers; default: those installed with sallyport")(
       "quiet,q", po::bool_switch(&service.quiet), "no banner, no summary; errors alone")("help,h", "print this");
@@ -62,7 +63,6 @@ std::optional<std::string> fault_of(const po::variables_map& values, const Parse
     return "--name: expected 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', as a policy's `cells` has them";
   if (options.service.policy_file == "-")
     return "-p -: a policy is read from a file, which can be checked for who may write it";
-  if (options.service.audit_file == "-") return "--audit -: name a file or a pipe; /dev/stdout is one";
   return std::nullopt;
 }
 

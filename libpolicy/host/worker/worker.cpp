@@ -93,6 +93,10 @@ class Worker {
   bool watch(int fd, Event event, std::uint32_t mask);
   void wait();
   void run_due();
+  // Never later than what is planned already: policies that come faster than ticks do not put off a drain's.
+  void plan_tick(std::uint64_t at_ns) {
+    if (next_tick_ns_ == 0 || at_ns < next_tick_ns_) next_tick_ns_ = at_ns;
+  }
 
   void log(std::string_view plugin, std::int32_t level, std::string_view text) {
     channel_.send({{"type", "log"}, {"plugin", plugin}, {"level", level}, {"text", text}, {"fields", "{}"}});
@@ -310,7 +314,7 @@ void Worker::publish(const Message& message) {
   shared_.flows.decide_again(shared_, *shared_.versions.current(), monotonic_ns());
   shared_.tasks.published();
   channel_.send({{"type", "published"}, {"generation", generation}});
-  if (shared_.versions.retained() > 1) next_tick_ns_ = monotonic_ns() + kReclaimTick;
+  if (shared_.versions.retained() > 1) plan_tick(monotonic_ns() + kReclaimTick);
 }
 
 void Worker::drain(std::uint64_t deadline_ns) {
@@ -333,7 +337,7 @@ void Worker::tell_flows_left() {
   flows_left_ = sum;
   const std::uint64_t now = monotonic_ns();
   if (sum == 0 || now >= drain_deadline_ns_) stop();
-  next_tick_ns_ = std::min(now + kDrainTick, drain_deadline_ns_);
+  plan_tick(std::min(now + kDrainTick, drain_deadline_ns_));
 }
 
 void Worker::stop() {
@@ -397,7 +401,7 @@ void Worker::run_due() {
   if (next_tick_ns_ == 0 || now < next_tick_ns_) return;
   next_tick_ns_ = 0;
   shared_.versions.reclaim();
-  if (shared_.versions.retained() > 1) next_tick_ns_ = now + kReclaimTick;
+  if (shared_.versions.retained() > 1) plan_tick(now + kReclaimTick);
   if (drain_deadline_ns_ != 0) tell_flows_left();
 }
 
