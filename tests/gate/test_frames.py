@@ -1,6 +1,7 @@
 """What raw sockets on a held network can do to the rules and to its neighbours: NFT-06, NFT-11 and their kind. Agents are root."""
 
 import os
+import socket
 import threading
 import time
 
@@ -61,13 +62,43 @@ def test_no_wrapper_hides_whose_address_it_is(gate, other, frames, witness, tags
     assert not [r for r in gate.audit() if r["client"].get("addr") == AGENTS["b"][0] and r.get("host") == "api.example.test"]
 
 
-@pytest.mark.parametrize("attack", ["stolen", "advertised"])
+def test_frames_that_a_bridge_gives_its_host_unseen(lab, gate, frames, witness):
+    """NFT-01, NFT-10: nothing is answered to an outside source, and no program of the host hears anything."""
+    host = lab.namespaces.host
+    sh("ip", "netns", "exec", host, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.v-a.rp_filter=0")
+    with lab.namespaces.inside(lab.namespaces.host_fd):
+        heard = [socket.socket(family, socket.SOCK_DGRAM) for family in (socket.AF_INET, socket.AF_INET6)]
+        heard[1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for s in heard:
+            s.bind(("", 7000))
+            s.setblocking(False)
+    with witness.expect_zero():
+        frames("link_local")
+        time.sleep(0.5)
+    for s in heard:
+        with s, pytest.raises(BlockingIOError):
+            s.recv(100)
+    assert not [r for r in gate.audit() if r.get("name") == "secret.evil.test"], "dns was not asked either"
+
+
+def test_nobody_passes_for_a_multicast_router(lab, gate, agents, other, frames):
+    """Else the bridge sends neighbour messages to its port alone, and no other agent has IPv6."""
+    url = "https://api.example.test/whoami"
+    assert other.curl("-6", url).status == 0
+    frames("queried", "2")
+    time.sleep(2)
+    sh("ip", "netns", "exec", agents.namespaces["b"], "ip", "-6", "neigh", "flush", "dev", "eth0")
+    assert other.curl("-6", url).status == 0
+    assert counters(lab)["router_advert"] > 20
+
+
+@pytest.mark.parametrize("attack", ["stolen", "stolen_unseen", "advertised"])
 def test_neighbours_keep_their_frames(lab, gate, agents, other, frames, witness, attack):
     """NFT-11's kind: a port that speaks with another's MAC address, or advertises another's address, takes nothing from it."""
     flags = ["-6"] if attack == "advertised" else []
     url = "https://api.example.test/whoami"
     assert other.curl(*flags, url).status == 0
-    arguments = [mac_of(agents.namespaces["b"], "eth0")] if attack == "stolen" else []
+    arguments = [mac_of(agents.namespaces["b"], "eth0")] if attack.startswith("stolen") else []
     attacker = threading.Thread(target=lambda: frames(attack, *arguments, "4"))
     attacker.start()
     try:
@@ -76,7 +107,8 @@ def test_neighbours_keep_their_frames(lab, gate, agents, other, frames, witness,
             assert other.curl(*flags, "--max-time", "3", url).status == 0
     finally:
         attacker.join()
-    assert counters(lab)["source_spoofed"] > 50, "it was there, and dropped"
+    if attack != "stolen_unseen":
+        assert counters(lab)["source_spoofed"] > 50, "it was there, and dropped"
 
 
 @pytest.mark.parametrize("kind", ["redirect", "tproxy"])

@@ -52,7 +52,10 @@ std::string bridge_body(const Topology& topology) {
   text.line("iifname @ports jump claim_mac");
   text.line("arp saddr ip @own4 counter name source_spoofed drop");
   text.line("ip saddr @own4 counter name source_spoofed drop").line("ip6 saddr @own6 counter name source_spoofed drop");
-  text.line("icmpv6 type { 134, 137 } iifname @ports counter name router_advert drop");
+  // Routers, and queriers of multicast groups: whoever passes for one takes the others' neighbour messages.
+  text.line("icmpv6 type { 130, 134, 137, 151, 152, 153 } iifname @ports counter name router_advert drop");
+  text.line("iifname @ports ip protocol 2 @th,0,8 0x11 counter name router_advert drop");
+  text.line("iifname @ports meta l4proto 103 counter name router_advert drop");
   text.line("iifname @ports meta l4proto 17 th sport { 67, 547 } counter name router_advert drop");
   text.line("iifname @ports icmpv6 type 136 jump claim_neighbour");
   text.line("arp saddr ip @held4 jump claim_arp").line("ip saddr @held4 jump claim_ip");

@@ -23,6 +23,7 @@ KernelError KernelTables::install(const Topology& topology, const std::string& e
     }
   }
   if (KernelError error = install_inet(topology, elements)) return error;
+  if (KernelError error = stop_link_local_learning(topology)) return error;
   return needs_steering(topology) ? put_steering(topology) : remove_steering();
 }
 

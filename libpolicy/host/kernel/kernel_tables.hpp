@@ -43,6 +43,9 @@ class KernelTables {
   NftContext context_;
 };
 
+// Of the held bridges that are there; idempotent.
+KernelError stop_link_local_learning(const Topology& topology);
+
 // The ports that the held interfaces have as bridges now, by name.
 std::vector<std::string> bridge_ports(const Topology& topology);
 

@@ -82,6 +82,8 @@ void bound_sets(Text& text) {
 // What no policy decides: sources that are not where they belong, routes that the sender chose, routers that are none.
 void guard_chain(Text& text, const Topology& topology) {
   text.line("chain guard {").line("type filter hook prerouting priority -310; policy accept;");
+  // What a bridge gives the host as if it came from the port, past every hook of the bridge family, whatever is in it.
+  text.line("meta iiftype 1 ether daddr and ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 counter name not_gateway drop");
   for (const bool v4 : {true, false}) {
     const std::vector<std::string> own = texts(topology.own, v4);
     if (!own.empty()) text.line("jump held_" + std::string(v4 ? "own4" : "own6"));

@@ -3,27 +3,19 @@
 // clang-format off
 #include <netinet/in.h>
 // clang-format on
-#include <libmnl/libmnl.h>
-#include <linux/ethtool.h>
 #include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
-#include <linux/sockios.h>
 #include <net/if.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstring>
 #include <fstream>
-#include <memory>
+
+#include "host/kernel/route_socket.hpp"
 
 namespace sallyport::kernel {
 namespace {
-
-using Socket = std::unique_ptr<mnl_socket, int (*)(mnl_socket*)>;
-using Buffer = std::array<char, 1024>;
 
 constexpr std::uint16_t kAdd = NLM_F_CREATE | NLM_F_EXCL;
 
@@ -31,14 +23,6 @@ bool listens(const Topology& topology, bool v4) {
   return std::any_of(topology.listeners.begin(), topology.listeners.end(), [&](const GateListener& listener) {
     return listener.transparent == GateListener::Transparent::kTproxy && listener.address.is_v4() == v4;
   });
-}
-
-nlmsghdr* begin(Buffer& buffer, int type, std::uint16_t flags) {
-  nlmsghdr* message = mnl_nlmsg_put_header(buffer.data());
-  message->nlmsg_type = static_cast<std::uint16_t>(type);
-  message->nlmsg_flags = static_cast<std::uint16_t>(NLM_F_REQUEST | NLM_F_ACK | flags);
-  message->nlmsg_seq = 1;
-  return message;
 }
 
 nlmsghdr* rule_message(Buffer& buffer, bool add, int family) {
@@ -65,41 +49,12 @@ nlmsghdr* route_message(Buffer& buffer, bool add, int family) {
   return message;
 }
 
-Socket open() {
-  Socket socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC), &mnl_socket_close);
-  if (socket && mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0) socket.reset();
-  return socket;
-}
-
-// The kernel's errno; 0: done.
-int ask(mnl_socket* socket, const nlmsghdr* message) {
-  if (mnl_socket_sendto(socket, message, message->nlmsg_len) < 0) return errno;
-  std::array<char, 4096> answer;
-  const ssize_t size = mnl_socket_recvfrom(socket, answer.data(), answer.size());
-  if (size < 0) return errno;
-  const int state = mnl_cb_run(answer.data(), static_cast<std::size_t>(size), message->nlmsg_seq,
-                               mnl_socket_get_portid(socket), nullptr, nullptr);
-  return state < 0 ? errno : 0;
-}
-
-std::string words(const char* what, int error) { return std::string(what) + ": " + std::strerror(error); }
-
-bool is_bridge(const Socket& socket, const std::string& interface) {
-  ethtool_drvinfo driver{};
-  driver.cmd = ETHTOOL_GDRVINFO;
-  ifreq request{};
-  interface.copy(request.ifr_name, sizeof request.ifr_name - 1);
-  request.ifr_data = reinterpret_cast<char*>(&driver);
-  return socket && ::ioctl(mnl_socket_get_fd(socket.get()), SIOCETHTOOL, &request) == 0 &&
-         std::string_view(driver.driver) == "bridge";
-}
-
 }  // namespace
 
 bool needs_steering(const Topology& topology) { return listens(topology, true) || listens(topology, false); }
 
 KernelError put_steering(const Topology& topology, unsigned* missing) {
-  const Socket socket = open();
+  const Socket socket = open_route_socket();
   if (!socket) return words("no netlink socket for routes", errno);
   alignas(nlmsghdr) Buffer buffer;
   for (const bool v4 : {true, false}) {
@@ -116,7 +71,7 @@ KernelError put_steering(const Topology& topology, unsigned* missing) {
 }
 
 KernelError remove_steering() {
-  const Socket socket = open();
+  const Socket socket = open_route_socket();
   if (!socket) return words("no netlink socket for routes", errno);
   alignas(nlmsghdr) Buffer buffer;
   const auto gone = [](int error) {
@@ -132,7 +87,7 @@ KernelError remove_steering() {
 }
 
 KernelError steering_obstacle(const Topology& topology) {
-  const Socket socket = open();
+  const Socket socket = open_route_socket();
   for (const bool v4 : {true, false}) {
     if (!listens(topology, v4)) continue;
     const std::string name = std::string("bridge-nf-call-ip") + (v4 ? "" : "6") + "tables";
