@@ -60,8 +60,11 @@ std::string bridge_body(const Topology& topology) {
   text.line("iifname @ports icmpv6 type 136 jump claim_neighbour");
   text.line("arp saddr ip @held4 jump claim_arp").line("ip saddr @held4 jump claim_ip");
   text.line("ip6 saddr @held6 jump claim_ip6").line("iifname @ports ip6 saddr fe80::/10 jump claim_ip6");
-  text.line("iifname @ports ip saddr != @held4 counter name source_spoofed drop");
-  text.line("iifname @ports ip6 saddr != { fe80::/10, :: } ip6 saddr != @held6 counter name source_spoofed drop");
+  std::string outside4 = "iifname @ports meta protocol 0x0800",
+              outside6 = "iifname @ports ip6 saddr != fe80::/10 ip6 saddr != ::";
+  for (const std::string& prefix : texts(held, true)) outside4 += " ip saddr != " + prefix;
+  for (const std::string& prefix : texts(held, false)) outside6 += " ip6 saddr != " + prefix;
+  text.line(outside4 + " counter name source_spoofed drop").line(outside6 + " counter name source_spoofed drop");
   text.line("}");
   const auto claim = [&](const std::string& chain, const std::string& source, const std::string& kind) {
     const std::string pair = source + " . meta iif", both = "@claim" + kind + " { " + pair + " } ",
@@ -98,8 +101,15 @@ std::string bridge_body(const Topology& topology) {
       text.line("icmpv6 type { 135, 136 } ip6 saddr " + set_of(from) + " ip6 daddr " + set_of(to) + " accept");
     }
   }
-  for (const char* rule : {"ip saddr @held4", "ip daddr @held4", "arp saddr ip @held4", "arp daddr ip @held4",
-                           "ip6 saddr @held6", "ip6 daddr @held6", "iifname @ports", "oifname @ports"})
+  // Written out, as in the inet table: a set is empty for a moment when the table is replaced.
+  for (const std::string& prefix : texts(held, true)) {
+    for (const char* field : {"ip saddr ", "ip daddr ", "arp saddr ip ", "arp daddr ip "})
+      text.line(field + prefix + " counter name not_gateway drop");
+  }
+  for (const std::string& prefix : texts(held, false)) {
+    for (const char* field : {"ip6 saddr ", "ip6 daddr "}) text.line(field + prefix + " counter name not_gateway drop");
+  }
+  for (const char* rule : {"iifname @ports", "oifname @ports"})
     text.line(std::string(rule) + " counter name not_gateway drop");
   text.line("}");
   return text.out;

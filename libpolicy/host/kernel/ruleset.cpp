@@ -79,6 +79,15 @@ void bound_sets(Text& text) {
   }
 }
 
+// Of networks that are known by their addresses alone.
+std::vector<Prefix> without_interface(const Topology& topology) {
+  std::vector<Prefix> out;
+  for (const HeldNetwork& network : topology.networks) {
+    if (network.interfaces.empty()) out.insert(out.end(), network.addresses.begin(), network.addresses.end());
+  }
+  return out;
+}
+
 // What no policy decides: sources that are not where they belong, routes that the sender chose, routers that are none.
 void guard_chain(Text& text, const Topology& topology) {
   text.line("chain guard {").line("type filter hook prerouting priority -310; policy accept;");
@@ -133,11 +142,17 @@ void guard_chain(Text& text, const Topology& topology) {
   }
 }
 
+// Written out instead of looked up: while a transaction takes effect a new set is empty for a moment, and what is in no
+// set of held ones is anybody's traffic, which passes.
 std::vector<std::string> held_conditions(const Topology& topology, bool source) {
   std::vector<std::string> out;
-  if (!all_interfaces(topology).empty()) out.push_back(source ? "iifname @held_if" : "oifname @held_if");
-  out.push_back(source ? "ip saddr @held4" : "ip daddr @held4");
-  out.push_back(source ? "ip6 saddr @held6" : "ip6 daddr @held6");
+  for (const std::string& interface : all_interfaces(topology))
+    out.push_back((source ? "iifname " : "oifname ") + interface);
+  const std::vector<Prefix> prefixes = without_interface(topology);
+  for (const bool v4 : {true, false}) {
+    for (const std::string& prefix : texts(prefixes, v4))
+      out.push_back(std::string(family(v4)) + (source ? " saddr " : " daddr ") + prefix);
+  }
   return out;
 }
 
@@ -281,13 +296,8 @@ std::string inet_body(const Topology& topology) {
   const std::vector<std::string> interfaces = all_interfaces(topology);
   text.line("set held_if { type ifname;" + (interfaces.empty() ? "" : " elements = " + set_of(interfaces) + ";") +
             " }");
-  std::vector<Prefix> without_interface;
-  for (const HeldNetwork& network : topology.networks) {
-    if (network.interfaces.empty())
-      without_interface.insert(without_interface.end(), network.addresses.begin(), network.addresses.end());
-  }
-  interval_set(text, "held4", "ipv4_addr", texts(without_interface, true));
-  interval_set(text, "held6", "ipv6_addr", texts(without_interface, false));
+  interval_set(text, "held4", "ipv4_addr", texts(without_interface(topology), true));
+  interval_set(text, "held6", "ipv6_addr", texts(without_interface(topology), false));
   listener_sets(text, topology);
   bound_sets(text);
   refuse_chain(text);
