@@ -347,6 +347,9 @@ def test_an_internal_pair_is_open_for_the_policys_clients(lab, agents, work, oth
     try:
         with lab.namespaces.inside(agents.fds["b"]):
             server = socket.create_server(("", 9999))
+        # Whoever was asked for in vain a moment ago is unreachable for what is left of that second.
+        for one in (work, other):
+            assert one.root("ip", "neigh", "flush", "dev", "eth0").status == 0
         with server:
             results, run = work.probe([{"do": "tcp", "to": ["172.20.0.8", 9999], "timeout": 3, "read": 1, "send": "00"}])
             server.settimeout(1)
