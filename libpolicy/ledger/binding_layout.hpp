@@ -33,6 +33,7 @@ constexpr unsigned kSequenceBits = 45;  // 11 years of 100,000 records a second
 constexpr std::uint64_t kMaxSequence = (std::uint64_t{1} << kSequenceBits) - 1;
 constexpr std::uint64_t kScanFlag = std::uint64_t{1} << 63;  // of a cursor: sequence number and slot of a full reading
 constexpr std::uint32_t kNoSlot = 0xffffffffu;
+constexpr std::size_t kForgetful = 256;  // clients that share one lose questions of the same instant, no bindings
 
 }  // namespace binding
 
@@ -50,6 +51,8 @@ struct BindingTable::Header {
   std::atomic<std::uint64_t> last;      // sequence number of the last record
   std::atomic<std::uint64_t> evictions, repairs;
   std::array<std::atomic<std::uint64_t>, kMaxEnforcers> applied;
+  // By a hash of the client's address: what was asked up to then binds nothing any more.
+  std::array<std::atomic<std::uint64_t>, binding::kForgetful> forgotten_ms;
 
   std::uint64_t checked() const {
     using ledger::mix;
@@ -97,6 +100,10 @@ struct BindingTable::Key {
     return out;
   }
 };
+
+inline BindingTable::Header& BindingTable::header() const noexcept {
+  return *reinterpret_cast<Header*>(memory_.data());
+}
 
 struct BindingTable::Layout {
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free && sizeof(std::atomic<std::uint64_t>) == 8);
@@ -147,15 +154,16 @@ struct BindingTable::Layout {
     using ledger::mix;
     return mix(mix(t.seed_, client_id), mix(mix(addr[0], family), addr[1]));
   }
+  static std::atomic<std::uint64_t>& forgotten(const BindingTable& t, std::uint64_t family,
+                                               const std::array<std::uint64_t, 2>& client) {
+    using ledger::mix;
+    return t.header().forgotten_ms[mix(mix(t.seed_ ^ 0xf026, family), mix(client[0], client[1])) % binding::kForgetful];
+  }
   static std::array<std::uint64_t, 2> words(const Address& address) {
     std::array<std::uint64_t, 2> out;
     std::memcpy(out.data(), address.octets().data(), 16);
     return out;
   }
 };
-
-inline BindingTable::Header& BindingTable::header() const noexcept {
-  return *reinterpret_cast<Header*>(memory_.data());
-}
 
 }  // namespace sallyport

@@ -1,5 +1,5 @@
 // The readers' side: no lock. An entry is changed between two increments of its lock sequence (seqlock); only `expires`
-// and `record` change in a binding that stays, each one word that only grows.
+// and `record` change in a binding that stays, each one word that only grows, until forget() ends it with a 0.
 //
 // Chains: a binding is linked once it is whole, and unlinked before its entry is written again. A reader that stands on
 // an entry while that happens finds it odd, or of another bucket, and begins again; one that went back into its own
@@ -121,6 +121,41 @@ std::size_t BindingTable::find(std::uint64_t client_id, const Address& addr, std
       count += known ? 0 : 1;
     }
     if (whole) break;
+  }
+  return count;
+}
+
+// A writer looks at `forgotten` after it has written, forget() at the entries after it has stored there: one of the two
+// sees the other. An entry that is odd is being written, so its writer has still to look.
+std::size_t BindingTable::forget(const Address& client, std::uint64_t now_ms) noexcept {
+  const std::uint64_t family = Key::family(client);
+  const std::array<std::uint64_t, 2> words = Layout::words(client);
+  std::atomic<std::uint64_t>& forgotten = Layout::forgotten(*this, family, words);
+  std::uint64_t before = forgotten.load(std::memory_order_relaxed);
+  for (int attempt = 0; attempt < kReadAttempts && before < now_ms; ++attempt) {
+    if (forgotten.compare_exchange_weak(before, now_ms, std::memory_order_seq_cst)) break;
+  }
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  std::size_t count = 0;
+  for (std::uint32_t slot = 0, end = used(); slot < std::min(end + 1, capacity_);
+       ++slot) {  // one may not be counted yet
+    const Entry& entry = Layout::entry(*this, slot);
+    std::atomic<std::uint64_t>& expires = Layout::expires(*this, slot);
+    for (int attempt = 0; attempt < kReadAttempts; ++attempt) {
+      const std::uint32_t sequence = entry.sequence.load(std::memory_order_acquire);
+      if (sequence == 0 || sequence % 2 != 0) break;
+      std::uint64_t until = expires.load(std::memory_order_relaxed);
+      const bool is_theirs = (entry.shape.load(std::memory_order_relaxed) >> 16 & 0xff) == family &&
+                             entry.client[0].load(std::memory_order_relaxed) == words[0] &&
+                             entry.client[1].load(std::memory_order_relaxed) == words[1];
+      std::atomic_thread_fence(std::memory_order_acquire);
+      if (entry.sequence.load(std::memory_order_relaxed) != sequence) continue;
+      if (!is_theirs || until == 0) break;
+      // Extended meanwhile, or another's entry by now: looked at again.
+      if (!expires.compare_exchange_strong(until, 0, std::memory_order_seq_cst)) continue;
+      count += lives(until, now_ms) ? 1 : 0;
+      break;
+    }
   }
   return count;
 }

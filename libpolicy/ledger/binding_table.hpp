@@ -11,10 +11,10 @@
 //          wait: every loop is bounded. record() holds one robust lock and waits for it a bounded time.
 // Trust    Workers that parse traffic write here: whatever is read is checked and bounded, a reader gets a whole
 // binding
-//          or none, and enforcers with privileges only read and store what they applied. record() takes a robust
-//          pthread lock, whose list pointers lie in the file, so it is for processes that trust each other: never call
-//          it in the warden or in an enforcer. Who reads decides again before it acts: a hostile worker can write any
-//          binding.
+//          or none, and enforcers with privileges only read, store what they applied, and end bindings with one store
+//          each. record() takes a robust pthread lock, whose list pointers lie in the file, so it is for processes that
+//          trust each other: never call it in the warden or in an enforcer. Who reads decides again before it acts: a
+//          hostile worker can write any binding.
 // Crashes  A writer may die at any instruction: the next one repairs, and no reader ever sees a half of anything.
 //          A binding whose record() returned stays.
 // Time     Milliseconds of CLOCK_BOOTTIME, passed in (REL-06). The same clock for all.
@@ -71,7 +71,15 @@ class BindingTable {
   };
   // Its sequence number, from 1. Never shortens a binding. Several of one answer: one call each; the last number
   // stands for all.
-  Result<std::uint64_t> record(const Binding& binding, std::uint64_t now_ms) noexcept;
+  Result<std::uint64_t> record(const Binding& binding, std::uint64_t now_ms) noexcept {
+    return record(binding, now_ms, now_ms);
+  }
+  // asked_ms: when the client asked. kUnsupported if forget() was called since: whoever asked is no longer there.
+  Result<std::uint64_t> record(const Binding& binding, std::uint64_t now_ms, std::uint64_t asked_ms) noexcept;
+
+  // Whoever had this address is gone: its bindings end, and none comes for what it asked up to now. What is asked later
+  // is somebody else's. Takes no lock and waits for nobody, so it is for enforcers. How many ended.
+  std::size_t forget(const Address& client, std::uint64_t now_ms) noexcept;
 
   struct Found {
     std::uint64_t client_id = 0;

@@ -392,7 +392,9 @@ class BindingTable::Writer {
   bool damaged_ = false;
 };
 
-Result<std::uint64_t> BindingTable::record(const Binding& binding, std::uint64_t now_ms) noexcept {
+Result<std::uint64_t> BindingTable::record(const Binding& binding, std::uint64_t now_ms,
+                                           std::uint64_t asked_ms) noexcept {
+  constexpr Error kGone = {ErrorCode::kUnsupported, "whoever asked is no longer there", 0};
   Key key;
   const std::string_view text = binding.name.text();
   key.client_id = binding.client_id;
@@ -402,9 +404,15 @@ Result<std::uint64_t> BindingTable::record(const Binding& binding, std::uint64_t
   std::memcpy(key.text.data(), text.data(), text.size());
   const std::uint64_t hash = Layout::hash(*this, key.client_id, Key::family(binding.addr), key.addr);
   const std::uint64_t expires_ms = now_ms + clamped_ttl(binding.ttl_ms);
+  const auto is_forgotten = [&]() noexcept {
+    return binding.client &&
+           Layout::forgotten(*this, Key::family(*binding.client), key.client).load(std::memory_order_seq_cst) >=
+               asked_ms;
+  };
 
   const RobustLock lock(header().mutex, [this]() noexcept { Writer(*this).repair(); });
   if (!lock.held()) return Error{ErrorCode::kExhausted, "the ledger's lock is held by another process", 0};
+  if (is_forgotten()) return kGone;
   // Twice: what a first try found damaged is rebuilt before the second.
   for (int attempt = 0; attempt < 2; ++attempt) {
     const std::uint64_t record = last() + 1;
@@ -423,7 +431,12 @@ Result<std::uint64_t> BindingTable::record(const Binding& binding, std::uint64_t
       continue;
     }
     if (slot == kNoSlot) return Error{ErrorCode::kExhausted, "the ledger is full", 0};
+    // forget() may have passed this entry before it was there. What the heaps believe of it costs its room for a while.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const bool gone = is_forgotten();
+    if (gone) Layout::expires(*this, slot).store(0, kRelaxed);
     writer.log(slot, record);
+    if (gone) return kGone;
     return record;
   }
   return Error{ErrorCode::kExhausted, "the ledger is damaged", 0};

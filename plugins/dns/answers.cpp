@@ -150,6 +150,17 @@ Responder::Reply Responder::services_reply(const Pending& pending, std::vector<n
   return reply;
 }
 
+// An upstream may take seconds: by then the address that asked may be another container's.
+policy_code Responder::record(const Pending& pending, std::span<const policy_binding> bindings, std::uint64_t& seq) {
+  const policy_ledger_v1& ledger = *services_.ledger;
+  policy_thread* const thread = services_.reader->raw();
+  if (!POLICY_HAS(&ledger, record_asked))
+    return ledger.record(thread, bindings.data(), sizeof bindings[0], bindings.size(), &seq);
+  const auto age = std::chrono::ceil<std::chrono::milliseconds>(Clock::now() - pending.began).count();
+  return ledger.record_asked(thread, bindings.data(), sizeof bindings[0], bindings.size(),
+                             static_cast<std::uint32_t>(std::max<std::int64_t>(0, age)), &seq);
+}
+
 net::awaitable<Responder::Reply> Responder::real_reply(Pending* pending, std::vector<policy_addr> addresses,
                                                        std::vector<wire::WireName> chain, std::uint32_t ttl,
                                                        Buffer buffer) {
@@ -166,10 +177,11 @@ net::awaitable<Responder::Reply> Responder::real_reply(Pending* pending, std::ve
     binding.name = pending->name;
   }
   std::uint64_t seq = 0;
-  if (services_.ledger->record(services_.reader->raw(), bindings.data(), sizeof(policy_binding), bindings.size(),
-                               &seq) != POLICY_OK) {
-    constexpr std::string_view kFull = "the ledger is full";
-    co_return failure(*pending, EdeCode::kOther, kFull, kFull, buffer);
+  const policy_code recorded = record(*pending, bindings, seq);
+  if (recorded != POLICY_OK) {
+    constexpr std::string_view kFull = "the ledger is full", kGone = "whoever asked is no longer there";
+    const std::string_view why = recorded == POLICY_NOT_FOUND ? kGone : kFull;
+    co_return failure(*pending, EdeCode::kOther, why, why, buffer);
   }
   counters_.bindings += bindings.size();
   const bool applied = co_await services_.applied(seq);

@@ -134,6 +134,7 @@ class Responder {
   // Where nothing real is given out: the gateway's address or a synthetic one, for a name whose addresses may be
   // dialled.
   Reply own_address_reply(const Pending& pending, std::uint32_t ttl, Buffer buffer);
+  policy_code record(const Pending& pending, std::span<const policy_binding> bindings, std::uint64_t& seq);
   net::awaitable<Reply> real_reply(Pending* pending, std::vector<policy_addr> addresses,
                                    std::vector<wire::WireName> chain, std::uint32_t ttl, Buffer buffer);
   Reply address_reply(const Pending& pending, std::span<const policy_addr> addresses,

@@ -160,5 +160,46 @@ TEST(LedgerRace, ProcessesGiveEveryNumberOnce) {
   munmap(memory, kWriters * kEach * 8);
 }
 
+// Whatever way it falls: once forget() has returned, nothing that was asked before lives, nor begins to.
+TEST(LedgerRace, NobodyIsBoundByWhatWasAskedBeforeHeWasForgotten) {
+  const Address gone = Address::v4(0xac140007), stays = Address::v4(0xac140008);
+  for (unsigned round = 0; round < 300; ++round) {
+    BindingTable table = *BindingTable::create({64, 64, round});
+    const std::uint64_t asked = 1000, forgotten = 1001;
+    std::atomic<unsigned> ready{0};
+    std::vector<std::thread> threads;
+    for (unsigned w = 0; w < 2; ++w) {
+      threads.emplace_back([&, w] {
+        ++ready;
+        while (ready < 3) {
+        }
+        for (unsigned i = 0; i < 24; ++i) {
+          BindingTable::Binding one = binding(1, i % 4, w);
+          one.client = gone;
+          (void)table.record(one, 2000, asked);
+          BindingTable::Binding other = binding(2, i % 4, w);
+          other.client = stays;
+          ASSERT_TRUE(table.record(other, 2000, 2000).ok());
+        }
+      });
+    }
+    ++ready;
+    while (ready < 3) {
+    }
+    table.forget(gone, forgotten);
+    std::vector<Found> out(16);
+    for (std::thread& thread : threads) thread.join();
+    for (unsigned addr = 0; addr < 4; ++addr) {
+      ASSERT_EQ(table.find(1, Address::v4(0xcb007100u + addr), 2000, out), 0u) << "round " << round;
+      ASSERT_EQ(table.find(2, Address::v4(0xcb007100u + addr), 2000, out), 2u) << "round " << round;
+    }
+    std::uint64_t cursor = 0;
+    std::vector<Found> all(128);
+    const auto count = table.next(cursor, 2000, all);
+    ASSERT_TRUE(count.ok());
+    for (std::size_t i = 0; i < *count; ++i) ASSERT_EQ(all[i].client_id, 2u) << "round " << round;
+  }
+}
+
 }  // namespace
 }  // namespace sallyport

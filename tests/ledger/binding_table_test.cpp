@@ -77,6 +77,57 @@ TEST(Ledger, FindsWhatWasRecordedForThisClientAlone) {
   EXPECT_EQ(table.last(), 4u);
 }
 
+TEST(Ledger, ForgetsAClientAndNoOther) {
+  BindingTable table = table_of(100);
+  Binding other = binding(2, "203.0.113.1", "b.test"), six = binding(3, "2001:db8::1", "c.test");
+  other.client = address("172.20.0.8");
+  six.client = address("ac14:7::");  // the octets of 172.20.0.7, in the other family
+  const Binding cell{4, std::nullopt, address("203.0.113.1"), name_of("d.test"), 60'000};
+  for (const Binding& one :
+       {binding(1, "203.0.113.1", "a.test"), binding(1, "203.0.113.2", "a.test"), other, six, cell})
+    ASSERT_TRUE(table.record(one, kNow).ok());
+  EXPECT_EQ(table.forget(address("172.20.0.7"), kNow + 1), 2u);
+  EXPECT_EQ(names(table, 1, "203.0.113.1", kNow + 1), (Names{}));
+  EXPECT_EQ(names(table, 1, "203.0.113.2", kNow + 1), (Names{}));
+  EXPECT_EQ(names(table, 2, "203.0.113.1", kNow + 1), (Names{"b.test"}));
+  EXPECT_EQ(names(table, 3, "2001:db8::1", kNow + 1), (Names{"c.test"}));
+  EXPECT_EQ(names(table, 4, "203.0.113.1", kNow + 1), (Names{"d.test"}));
+  std::uint64_t cursor = 0;
+  const List left = follow(table, cursor, kNow + 1);
+  EXPECT_EQ(std::set(left.begin(), left.end()), (Names{"b.test", "c.test", "d.test"})) << "who reads all again";
+  EXPECT_EQ(table.forget(address("172.20.0.7"), kNow + 2), 0u);
+}
+
+TEST(Ledger, WhoeverAskedBeforeHisAddressWasForgottenIsBoundToNothing) {
+  BindingTable table = table_of(100);
+  ASSERT_TRUE(table.record(binding(1, "203.0.113.1", "a.test"), kNow, kNow).ok());
+  table.forget(address("172.20.0.7"), kNow + 10);
+  // The upstream took its time: the question came before.
+  const auto late = table.record(binding(1, "203.0.113.1", "a.test"), kNow + 500, kNow + 10);
+  ASSERT_FALSE(late.ok());
+  EXPECT_EQ(late.error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(names(table, 1, "203.0.113.1", kNow + 500), (Names{}));
+  // The next one at this address asks for itself, for the same name.
+  ASSERT_TRUE(table.record(binding(1, "203.0.113.1", "a.test"), kNow + 500, kNow + 11).ok());
+  EXPECT_EQ(names(table, 1, "203.0.113.1", kNow + 500), (Names{"a.test"}));
+}
+
+// A share that is full of what has ended has room: the ended ones go first, whatever the heaps believed.
+TEST(Ledger, WhatWasForgottenMakesRoom) {
+  BindingTable table = table_of(16, 8);
+  for (int round = 0; round < 4; ++round) {
+    const std::uint64_t now = kNow + static_cast<std::uint64_t>(round) * 1000;
+    for (int i = 0; i < 8; ++i) {
+      const std::string name = "n" + std::to_string(round) + "-" + std::to_string(i) + ".test";
+      ASSERT_TRUE(
+          table.record(binding(1, "203.0.113.1", name, 60'000 - static_cast<std::uint32_t>(i) * 100), now).ok());
+    }
+    EXPECT_EQ(names(table, 1, "203.0.113.1", now).size(), 8u);
+    EXPECT_EQ(table.forget(address("172.20.0.7"), now + 1), 8u);
+  }
+  EXPECT_EQ(table.evictions(), 0u);
+}
+
 TEST(Ledger, EveryFieldComesBack) {
   BindingTable table = table_of(10);
   Binding given = binding(~std::uint64_t{0}, "2001:db8::9", std::string(60, 'x') + ".example.test", 45'000);

@@ -115,6 +115,14 @@ class FakeGate {
     const std::lock_guard lock(mutex_);
     for (policy_binding& binding : bindings_) binding.ttl_ms = 0;
   }
+  // Whoever had this address is gone: its bindings end, and none comes for what it asked before.
+  void forget(const policy_addr& client) {
+    const std::lock_guard lock(mutex_);
+    forgotten_[std::string(reinterpret_cast<const char*>(client.ip), 16)] = std::chrono::steady_clock::now();
+    for (policy_binding& binding : bindings_) {
+      if (std::memcmp(binding.client.ip, client.ip, 16) == 0) binding.ttl_ms = 0;
+    }
+  }
   std::uint64_t applied() const {
     const std::lock_guard lock(mutex_);
     return applied_;
@@ -210,6 +218,7 @@ class FakeGate {
   std::condition_variable called_;
   std::list<policy_flow*> open_;
   std::vector<FlowRecord> flow_records_;
+  std::map<std::string, std::chrono::steady_clock::time_point> forgotten_;
   std::vector<policy_binding> bindings_;  // sequence n is bindings_[n - 1]
   std::uint64_t applied_ = 0;
   std::vector<Waiting> waiting_;
@@ -334,6 +343,25 @@ struct GateExtensions {
     g.wake();
     return POLICY_OK;
   }
+  static policy_code record_asked(policy_thread* thread, const policy_binding* binding, std::size_t stride,
+                                  std::size_t n, std::uint32_t age_ms, std::uint64_t* seq) {
+    {
+      FakeGate& g = gate(thread);
+      const std::lock_guard lock(g.mutex_);
+      for (std::size_t i = 0; i < n; ++i) {
+        const auto& one = *reinterpret_cast<const policy_binding*>(reinterpret_cast<const char*>(binding) + i * stride);
+        const auto gone = g.forgotten_.find(std::string(reinterpret_cast<const char*>(one.client.ip), 16));
+        if (gone != g.forgotten_.end() &&
+            std::chrono::steady_clock::now() - gone->second <= std::chrono::milliseconds(age_ms))
+          return POLICY_NOT_FOUND;
+      }
+    }
+    return record(thread, binding, stride, n, seq);
+  }
+  static policy_code forget(policy_thread* thread, const policy_addr* client) {
+    gate(thread).forget(*client);
+    return POLICY_OK;
+  }
   static policy_code find(policy_thread* thread, std::uint64_t client_id, const policy_addr* addr, policy_binding* out,
                           std::size_t stride, std::size_t* n) {
     FakeGate& g = gate(thread);
@@ -354,8 +382,10 @@ struct GateExtensions {
     FakeGate& g = gate(thread);
     const std::lock_guard lock(g.mutex_);
     std::size_t count = 0;
-    while (count < *n && *cursor < g.bindings_.size())
-      *reinterpret_cast<policy_binding*>(reinterpret_cast<char*>(out) + count++ * stride) = g.bindings_[(*cursor)++];
+    for (; count < *n && *cursor < g.bindings_.size(); ++*cursor) {
+      if (g.bindings_[*cursor].ttl_ms == 0) continue;
+      *reinterpret_cast<policy_binding*>(reinterpret_cast<char*>(out) + count++ * stride) = g.bindings_[*cursor];
+    }
     *n = count;
     return POLICY_OK;
   }
@@ -452,7 +482,7 @@ struct GateExtensions {
     static constexpr policy_clients_v1 kClients = {sizeof(policy_clients_v1), &identify, &verify, &recall};
     static constexpr policy_flow_v1 kFlow = {sizeof(policy_flow_v1), &open, &attach, &id, &live, &close};
     static constexpr policy_ledger_v1 kLedger = {
-        sizeof(policy_ledger_v1), &record, &find, &next, &applied, &when_applied, &on_recorded};
+        sizeof(policy_ledger_v1), &record, &find, &next, &applied, &when_applied, &on_recorded, &record_asked, &forget};
     static constexpr policy_tasks_v1 kTasks = {sizeof(policy_tasks_v1), &on_publish, &timer, &cancel};
     static constexpr policy_metrics_v1 kMetrics = {sizeof(policy_metrics_v1), &define, &add, &set};
     static constexpr policy_topology_draft1 kTopology = {sizeof(policy_topology_draft1), &topology_json};

@@ -116,7 +116,8 @@ std::optional<std::uint64_t> LedgerService::next_due() const noexcept {
 
 namespace {
 
-policy_code record(policy_thread* thread, const policy_binding* in, size_t stride, size_t n, uint64_t* seq) noexcept {
+policy_code record_asked(policy_thread* thread, const policy_binding* in, size_t stride, size_t n, uint32_t age_ms,
+                         uint64_t* seq) noexcept {
   if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
   if (in == nullptr || n == 0 || stride < sizeof(policy_binding)) return POLICY_INVALID;
   LedgerService& ledger = *thread->host->shared->ledger;
@@ -139,9 +140,9 @@ policy_code record(policy_thread* thread, const policy_binding* in, size_t strid
         .name = *name_in(&at(i).name),
         .ttl_ms = at(i).ttl_ms,
     };
-    const Result<std::uint64_t> made = ledger.table().record(binding, now);
+    const Result<std::uint64_t> made = ledger.table().record(binding, now, now - std::min<std::uint64_t>(age_ms, now));
     if (!made.ok()) {
-      code = POLICY_EXHAUSTED;
+      code = made.error().code == ErrorCode::kUnsupported ? POLICY_NOT_FOUND : POLICY_EXHAUSTED;
     } else {
       any = true;
       if (seq != nullptr) *seq = *made;
@@ -149,6 +150,18 @@ policy_code record(policy_thread* thread, const policy_binding* in, size_t strid
   }
   if (any) ledger.recorded();
   return code;
+}
+
+policy_code record(policy_thread* thread, const policy_binding* in, size_t stride, size_t n, uint64_t* seq) noexcept {
+  return record_asked(thread, in, stride, n, 0, seq);
+}
+
+policy_code forget(policy_thread* thread, const policy_addr* client) noexcept {
+  if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
+  const std::optional<Address> address = address_in(client);
+  if (!address) return POLICY_INVALID;
+  thread->host->shared->ledger->table().forget(*address, clock_ms(CLOCK_BOOTTIME));
+  return POLICY_OK;
 }
 
 void binding_out(const BindingTable::Found& found, std::uint64_t now_ms, policy_binding& out) {
@@ -220,7 +233,7 @@ policy_code on_recorded(policy_host* host, policy_recorded_fn callback, void* us
 
 const policy_ledger_v1& ledger_extension() noexcept {
   static constexpr policy_ledger_v1 kLedger = {
-      sizeof(policy_ledger_v1), record, find, next, applied, when_applied, on_recorded};
+      sizeof(policy_ledger_v1), record, find, next, applied, when_applied, on_recorded, record_asked, forget};
   return kLedger;
 }
 

@@ -38,6 +38,13 @@ typedef struct {
   policy_code (*when_applied)(policy_thread*, uint64_t seq, uint64_t deadline_ns, policy_applied_fn, void* user);
   /* Wakes an enforcer after new records. One subscriber a plugin; nullptr ends it. [main] */
   policy_code (*on_recorded)(policy_host*, policy_recorded_fn, void* user);
+  /* As record(), for a question that came age_ms ago. POLICY_NOT_FOUND: the client's address was forgotten since, so
+   * whoever asked is no longer there; give no answer. [worker] */
+  policy_code (*record_asked)(policy_thread*, const policy_binding*, size_t stride, size_t n, uint32_t age_ms,
+                              uint64_t* seq);
+  /* Whoever had this address is gone (its port of a bridge went): its bindings end, and none comes for what it asked
+   * before. For an enforcer, before anybody else can have the address. [worker] */
+  policy_code (*forget)(policy_thread*, const policy_addr* client);
 } policy_ledger_v1;
 
 #ifdef __cplusplus
