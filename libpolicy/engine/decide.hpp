@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -170,6 +171,17 @@ class Snapshot {
     std::uint16_t first = 0, last = 0;  // both inside
   };
   std::size_t allowed_ports(Query query, std::span<Ports> out) const noexcept;
+
+  // What decide() allows of flows without a name to the destinations that allow rules list in `addresses`, for clients
+  // in a network, by address (no credentials): disjoint, none touches the next with the same rest. Found by asking it
+  // once in every block that no prefix of the policy or of the guard cuts. Left out, though decide() may allow it:
+  // addresses that carry an IPv4 address (names/guard.hpp); interface identifiers that do (ISATAP) are inside ranges
+  // all the same, and for the caller to leave out. Nothing: more than `most`.
+  struct Literal {
+    Address client_first, client_last, first, last;  // all inside
+    Ports ports;
+  };
+  std::optional<std::vector<Literal>> literals(const Prefix& clients, std::uint16_t proto, std::size_t most) const;
 
  private:
   friend class Reader;

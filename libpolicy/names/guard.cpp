@@ -205,6 +205,32 @@ std::optional<Address> embedded_v4(const Address& address) noexcept {
   return Address::v4(carried.v4[0]);
 }
 
+bool carries_v4(const Address& address) noexcept {
+  return address.is_v6() && (classify(address) == kEmbedded || carried_v4(words(address)).count > 0);
+}
+
+std::vector<Prefix> guard_blocks() {
+  std::vector<Prefix> out;
+  const auto add_v4 = [&](const auto& blocks) {
+    for (const BlockV4& block : blocks) out.push_back(Prefix::of(Address::v4(block.network), block.bits));
+  };
+  const auto add_v6 = [&](const auto& blocks) {
+    for (const BlockV6& block : blocks) {
+      std::array<std::uint8_t, 16> octets;
+      for (std::size_t i = 0; i < 8; ++i) {
+        octets[i] = static_cast<std::uint8_t>(block.high >> (56 - 8 * i));
+        octets[i + 8] = static_cast<std::uint8_t>(block.low >> (56 - 8 * i));
+      }
+      out.push_back(Prefix::of(Address::v6(octets), block.bits));
+    }
+  };
+  add_v4(kMetadataV4);
+  add_v4(kBlocksV4);
+  add_v6(kMetadataV6);
+  add_v6(kBlocksV6);
+  return out;
+}
+
 std::string_view to_string(AddressClass c) noexcept {
   switch (c) {
     case kUnspecified:

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "names/address.hpp"
 
@@ -39,6 +40,12 @@ inline bool is_guarded(AddressClass c) noexcept { return c != AddressClass::kPub
 // messages: Teredo carries a server as well, and NAT64 local-use can be read in several ways, of which this is the
 // likeliest.
 std::optional<Address> embedded_v4(const Address& address) noexcept;
+
+// Whether it may carry an IPv4 address. Such interface identifiers (ISATAP) stand below any IPv6 prefix.
+bool carries_v4(const Address& address) noexcept;
+
+// The blocks at whose edges classify() changes, but for addresses that carries_v4() is true of.
+std::vector<Prefix> guard_blocks();
 
 std::string_view to_string(AddressClass c) noexcept;  // "cloud metadata", "private", ... for messages
 

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "host/worker/abi_host.hpp"
 
@@ -129,6 +130,38 @@ size_t allowed_ports(policy_thread* thread, const policy_query* in, uint16_t (*r
   return count;
 }
 
+policy_code literals(policy_thread* thread, const policy_addr* network, uint32_t bits, uint16_t proto,
+                     policy_literal* out, size_t stride, size_t* n) noexcept {
+  if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
+  const std::optional<Address> address = address_in(network);
+  if (!address || bits > (address->is_v4() ? 32u : 128u) || n == nullptr ||
+      (*n > 0 && (out == nullptr || stride < sizeof(policy_literal))))
+    return POLICY_INVALID;
+  const std::size_t room = std::exchange(*n, 0);
+  const PolicyVersion* version = thread->reader.now();
+  if (version == nullptr) return POLICY_UNAVAILABLE;
+  try {
+    const auto found = version->snapshot->literals(Prefix::of(*address, bits), proto, room);
+    if (!found) return POLICY_EXHAUSTED;
+    for (const Snapshot::Literal& one : *found) {
+      auto& literal = *reinterpret_cast<policy_literal*>(reinterpret_cast<char*>(out) + *n * stride);
+      literal = {};
+      literal.struct_size = sizeof literal;
+      literal.first_port = one.ports.first;
+      literal.last_port = one.ports.last;
+      address_out(one.client_first, 0, literal.client_first);
+      address_out(one.client_last, 0, literal.client_last);
+      address_out(one.first, 0, literal.first);
+      address_out(one.last, 0, literal.last);
+      ++*n;
+    }
+  } catch (...) {
+    *n = 0;
+    return POLICY_EXHAUSTED;
+  }
+  return POLICY_OK;
+}
+
 }  // namespace
 
 policy_code unpack(const WorkerShared& shared, const PolicyVersion& version, const policy_query& in,
@@ -173,6 +206,11 @@ void verdict_out(const Verdict& verdict, policy_verdict& out) noexcept {
   out.rule = verdict.rule;
   out.flags = verdict.flags;
   out.generation = verdict.generation;
+}
+
+const policy_literals_draft1& literals_extension() noexcept {
+  static constexpr policy_literals_draft1 kLiterals = {sizeof(policy_literals_draft1), literals};
+  return kLiterals;
 }
 
 const policy_decision_v1& decision_extension() noexcept {

@@ -77,6 +77,7 @@ const void* get_extension(policy_host* host, const char* id) noexcept {
   if (wanted == POLICY_TASKS_ID) return &tasks_extension();
   if (wanted == POLICY_LEDGER_ID) return shared.ledger ? &ledger_extension() : nullptr;
   if (wanted == POLICY_METRICS_ID) return shared.metrics ? &metrics_extension() : nullptr;
+  if (wanted == POLICY_LITERALS_ID) return shared.topology.empty() ? nullptr : &literals_extension();
   if (wanted == POLICY_TOPOLOGY_ID) return shared.topology.empty() ? nullptr : &topology_extension();
   if (wanted == POLICY_DECISIONS_ID) return shared.journal ? &decisions_extension() : nullptr;
   return nullptr;

@@ -12,6 +12,7 @@
 #include <policy/ext/clients.h>
 #include <policy/ext/decision.h>
 #include <policy/ext/draft/decisions.h>
+#include <policy/ext/draft/literals.h>
 #include <policy/ext/draft/synthetic.h>
 #include <policy/ext/draft/topology.h>
 #include <policy/ext/edge.h>
@@ -120,6 +121,7 @@ const policy_ledger_v1& ledger_extension() noexcept;
 const policy_tasks_v1& tasks_extension() noexcept;
 const policy_metrics_v1& metrics_extension() noexcept;
 const policy_topology_draft1& topology_extension() noexcept;
+const policy_literals_draft1& literals_extension() noexcept;
 const policy_decisions_draft1& decisions_extension() noexcept;
 const policy_synthetic_draft1& synthetic_extension() noexcept;
 
