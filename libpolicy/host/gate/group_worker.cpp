@@ -12,6 +12,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::string_view kEndedWell = "exited with status 0";
 constexpr unsigned kMostLines = 100;       // of log in a minute: its words cost the warden, whoever chose them
 constexpr std::size_t kMostHealth = 4096;  // octets of one plugin's
 constexpr std::size_t kMostPlugins = 16;
@@ -170,6 +171,8 @@ std::string GroupWorker::end() {
   ::kill(process_.pid(), SIGKILL);
   const std::string how = process_.end();
   if (!refusal_.empty()) return refusal_;
+  // It had ended as it should before it could read what it was told last.
+  if (state_ == State::kDraining && how == kEndedWell) return how;
   return last_crash_.empty() ? how : absl::StrFormat("%s (%s)", how, last_crash_);
 }
 

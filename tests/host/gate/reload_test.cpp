@@ -1,7 +1,11 @@
 // Changes of a running gate are all or nothing, whatever its workers do.
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "gate_lab.hpp"
+#include "host/gate/group_worker.hpp"
 
 namespace sallyport {
 namespace {
@@ -131,6 +135,30 @@ TEST_F(Reload, StormOfHangUpsIsOneAfterAnother) {
   const std::uint64_t before = generation();
   EXPECT_TRUE(await([&] { return generation() > before; }, 2s)) << log();
   EXPECT_EQ(status()["healthy"], true);
+}
+
+// A worker without flows is gone before it can be told what comes after the drain: that is its end, and no fault.
+TEST(DrainingWorker, ThatHasEndedWellIsNoFault) {
+  const int program = ::open(ODD_GATE_WORKER, O_RDONLY | O_CLOEXEC), snapshot = ::memfd_create("snapshot", MFD_CLOEXEC);
+  const auto start = [&](const char* word) {
+    return GroupWorker::start(program, WorkerProcess::Jail::kPlain, {{"type", "setup"}, {"word", word}}, {}, 1,
+                              [](std::string_view) {});
+  };
+  auto well = start("well"), stubborn = start("never-drains");
+  ASSERT_TRUE(well.ok() && stubborn.ok()) << well.status() << stubborn.status();
+  for (GroupWorker* worker : {well->get(), stubborn->get()}) {
+    worker->drain(1s);
+    if (worker == well->get()) {
+      for (int i = 0; i < 500 && !worker->has_ended(); ++i) std::this_thread::sleep_for(10ms);
+      ASSERT_TRUE(worker->has_ended());
+    }
+    worker->publish(2, snapshot, nlohmann::json::array(), nlohmann::json::array());
+  }
+  EXPECT_EQ((*well)->end(), "exited with status 0");
+  (*stubborn)->kill("did not end in time");
+  EXPECT_EQ((*stubborn)->end(), "killed by signal 9 (did not end in time)");
+  ::close(program);
+  ::close(snapshot);
 }
 
 TEST_F(Reload, DuringADrainIsServedToo) {
