@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "host/kernel/ruleset_text.hpp"
 #include "nftables/conntrack.hpp"
 #include "nftables/waiter.hpp"
 
@@ -40,6 +41,7 @@ Enforcer::Enforcer(const policy::Host& host, policy::Reader& reader, net::EventL
       ledger_(host.get<policy_ledger_v1>(POLICY_LEDGER_ID)),
       decision_(host.get<policy_decision_v1>(POLICY_DECISION_ID)),
       edge_(host.get<policy_edge_v1>(POLICY_EDGE_ID)),
+      literal_(host.get<policy_literals_draft1>(POLICY_LITERALS_ID)),
       shape_(kernel::shape_of(topology_)),
       bindings_([this](std::uint64_t client_id, const Address& client, const Address& destination,
                        const DomainName& name) { return allowed_ports(client_id, client, destination, name); }) {
@@ -50,14 +52,20 @@ Enforcer::Enforcer(const policy::Host& host, policy::Reader& reader, net::EventL
 
 void Enforcer::begin() {
   check_links();
+  // Ports that went while nobody looked; the tables of before still hold their addresses.
+  const Departed gone = departed();
+  read_ledger();
+  literals_.become(allowed_literals());
+  release(gone);
   // Nothing of an earlier worker counts: the ledger says what is in force, and the tables are this topology's.
-  if (const kernel::KernelError error = tables_.install(topology_, {}, {ports_.begin(), ports_.end()})) {
+  if (const kernel::KernelError error = tables_.install(topology_, everything(), ports_)) {
     refused_ = true;
     show_health();
     host_.log(POLICY_LOG_ERROR, "the kernel refuses the tables: " + *error);
     return;
   }
   note_reference();
+  if (ledger_ != nullptr) ledger_->applied(reader_.raw(), cursor_);
   follow_ledger();
   cut_flows();
   if (ruleset_.valid()) loop_.tasks().spawn(watch_ruleset());
@@ -123,8 +131,51 @@ std::vector<PortRange> Enforcer::allowed_ports(std::uint64_t client_id, const Ad
   return out;
 }
 
+std::set<LiteralFlow> Enforcer::allowed_literals() {
+  std::set<LiteralFlow> out;
+  if (literal_ == nullptr) return out;
+  std::vector<policy_literal> found(POLICY_LITERALS_MOST);
+  for (const Prefix& network : kernel::outermost(kernel::all_addresses(topology_))) {
+    const std::optional<policy_addr> from = sealed(network.network());
+    for (const std::uint8_t proto : {IPPROTO_TCP, IPPROTO_UDP}) {
+      if (!from || (proto == IPPROTO_TCP && tcp_is_captured_)) continue;  // those flows are the filter's
+      std::size_t count = found.size();
+      if (literal_->list(reader_.raw(), &*from, network.bits(), proto, found.data(), sizeof found[0], &count) !=
+          POLICY_OK) {
+        host_.log(POLICY_LOG_WARNING, "rules by address allow " + network.text() + " more than " +
+                                          std::to_string(POLICY_LITERALS_MOST) +
+                                          " ranges: the kernel opens none of them");
+        continue;
+      }
+      for (std::size_t i = 0; i < count; ++i) {
+        const policy_literal& one = found[i];
+        const auto client_first = address_of(one.client_first), client_last = address_of(one.client_last),
+                   first = address_of(one.first), last = address_of(one.last);
+        if (!client_first || !client_last || !first || !last) continue;
+        out.insert({*client_first, *client_last, *first, *last, {proto, one.first_port, one.last_port}});
+      }
+    }
+  }
+  return out;
+}
+
+std::string Enforcer::everything() const { return bindings_.all(boot_ms()) + literals_.all(); }
+
+void Enforcer::show_elements() {
+  shown_.bindings = bindings_.size();
+  shown_.elements = bindings_.elements() + literals_.size();
+}
+
 void Enforcer::follow_ledger() {
   if (ledger_ == nullptr) return;
+  const std::string commands = read_ledger();
+  const bool in_force = commands.empty() || commit(commands);
+  show_elements();
+  if (in_force) ledger_->applied(reader_.raw(), cursor_);
+}
+
+std::string Enforcer::read_ledger() {
+  if (ledger_ == nullptr) return {};
   std::vector<policy_binding> batch(kBatch);
   for (policy_binding& binding : batch) binding.struct_size = sizeof binding;
   std::string commands;
@@ -147,10 +198,7 @@ void Enforcer::follow_ledger() {
       commands += bindings_.add(binding.client_id, *client, *destination, *name, now + binding.ttl_ms, now);
     }
   }
-  const bool in_force = commands.empty() || commit(commands);
-  shown_.bindings = bindings_.size();
-  shown_.elements = bindings_.elements();
-  if (in_force) ledger_->applied(reader_.raw(), cursor_);
+  return commands;
 }
 
 bool Enforcer::is_held(const Address& address) const {
@@ -161,15 +209,14 @@ bool Enforcer::is_held(const Address& address) const {
 }
 
 void Enforcer::policy_changed() {
-  const std::string commands = bindings_.decide_again(boot_ms());
+  const std::string commands = bindings_.decide_again(boot_ms()) + literals_.become(allowed_literals());
   if (!commands.empty()) commit(commands);
   cut_flows();
-  shown_.bindings = bindings_.size();
-  shown_.elements = bindings_.elements();
+  show_elements();
 }
 
 // Entries that carry our mark and that nothing admits any more.
-void Enforcer::cut_flows() {
+void Enforcer::cut_flows(const std::set<Address>& gone) {
   const auto is_pair = [&](const TrackedFlow& flow) {
     const auto within = [](const std::vector<Prefix>& list, const Address& address) {
       return std::any_of(list.begin(), list.end(), [&](const Prefix& p) { return p.contains(address); });
@@ -180,8 +227,11 @@ void Enforcer::cut_flows() {
     });
   };
   const Deleted cut = delete_flows([&](const TrackedFlow& flow) {
-    return (flow.mark & kernel::kAdmitted) == kernel::kAdmitted && is_held(flow.source) && !is_pair(flow) &&
-           !bindings_.covers(flow.source, flow.destination, flow.proto, flow.port);
+    if ((flow.mark & kernel::kAdmitted) != kernel::kAdmitted) return false;
+    if (gone.contains(flow.source) || gone.contains(flow.destination)) return true;
+    return is_held(flow.source) && !is_pair(flow) &&
+           !bindings_.covers(flow.source, flow.destination, flow.proto, flow.port) &&
+           !literals_.covers(flow.source, flow.destination, flow.proto, flow.port);
   });
   if (cut.error) host_.log(POLICY_LOG_ERROR, *cut.error);
 }

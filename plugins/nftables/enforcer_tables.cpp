@@ -35,8 +35,8 @@ std::string without_change(const std::string& text) {
       if (kind == "set") {
         const std::string name = body.value("name", "");
         // These are filled by traffic, by us, or by what is in `ports`; elements_match() looks at ours.
-        if (name.starts_with("bound") || name.starts_with("range") || name.starts_with("claim") ||
-            name.starts_with("refused") || name == "ports")
+        if (name.starts_with("bound") || name.starts_with("range") || name.starts_with("literal") ||
+            name.starts_with("claim") || name.starts_with("refused") || name == "ports" || name == "foreign")
           body.erase("elem");
       }
     }
@@ -57,7 +57,7 @@ bool Enforcer::commit(const std::string& commands) {
     if (resting_ || superseded()) return true;
     if (!tables_.present(topology_)) {
       reassert("elements had no place to go", began);
-    } else if (kernel::KernelError again = tables_.install_inet(topology_, bindings_.all(boot_ms()))) {
+    } else if (kernel::KernelError again = tables_.install_inet(topology_, everything())) {
       refused_ = true;
       show_health();
       host_.log(POLICY_LOG_ERROR, "the kernel refuses the tables: " + *again);
@@ -96,22 +96,31 @@ bool Enforcer::as_it_should_be() {
 }
 
 bool Enforcer::ports_match() {
-  std::string text;
-  if (tables_.context().list("list set bridge sallyport ports", text)) return false;
-  std::set<std::string> found;
-  const json listing = json::parse(text, nullptr, false);
-  for (const json& entry : listing.is_object() ? listing.value("nftables", json::array()) : json::array()) {
-    if (!entry.contains("set")) continue;
-    for (const json& element : entry["set"].value("elem", json::array())) {
-      if (element.is_string()) found.insert(element.get<std::string>());
+  for (const auto& [set, names] : {std::pair("ports", &ports_.held), std::pair("foreign", &ports_.foreign)}) {
+    std::string text;
+    if (tables_.context().list(std::string("list set bridge sallyport ") + set, text)) return false;
+    std::set<std::string> found;
+    const json listing = json::parse(text, nullptr, false);
+    for (const json& entry : listing.is_object() ? listing.value("nftables", json::array()) : json::array()) {
+      if (!entry.contains("set")) continue;
+      for (const json& element : entry["set"].value("elem", json::array())) {
+        if (element.is_string()) found.insert(element.get<std::string>());
+      }
     }
+    if (!std::equal(found.begin(), found.end(), names->begin(), names->end())) return false;
   }
-  return found == ports_;
+  return true;
 }
 
 // No element that we did not put there. Ours that are missing only close: a gateway that puts its tables in anew has
 // emptied the sets, and they are filled again.
 bool Enforcer::elements_match() {
+  bool missing = false;
+  for (const char* set : {"literal4", "literal6"}) {
+    std::string text;
+    if (tables_.context().list(std::string("list set inet sallyport ") + set, text)) return false;
+    if (!literals_.accounts_for(set, text, missing)) return false;
+  }
   std::set<std::string> found;
   for (const char* set : {"bound4", "bound6", "range4", "range6"}) {
     std::string text;
@@ -141,6 +150,7 @@ bool Enforcer::elements_match() {
   const std::vector<std::string> due = bindings_.expected(boot_ms() + kAboutToEndMs);
   if (std::any_of(due.begin(), due.end(), [&](const std::string& element) { return !found.contains(element); }))
     commit(bindings_.all(boot_ms()));
+  if (missing) commit(literals_.again());
   return true;
 }
 
@@ -164,8 +174,7 @@ void Enforcer::reassert(const char* why, net::Clock::time_point noticed) {
   series_.set(series_.drift, 1);
   red_until_ = noticed + kRed;
   show_health();
-  const kernel::KernelError error =
-      tables_.install(topology_, bindings_.all(boot_ms()), {ports_.begin(), ports_.end()});
+  const kernel::KernelError error = tables_.install(topology_, everything(), ports_);
   if (error) {
     refused_ = true;
     show_health();

@@ -26,88 +26,129 @@ net::awaitable<void> Enforcer::watch_links() {
   }
 }
 
+std::map<int, std::string> Enforcer::held_ports(const std::map<int, Link>& links) const {
+  std::map<int, std::string> out;
+  for (const auto& [index, link] : links) {
+    const auto bridge = links.find(link.master);
+    const bool held =
+        bridge != links.end() &&
+        std::any_of(topology_.networks.begin(), topology_.networks.end(), [&](const kernel::HeldNetwork& network) {
+          const auto& names = network.interfaces;
+          return std::find(names.begin(), names.end(), bridge->second.name) != names.end();
+        });
+    if (held) out.emplace(index, link.name);
+  }
+  return out;
+}
+
 void Enforcer::check_links() {
   if (!kernel::needs_bridge_table(topology_)) return;
   const std::optional<std::map<int, Link>> links = links_.links();
   if (!links) return;
-  std::set<int> bridges;
-  for (const kernel::HeldNetwork& network : topology_.networks) {
-    for (const auto& [index, link] : *links) {
-      if (std::find(network.interfaces.begin(), network.interfaces.end(), link.name) != network.interfaces.end())
-        bridges.insert(index);
-    }
-  }
-  std::set<std::string> ports;
+  std::map<int, std::string> held = held_ports(*links);
+  kernel::BridgePorts ports;
   for (const auto& [index, link] : *links) {
-    if (bridges.contains(link.master)) ports.insert(link.name);
+    if (link.master != 0) (held.contains(index) ? ports.held : ports.foreign).push_back(link.name);
   }
+  std::sort(ports.held.begin(), ports.held.end());
+  std::sort(ports.foreign.begin(), ports.foreign.end());
   if (ports != ports_) {
     ports_ = std::move(ports);
     if (kernel::KernelError error = kernel::stop_link_local_learning(topology_)) host_.log(POLICY_LOG_WARNING, *error);
     const std::optional<std::uint32_t> before = ruleset_.generation();
     if (generation_ == 0) {
       // At the start: the tables come with them.
-    } else if (kernel::KernelError error = tables_.set_ports({ports_.begin(), ports_.end()})) {
+    } else if (resting_ || superseded()) {
+      // Another worker's tables.
+    } else if (kernel::KernelError error = tables_.set_ports(ports_)) {
       host_.log(POLICY_LOG_WARNING, "bridge ports: " + *error);
     } else {
       const std::optional<std::uint32_t> after = ruleset_.generation();
       if (before && after && *before == generation_ && *after == *before + 1) generation_ = *after;
     }
   }
-  const bool some_went = std::any_of(known_links_.begin(), known_links_.end(),
-                                     [&](const auto& known) { return !links->contains(known.first); });
-  if (some_went) release_claims(*links);
-  known_links_ = *links;
+  const bool some_went = std::any_of(known_ports_.begin(), known_ports_.end(),
+                                     [&](const auto& port) { return !held.contains(port.first); });
+  known_ports_ = std::move(held);
+  if (!some_went) return;
+  sweep_claims();
+  // While a reload hands over, another worker may have been faster: then the claims are gone, and the ledger knows.
+  const std::string commands =
+      bindings_.keep_only([this](std::uint64_t client_id, const Address&,
+                                 const Address& destination) { return is_bound(client_id, destination); },
+                          boot_ms());
+  if (!commands.empty()) commit(commands);
 }
 
-void Enforcer::release_claims(const std::map<int, Link>& links) {
-  const auto lives = [&](const json& port) {
-    if (port.is_number()) return links.contains(port.get<int>());
-    return std::any_of(links.begin(), links.end(), [&](const auto& link) {
-      return port.is_string() &&
-             (link.second.name == port.get<std::string>() || std::to_string(link.first) == port.get<std::string>());
-    });
-  };
-  std::string commands;
-  for (const kernel::ClaimKind& kind : kernel::kClaimKinds) {
-    const std::string name(kind.name);
-    std::string text;
-    if (tables_.context().list("list set bridge sallyport claim" + name, text)) continue;
-    const json listing = json::parse(text, nullptr, false);
-    if (!listing.is_object()) continue;
-    for (const json& entry : listing.value("nftables", json::array())) {
-      if (!entry.contains("set") || !entry["set"].contains("elem")) continue;
-      for (const json& element : entry["set"]["elem"]) {
-        const json value = element.contains("elem") ? element["elem"].value("val", json()) : element;
-        if (!value.contains("concat") || value["concat"].size() != 2) continue;
-        const json& port = value["concat"][1];
-        if (lives(port)) continue;
-        const std::string claimed = value["concat"][0].get<std::string>();
-        const std::string pair = claimed + " . " + (port.is_number() ? port.dump() : port.get<std::string>());
-        // Added first: one that has just expired would fail the whole transaction.
-        for (const std::string& what :
-             {"claim" + name + " { " + pair + " }\n", "claimed" + name + " { " + claimed + " }\n"})
-          commands += "add element bridge sallyport " + what + "delete element bridge sallyport " + what;
-      }
-    }
+void Enforcer::sweep_claims() {
+  if (resting_ || superseded() || !kernel::needs_bridge_table(topology_)) return;
+  const Departed gone = departed();
+  if (const std::string commands = bindings_.forget(gone.clients, boot_ms()); !commands.empty()) commit(commands);
+  if (gone.claims.empty()) return;
+  release(gone);
+  check_ruleset(net::Clock::now());  // a transaction of our own: look instead of counting
+}
+
+Enforcer::Departed Enforcer::departed() {
+  Departed out;
+  // In this order: a port that is not among the links of now is gone, whereas one that came since may have claims.
+  const std::optional<std::vector<kernel::Claim>> claims = kernel::read_claims();
+  const std::optional<std::map<int, Link>> links = claims && !claims->empty() ? links_.links() : std::nullopt;
+  if (!links) return out;
+  const std::map<int, std::string> held = held_ports(*links);
+  const auto lives = [&](const kernel::Claim& claim) { return held.contains(static_cast<int>(claim.port)); };
+  for (const kernel::Claim& claim : *claims) {
+    if (lives(claim)) continue;
+    out.claims.push_back(claim);
+    if (claim.address && is_held(*claim.address)) out.clients.insert(*claim.address);
   }
-  if (commands.empty()) return;
-  if (kernel::KernelError error = tables_.context().run(commands))
+  // One that another port has by now is that one's.
+  for (const kernel::Claim& claim : *claims) {
+    if (claim.address && lives(claim)) out.clients.erase(*claim.address);
+  }
+  out.all = *claims;
+  for (const Address& client : out.clients) forget(client);
+  return out;
+}
+
+// What a port had claimed is nobody else's until it is released here, so nobody else has asked for anything, or has a
+// flow, by these addresses: first everything ends that came of them, then they are free.
+void Enforcer::release(const Departed& departed) {
+  if (departed.claims.empty()) return;
+  if (!departed.clients.empty()) cut_flows(departed.clients);
+  if (kernel::KernelError error = tables_.context().run(kernel::claims_released(departed.claims, departed.all)))
     host_.log(POLICY_LOG_WARNING, "claims of a port that went: " + *error);
-  // Our own transaction: look instead of counting.
-  check_ruleset(net::Clock::now());
+}
+
+bool Enforcer::is_bound(std::uint64_t client_id, const Address& destination) const {
+  const std::optional<policy_addr> address = sealed(destination);
+  policy_binding found{};
+  found.struct_size = sizeof found;
+  std::size_t count = 1;
+  return address && ledger_ != nullptr &&
+         ledger_->find(reader_.raw(), client_id, &*address, &found, sizeof found, &count) == POLICY_OK;
+}
+
+void Enforcer::forget(const Address& client) {
+  const std::optional<policy_addr> address = sealed(client);
+  if (!address || ledger_ == nullptr || !POLICY_HAS(ledger_, forget)) return;
+  ledger_->forget(reader_.raw(), &*address);
 }
 
 // ---- counters
 
 net::awaitable<void> Enforcer::each_second() {
+  constexpr unsigned kSweepSeconds = 5;
   asio::steady_timer timer(loop_.context());
-  for (;;) {
+  for (unsigned seconds = 0;;) {
     timer.expires_after(std::chrono::seconds(1));
     const auto [error] = co_await timer.async_wait(net::kAsResult);
     if (error) co_return;
     bindings_.expire(boot_ms());
     count();
+    // An event may have been lost, or a port have come and gone between two looks.
+    check_links();
+    if (++seconds % kSweepSeconds == 0) sweep_claims();
     check_ruleset(net::Clock::now());  // an event may have been lost
     check_steering();
     show_health();
@@ -136,9 +177,8 @@ void Enforcer::count() {
     if (more > 0) report(i, more);
   }
   counted_ = now;
-  shown_.bindings = bindings_.size();
-  shown_.elements = bindings_.elements();
-  series_.set(series_.elements, bindings_.elements());
+  show_elements();
+  series_.set(series_.elements, shown_.elements);
   series_.set(series_.bindings, bindings_.size());
 }
 

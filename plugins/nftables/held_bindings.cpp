@@ -111,6 +111,31 @@ std::string HeldBindings::decide_again(std::uint64_t now_ms) {
   return changes.commands();
 }
 
+std::string HeldBindings::forget(const std::set<Address>& clients, std::uint64_t now_ms) {
+  ElementChanges changes;
+  for (const Address& client : clients) {
+    for (auto at = entries_.lower_bound(Key{client, Address::v6({})});
+         at != entries_.end() && at->first.client == client;) {
+      at->second.names.clear();
+      settle(at->first, at->second, now_ms, changes);
+      at = entries_.erase(at);
+    }
+  }
+  return changes.commands();
+}
+
+std::string HeldBindings::keep_only(const StillBound& still_bound, std::uint64_t now_ms) {
+  ElementChanges changes;
+  for (auto at = entries_.begin(); at != entries_.end();) {
+    auto& [key, entry] = *at;
+    std::erase_if(entry.names,
+                  [&](const auto& name) { return !still_bound(name.second.client_id, key.client, key.destination); });
+    settle(key, entry, now_ms, changes);
+    at = entry.names.empty() ? entries_.erase(at) : std::next(at);
+  }
+  return changes.commands();
+}
+
 std::string HeldBindings::all(std::uint64_t now_ms) const {
   ElementChanges changes;
   for (const auto& [key, entry] : entries_) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,13 @@ class HeldBindings {
 
   // Every binding decided again. Returns the commands for what changed.
   std::string decide_again(std::uint64_t now_ms);
+
+  // Everything of these clients ends. Returns the commands that take it out of force.
+  std::string forget(const std::set<Address>& clients, std::uint64_t now_ms);
+
+  // Everything ends for which this says no. Returns the commands that take it out of force.
+  using StillBound = std::function<bool(std::uint64_t client_id, const Address& client, const Address& destination)>;
+  std::string keep_only(const StillBound& still_bound, std::uint64_t now_ms);
 
   // All that lives, for tables that are new.
   std::string all(std::uint64_t now_ms) const;

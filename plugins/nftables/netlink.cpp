@@ -35,12 +35,14 @@ void empty(int fd) {
   }
 }
 
-// Sends a request and hands every message of the answer to `each` until done. False: no whole answer.
+// Sends a request and hands every message of the answer to `each` until done. False: no whole answer, also if what was
+// listed changed meanwhile.
 template <typename Each>
 bool ask(int fd, const nlmsghdr* request, Each each) {
   empty(fd);
   if (::send(fd, request, request->nlmsg_len, 0) < 0) return false;
   std::vector<char> buffer(32768);
+  bool whole = true;
   for (;;) {
     pollfd waiting{fd, POLLIN, 0};
     if (::poll(&waiting, 1, kAnswerMs) <= 0) return false;
@@ -50,7 +52,8 @@ bool ask(int fd, const nlmsghdr* request, Each each) {
     const auto* message = reinterpret_cast<const nlmsghdr*>(buffer.data());
     for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
       if (message->nlmsg_seq != request->nlmsg_seq) continue;
-      if (message->nlmsg_type == NLMSG_DONE) return true;
+      whole = whole && (message->nlmsg_flags & NLM_F_DUMP_INTR) == 0;
+      if (message->nlmsg_type == NLMSG_DONE) return whole;
       if (message->nlmsg_type == NLMSG_ERROR)
         return static_cast<const nlmsgerr*>(mnl_nlmsg_get_payload(message))->error == 0;
       each(message);
@@ -103,25 +106,28 @@ LinkWatch::LinkWatch() : events_(open_socket(NETLINK_ROUTE, RTMGRP_LINK)), askin
 void LinkWatch::drain() { empty(events_.get()); }
 
 std::optional<std::map<int, Link>> LinkWatch::links() {
-  alignas(nlmsghdr) std::array<char, 128> buffer{};
-  nlmsghdr* request = mnl_nlmsg_put_header(buffer.data());
-  request->nlmsg_type = RTM_GETLINK;
-  request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  request->nlmsg_seq = ++sequence_;
-  auto* header = static_cast<ifinfomsg*>(mnl_nlmsg_put_extra_header(request, sizeof(ifinfomsg)));
-  header->ifi_family = AF_UNSPEC;
-  std::map<int, Link> found;
-  const bool whole = ask(asking_.get(), request, [&](const nlmsghdr* message) {
-    const auto* info = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
-    Link link;
-    for_each_attribute(message, sizeof(ifinfomsg), [&](const nlattr* attribute) {
-      if (mnl_attr_get_type(attribute) == IFLA_IFNAME) link.name = mnl_attr_get_str(attribute);
-      if (mnl_attr_get_type(attribute) == IFLA_MASTER) link.master = static_cast<int>(mnl_attr_get_u32(attribute));
+  constexpr int kAttempts = 8;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    alignas(nlmsghdr) std::array<char, 128> buffer{};
+    nlmsghdr* request = mnl_nlmsg_put_header(buffer.data());
+    request->nlmsg_type = RTM_GETLINK;
+    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    request->nlmsg_seq = ++sequence_;
+    auto* header = static_cast<ifinfomsg*>(mnl_nlmsg_put_extra_header(request, sizeof(ifinfomsg)));
+    header->ifi_family = AF_UNSPEC;
+    std::map<int, Link> found;
+    const bool whole = ask(asking_.get(), request, [&](const nlmsghdr* message) {
+      const auto* info = static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(message));
+      Link link;
+      for_each_attribute(message, sizeof(ifinfomsg), [&](const nlattr* attribute) {
+        if (mnl_attr_get_type(attribute) == IFLA_IFNAME) link.name = mnl_attr_get_str(attribute);
+        if (mnl_attr_get_type(attribute) == IFLA_MASTER) link.master = static_cast<int>(mnl_attr_get_u32(attribute));
+      });
+      found[info->ifi_index] = std::move(link);
     });
-    found[info->ifi_index] = std::move(link);
-  });
-  if (!whole) return std::nullopt;
-  return found;
+    if (whole) return found;
+  }
+  return std::nullopt;
 }
 
 }  // namespace sallyport::nft

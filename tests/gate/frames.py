@@ -58,6 +58,19 @@ def advertised(mac, seconds):
         time.sleep(0.01)
 
 
+def taken(mac, address4, address6, target, port):
+    """As addresses that nobody has used yet, by every way there is to say so."""
+    mine = get_if_hwaddr("eth0")
+    for _ in range(2):
+        yield bytes(Ether(dst="ff:ff:ff:ff:ff:ff") / ARP(op=1, psrc=address4, pdst=address4, hwsrc=mine))
+        yield bytes(Ether(dst=mac) / ARP(op=2, psrc=address4, pdst=GATE4, hwsrc=mine, hwdst=mac))
+        yield bytes(Ether(dst=mac) / IP(src=address4, dst=target) / UDP(sport=7777, dport=int(port)) / b"beef")
+        yield bytes(Ether(dst=mac) / IP(src=address4, dst=GATE4) / UDP(sport=7778, dport=53) / DNS(rd=1, qd=DNSQR(qname="api.example.test")))
+        yield bytes(Ether(dst=mac) / IPv6(src=address6, dst=GATE6) / UDP(sport=7779, dport=53) / DNS(rd=1, qd=DNSQR(qname="api.example.test")))
+        yield bytes(Ether(dst=mac) / IPv6(src=ME6, dst=GATE6, hlim=255) / ICMPv6ND_NA(tgt=address6, R=0, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=mine))
+        time.sleep(0.05)
+
+
 def link_local(mac):
     """To the groups that a bridge gives its host unseen (IEEE 802.1D): what the host would answer to an outside address, and routers."""
     for last in range(16):

@@ -150,3 +150,66 @@ def test_a_port_has_a_share_of_the_addresses(lab, gate, work, other, witness):
         for address in addresses:
             work.root("ip", "addr", "del", f"{address}/16", "dev", "eth0")
     assert other.dig("+short", "db.example.test").text.strip() == DB4
+
+
+PINS = {
+    "port": "{ 172.20.0.8: { port: v-b }, \"fd00:20::8\": { port: v-b } }",
+    "mac": "{ 172.20.0.8: { mac: \"MAC\" }, \"fd00:20::8\": { mac: \"MAC\" } }",
+    "both": "{ 172.20.0.8: { port: v-b, mac: \"MAC\" }, \"fd00:20::8\": { port: v-b, mac: \"MAC\" } }",
+}
+
+
+@pytest.mark.parametrize("kind", PINS)
+def test_a_pinned_address_is_nobody_elses_even_before_its_owner_has_spoken(lab, agents, work, other, frames, witness, kind):
+    """The first taker of an address that nobody has used is dropped, by ARP, IP and neighbour advertisement; its owner is not."""
+    pins = PINS[kind].replace("MAC", mac_of(agents.namespaces["b"], "eth0"))
+    text = gateway_yaml("real").replace("interfaces: [br-agents]", f"interfaces: [br-agents], pins: {pins}")
+    sh("ip", "-n", agents.namespaces["b"], "link", "set", "eth0", "down")
+    gate = Gate(lab, text, POLICY).start()
+    try:
+        with witness.expect_zero():
+            frames("taken", "172.20.0.8", "fd00:20::8", world.EVIL4, str(ECHO))
+            time.sleep(0.3)
+        for name in ("claimed4", "claimed6"):
+            held = sh("ip", "netns", "exec", lab.namespaces.host, "nft", "list", "set", "bridge", "sallyport", name)
+            assert "172.20.0.8" not in held and "fd000020000000000000000000000008" not in held.replace(":", ""), held
+        assert counters(lab)["source_spoofed"] >= 5
+        assert not gate.audit(plugin="dns"), "nobody was asked anything"
+    finally:
+        bring_up(agents, "b")
+        gate.stop()
+    gate = Gate(lab, text, POLICY).start()
+    try:
+        assert other.curl("https://api.example.test/whoami").status == 0
+        assert other.curl("-6", "https://api.example.test/whoami").status == 0
+        assert work.curl("https://api.example.test/whoami").status == 0, "the rest of the network is as ever"
+    finally:
+        gate.stop()
+
+
+def bring_up(agents, name):
+    """What an interface loses by going down."""
+    space = agents.namespaces[name]
+    sh("ip", "-n", space, "link", "set", "eth0", "up")
+    sh("ip", "-n", space, "addr", "replace", f"{AGENTS[name][1]}/64", "dev", "eth0", "nodad")
+    sh("ip", "-n", space, "route", "replace", "default", "via", GATE4)
+    sh("ip", "-n", space, "-6", "route", "replace", "default", "via", "fd00:20::1")
+
+
+def test_who_had_an_address_before_it_was_pinned_does_not_keep_it(lab, agents, gate, work, other):
+    """A pin that comes with a reload: the claim of the first taker goes, and its packets with it."""
+    work.root("ip", "addr", "add", "172.20.0.77/16", "dev", "eth0")
+    try:
+        assert "NXDOMAIN" in work.dig("-b", "172.20.0.77", "evil.test").text
+        generation = gate.status()["generation"]
+        gate.write(gate.config, gateway_yaml("real").replace("interfaces: [br-agents]", "interfaces: [br-agents], pins: { 172.20.0.77: { port: v-b } }"))
+        while gate.status()["generation"] == generation:
+            time.sleep(0.01)
+        assert "evil.test" not in work.dig("-b", "172.20.0.77", "+time=1", "evil.test").text.partition("QUESTION")[2]
+        other.root("ip", "addr", "add", "172.20.0.77/16", "dev", "eth0")
+        work.root("ip", "addr", "del", "172.20.0.77/16", "dev", "eth0")
+        sh("ip", "-n", lab.namespaces.host, "neigh", "flush", "to", "172.20.0.77")
+        assert "NXDOMAIN" in other.dig("-b", "172.20.0.77", "evil.test").text
+    finally:
+        for one in (work, other):
+            one.root("ip", "addr", "del", "172.20.0.77/16", "dev", "eth0")

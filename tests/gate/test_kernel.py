@@ -233,6 +233,51 @@ def test_a_hundred_reloads_under_fire(gate, lab, work, other, witness):
     assert sum(made.values()) > 12_000, made
 
 
+def test_another_topology_replaces_the_tables_once(gate, lab, work, witness):
+    """And what the sets hold comes with them: a bound flow goes on, a new one by the same binding too."""
+    assert work.dig("+short", "db.example.test").text.strip() == DB4
+    wait_until(lambda: gate.health("nftables").get("elements") == 2)  # 123/udp and 5353/udp
+    monitor = subprocess.Popen(["ip", "netns", "exec", lab.namespaces.host, "nft", "monitor"], stdout=subprocess.PIPE, text=True)
+    try:
+        time.sleep(0.5)
+        generation = gate.status()["generation"]
+        gate.write(gate.config, gateway_yaml("real").replace("networks:\n", "networks:\n  more: { addresses: [10.77.0.0/16] }\n"))
+        wait_until(lambda: gate.status()["generation"] > generation)
+        time.sleep(1.5)
+    finally:
+        monitor.terminate()
+    seen = monitor.communicate()[0]
+    assert seen.count("add table inet sallyport") == 1 and seen.count("add table bridge sallyport") == 1, seen
+    assert "10.77.0.0/16" in sh("ip", "netns", "exec", lab.namespaces.host, "nft", "list", "table", "inet", "sallyport")
+    assert gate.health("nftables")["elements"] == 2 and not gate.audit(reason="ruleset_tampered")
+    results, _ = work.probe([{"do": "udp", "to": [DB4, 5353], "send": "beef", "timeout": 1}])
+    assert results[0].get("data") == "beef", results
+
+
+def test_another_bridge_takes_no_address_of_ours(gate, lab, work, other):
+    """Claims are of the held bridges' ports: whoever has the same addresses elsewhere on this host has them there."""
+    host = lab.namespaces.host
+    space = f"sp-{os.getpid()}-foreign"
+    sh("ip", "netns", "add", space)
+    try:
+        sh("ip", "-n", host, "link", "add", "br-foreign", "type", "bridge", "forward_delay", "0")
+        sh("ip", "-n", host, "link", "set", "br-foreign", "up")
+        sh("ip", "link", "add", "eth0", "netns", space, "type", "veth", "peer", "name", "v-foreign", "netns", host)
+        sh("ip", "-n", host, "link", "set", "v-foreign", "master", "br-foreign", "up")
+        wait_until(lambda: "v-foreign" in sh("ip", "netns", "exec", host, "nft", "list", "set", "bridge", "sallyport", "foreign"))
+        sh("ip", "-n", space, "addr", "add", "172.20.0.9/16", "dev", "eth0")
+        sh("ip", "-n", space, "link", "set", "eth0", "up")
+        subprocess.run(["ip", "netns", "exec", space, "ping", "-c2", "-W1", "172.20.0.77"], stdout=subprocess.DEVNULL)
+        assert "172.20.0.9" not in sh("ip", "netns", "exec", host, "nft", "list", "set", "bridge", "sallyport", "claimed4")
+        work.root("ip", "addr", "add", "172.20.0.9/16", "dev", "eth0")
+        assert "NXDOMAIN" in work.dig("-b", "172.20.0.9", "evil.test").text
+    finally:
+        work.root("ip", "addr", "del", "172.20.0.9/16", "dev", "eth0")
+        subprocess.run(["ip", "-n", host, "link", "del", "v-foreign"])
+        subprocess.run(["ip", "-n", host, "link", "del", "br-foreign"])
+        subprocess.run(["ip", "netns", "del", space])
+
+
 def test_a_flushed_ruleset_is_put_back(gate, lab, work, witness):
     """NFT-07: within a second; the alarm is in the audit, health is red meanwhile, the gap is measured."""
     began = time.monotonic()

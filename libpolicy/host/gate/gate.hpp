@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "engine/decide.hpp"
-#include "host/warden/file_watch.hpp"
 #include "host/gate/gate_audit.hpp"
 #include "host/gate/gate_memory.hpp"
 #include "host/gate/group_worker.hpp"
@@ -25,6 +24,7 @@
 #include "host/gate/serve.hpp"
 #include "host/gate/sockets.hpp"
 #include "host/gate/status_socket.hpp"
+#include "host/warden/file_watch.hpp"
 
 namespace sallyport {
 
@@ -103,6 +103,7 @@ class Gate {
   void commit();
   void abandon(std::string_view why);
   void announce(Clock::time_point now);
+  static std::uint32_t worker_uid(const GatewayModel& gateway);
   nlohmann::json topology_of(const Prepared& prepared, const std::vector<GateSocket>& sockets) const;
 
   // status.cpp

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "host/kernel/kernel_tables.hpp"
+#include "host/kernel/ruleset.hpp"
 #include "host/kernel/steering.hpp"
 #include "host/warden/memory_file.hpp"
 
@@ -33,6 +34,20 @@ absl::Status close_kernel(const nlohmann::json& topology) {
   if (kernel::KernelError error = tables.install(*parsed)) return failed(*error);
   if (obstacle) return absl::FailedPreconditionError(*obstacle);
   return absl::OkStatus();
+}
+
+bool kernel_is_closed_for(const nlohmann::json& topology) {
+  const Result<kernel::Topology> parsed = kernel::parse_topology(topology.dump());
+  if (!parsed.ok()) return false;
+  kernel::KernelTables tables;
+  return tables.shape() == kernel::shape_of(*parsed) && tables.present(*parsed);
+}
+
+absl::Status kernel_obstacle(const nlohmann::json& topology) {
+  const Result<kernel::Topology> parsed = kernel::parse_topology(topology.dump());
+  if (!parsed.ok()) return absl::InternalError(std::string(parsed.error().message));
+  const kernel::KernelError obstacle = kernel::steering_obstacle(*parsed);
+  return obstacle ? absl::FailedPreconditionError(*obstacle) : absl::OkStatus();
 }
 
 bool lift_icmp_limits() {

@@ -14,6 +14,12 @@ namespace sallyport {
 // transaction.
 absl::Status close_kernel(const nlohmann::json& topology);
 
+// Whether the tables that are there are this topology's.
+bool kernel_is_closed_for(const nlohmann::json& topology);
+
+// What would keep these tables from working here; close_kernel() asks it too.
+absl::Status kernel_obstacle(const nlohmann::json& topology);
+
 // Lifts the kernel's limit of ICMP errors to one address (net.ipv4.icmp_ratelimit, net.ipv6.icmp.ratelimit): one a
 // second is silence for a client that tries ten flows at once. The tables limit each source instead. False: /proc/sys
 // is read-only here, as in most containers; what is refused then stays refused, some of it without a word.

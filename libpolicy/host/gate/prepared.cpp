@@ -10,6 +10,7 @@
 
 #include "host/gate/credentials.hpp"
 #include "host/gate/plugin_config.hpp"
+#include "host/gate/unopened.hpp"
 #include "host/warden/beside_program.hpp"
 #include "host/warden/own_addresses.hpp"
 #include "language/gateway/gateway_load.hpp"
@@ -251,18 +252,10 @@ void Preparation::flows() {
                                                     : "add nftables, sni-filter or http-proxy");
 }
 
-// UDP passes by bindings, and an address in a rule makes none.
 void Preparation::unopened() {
   if (has_errors(others_) || reporter_.failed()) return;
-  for (const RuleModel& rule : prepared_.policy.rules) {
-    const bool udp = std::any_of(rule.ports.begin(), rule.ports.end(),
-                                 [](const PortRange& range) { return range.proto == kProtoUdp; });
-    if (rule.action != Action::kAllow || rule.addresses.empty() || !udp) continue;
-    reporter_.warning("G024", gateway().policy.at, "policy",
-                      "rule " + in_ticks(rule.name) + " (line " + std::to_string(rule.where.line) +
-                          ") allows UDP to an address, which nothing here lets through",
-                      "name the destination in `domains`; for workloads of this network write `internal`");
-  }
+  for (const UnopenedRule& rule : unopened_rules(prepared_))
+    reporter_.warning("G024", gateway().policy.at, "policy", rule.why, rule.remedy);
 }
 
 }  // namespace

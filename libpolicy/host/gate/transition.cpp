@@ -61,16 +61,22 @@ std::int64_t milliseconds(std::chrono::steady_clock::duration time) {
 
 json Gate::topology_of(const Prepared& prepared, const std::vector<GateSocket>& sockets) const {
   const GatewayModel& gateway = prepared.gateway;
-  json topology = {{"name", gateway.name},
-                   {"networks", json::array()},
-                   {"listeners", json::array()},
-                   {"internal", json::array()},
-                   {"own", own_}};
+  json topology = {
+      {"name", gateway.name}, {"networks", json::array()},    {"listeners", json::array()}, {"internal", json::array()},
+      {"own", own_},          {"worker", worker_uid(gateway)}};
   for (const NetworkModel& network : gateway.networks) {
+    json pins = json::array();
+    for (const PinModel& pin : network.pins) {
+      pins.push_back({{"address", pin.address.text()}});
+      if (!pin.port.empty()) pins.back()["port"] = pin.port;
+      if (!pin.mac.empty()) pins.back()["mac"] = pin.mac;
+    }
     topology["networks"].push_back({{"name", network.name},
                                     {"interfaces", network.interfaces},
                                     {"addresses", texts(network.addresses)},
-                                    {"addresses_per_port", network.addresses_per_port}});
+                                    {"addresses_per_port", network.addresses_per_port},
+                                    {"pins", std::move(pins)},
+                                    {"from_host", network.open_from_host ? "open" : "closed"}});
   }
   for (const GateSocket& socket : sockets) {
     topology["listeners"].push_back({{"name", socket.listener},
@@ -142,7 +148,12 @@ bool Gate::open_sockets(Transition& next) {
   const bool stays = !next.first && next.topology == topology_ && healthy() && prepared_->enforcers > 0 &&
                      next.prepared->enforcers > 0;
   if (!reporter.failed() && next.prepared->closes_kernel() && !stays) {
-    if (absl::Status closed = close_kernel(next.topology); !closed.ok()) {
+    // The plugin that keeps the tables puts in those of a new topology, once, with what its sets hold; nothing listens
+    // before commit() has seen them. Until then the ones that are there are closed as well.
+    const bool plugins_turn = !next.first && next.topology != topology_ && healthy() && prepared_->enforcers > 0 &&
+                              next.prepared->enforcers > 0;
+    const absl::Status closed = plugins_turn ? kernel_obstacle(next.topology) : close_kernel(next.topology);
+    if (!closed.ok()) {
       say(std::string(closed.message()));
       return false;
     }
@@ -240,6 +251,9 @@ void Gate::advance(Clock::time_point now) {
 
 void Gate::commit() {
   Transition& next = *transition_;
+  if (next.kernel_changed && !kernel_is_closed_for(next.topology)) {
+    if (absl::Status closed = close_kernel(next.topology); !closed.ok()) return abandon(std::string(closed.message()));
+  }
   for (GateSocket& socket : next.opened) {
     if (!socket.start_listening())
       return abandon(
@@ -344,7 +358,7 @@ void Gate::abandon(std::string_view why) {
     bury(group.process);
   }
   const bool first = next.first;
-  if (!first && next.kernel_changed) {
+  if (!first && next.kernel_changed && !kernel_is_closed_for(topology_)) {
     if (absl::Status back = close_kernel(topology_); !back.ok())
       say(absl::StrFormat("the kernel's tables cannot be set back: %s", back.message()));
   }

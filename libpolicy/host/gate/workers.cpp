@@ -21,6 +21,10 @@ bool holds(unsigned capability) { return ::capng_have_capability(CAPNG_EFFECTIVE
 
 }  // namespace
 
+std::uint32_t Gate::worker_uid(const GatewayModel& gateway) {
+  return ::geteuid() == 0 && holds(CAP_SETUID) ? gateway.uid : ::geteuid();
+}
+
 json Gate::setup_of(const Prepared& prepared, const PreparedGroup& plan, const json& topology) const {
   json plugins = json::array();
   for (const std::size_t index : plan.plugins) {
@@ -46,7 +50,7 @@ json Gate::setup_of(const Prepared& prepared, const PreparedGroup& plan, const j
                   {"client_key", memory_->client_key},
                   {"applied_fds", plan.enforces ? GateMemory::kSlots : 0}}},
                 {"privileges", {{"capabilities", plan.privileges.capabilities}, {"sockets", plan.privileges.sockets}}}};
-  if (::geteuid() == 0 && holds(CAP_SETUID)) setup["uid"] = prepared.gateway.uid;
+  if (::geteuid() == 0 && holds(CAP_SETUID)) setup["uid"] = worker_uid(prepared.gateway);
   return setup;
 }
 

@@ -19,7 +19,7 @@ namespace {
 
 struct Search {
   std::set<std::uint32_t> bridges;
-  std::vector<std::string> ports;
+  BridgePorts ports;
 };
 
 int look_at(const nlmsghdr* message, void* user) {
@@ -33,13 +33,14 @@ int look_at(const nlmsghdr* message, void* user) {
     if (mnl_attr_get_type(attribute) == IFLA_IFNAME) name = mnl_attr_get_str(attribute);
     if (mnl_attr_get_type(attribute) == IFLA_MASTER) master = mnl_attr_get_u32(attribute);
   }
-  if (search.bridges.contains(master)) search.ports.push_back(std::move(name));
+  if (master == 0) return MNL_CB_OK;
+  (search.bridges.contains(master) ? search.ports.held : search.ports.foreign).push_back(std::move(name));
   return MNL_CB_OK;
 }
 
 }  // namespace
 
-std::vector<std::string> bridge_ports(const Topology& topology) {
+BridgePorts bridge_ports(const Topology& topology) {
   Search search;
   for (const HeldNetwork& network : topology.networks) {
     for (const std::string& interface : network.interfaces) {
@@ -63,7 +64,8 @@ std::vector<std::string> bridge_ports(const Topology& topology) {
     if (size <= 0) break;
     state = mnl_cb_run(buffer.data(), static_cast<std::size_t>(size), 1, own, &look_at, &search);
   }
-  std::sort(search.ports.begin(), search.ports.end());
+  std::sort(search.ports.held.begin(), search.ports.held.end());
+  std::sort(search.ports.foreign.begin(), search.ports.foreign.end());
   return search.ports;
 }
 

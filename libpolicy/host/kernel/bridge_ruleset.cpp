@@ -15,15 +15,46 @@ std::string new_claims(const Topology& topology) {
 
 }  // namespace
 
+// Addresses that the operator has tied to a port or a MAC address, before anybody claims anything: who else speaks as
+// one, by ARP, IP or a neighbour advertisement, is dropped.
+static void pin_rules(Text& text, const Topology& topology) {
+  for (const HeldNetwork& network : topology.networks) {
+    for (const Pin& pin : network.pins) {
+      const std::string address = pin.address.text();
+      std::vector<std::string> speaks;
+      if (pin.address.is_v4()) {
+        speaks = {"arp saddr ip " + address + " ", "ip saddr " + address + " "};
+      } else {
+        std::string number = "0x";
+        for (const std::uint8_t octet : pin.address.octets()) {
+          constexpr char kDigits[] = "0123456789abcdef";
+          number += {kDigits[octet >> 4], kDigits[octet & 15]};
+        }
+        speaks = {"ip6 saddr " + address + " ", "icmpv6 type 136 @th,64,128 " + number + " "};
+      }
+      for (const std::string& as : speaks) {
+        if (!pin.port.empty()) text.line(as + "iifname != \"" + pin.port + "\" counter name source_spoofed drop");
+        if (!pin.mac.empty()) text.line(as + "ether saddr != " + pin.mac + " counter name source_spoofed drop");
+      }
+      if (!pin.port.empty() && !pin.mac.empty())
+        text.line("ether saddr " + pin.mac + " iifname != \"" + pin.port + "\" counter name source_spoofed drop");
+      if (pin.address.is_v4() && !pin.mac.empty())
+        text.line(speaks[0] + "arp saddr ether != " + pin.mac + " counter name source_spoofed drop");
+    }
+  }
+}
+
 bool needs_bridge_table(const Topology& topology) { return !all_interfaces(topology).empty(); }
 
-std::string bridge_table(const Topology& topology, const std::vector<std::string>& ports, const std::string& elements) {
-  std::vector<std::string> quoted;
-  for (const std::string& port : ports) quoted.push_back("\"" + port + "\"");
-  return "add table bridge sallyport\ndelete table bridge sallyport\ntable bridge sallyport {\nset ports { type "
-         "ifname;" +
-         (quoted.empty() ? "" : " elements = " + set_of(quoted) + ";") + " }\n" + bridge_body(topology) + "}\n" +
-         elements;
+std::string bridge_table(const Topology& topology, const BridgePorts& ports, const std::string& elements) {
+  const auto set = [](const char* name, const std::vector<std::string>& interfaces) {
+    std::vector<std::string> quoted;
+    for (const std::string& interface : interfaces) quoted.push_back("\"" + interface + "\"");
+    return std::string("set ") + name + " { type ifname;" +
+           (quoted.empty() ? "" : " elements = " + set_of(quoted) + ";") + " }\n";
+  };
+  return "add table bridge sallyport\ndelete table bridge sallyport\ntable bridge sallyport {\n" +
+         set("ports", ports.held) + set("foreign", ports.foreign) + bridge_body(topology) + "}\n" + elements;
 }
 
 std::string bridge_body(const Topology& topology) {
@@ -36,14 +67,15 @@ std::string bridge_body(const Topology& topology) {
   interval_set(text, "own4", "ipv4_addr", texts(topology.own, true));
   interval_set(text, "own6", "ipv6_addr", texts(topology.own, false));
   for (const ClaimKind& kind : kClaimKinds) {
-    const std::string name(kind.name), kept = "; flags dynamic,timeout; timeout 10m; size 65536; }";
+    const std::string name(kind.name),
+        kept = "; flags dynamic,timeout; timeout " + std::to_string(kClaimMinutes) + "m; size 65536; }";
     text.line("set claim" + name + " { " + std::string(kind.pair_type) + kept);
     text.line("set claimed" + name + " { " + std::string(kind.type) + kept);
     text.line("set claims_per_port" + name + " { type iface_index; flags dynamic,timeout; timeout 1h; size 4096; }");
   }
 
   // What somebody speaks as belongs to the port that used it first, until the port goes (the gateway takes its claims
-  // out) or ten silent minutes have passed.
+  // out) or kClaimMinutes of silence have passed.
   text.line("chain claims {").line("type filter hook prerouting priority -300; policy accept;");
   // Nothing in a VLAN tag: the host takes off those that mean no VLAN, and `arp`, `icmpv6` below look at what stands
   // behind the addresses, where a tag would be. A second tag is in the protocol, the first in neither's place.
@@ -52,6 +84,10 @@ std::string bridge_body(const Topology& topology) {
   text.line("iifname @ports jump claim_mac");
   text.line("arp saddr ip @own4 counter name source_spoofed drop");
   text.line("ip saddr @own4 counter name source_spoofed drop").line("ip6 saddr @own6 counter name source_spoofed drop");
+  // Another bridge of this host, with the same addresses behind it, takes none of ours. A port that has just come is in
+  // no set yet: until then it is held to what its addresses say.
+  text.line("iifname @foreign return");
+  pin_rules(text, topology);
   // Routers, and queriers of multicast groups: whoever passes for one takes the others' neighbour messages.
   text.line("icmpv6 type { 130, 134, 137, 151, 152, 153 } iifname @ports counter name router_advert drop");
   text.line("iifname @ports ip protocol 2 @th,0,8 0x11 counter name router_advert drop");

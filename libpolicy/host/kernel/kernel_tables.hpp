@@ -9,24 +9,27 @@
 #include <string>
 #include <vector>
 
+#include "host/kernel/claims.hpp"
 #include "host/kernel/nft_context.hpp"
+#include "host/kernel/ruleset.hpp"
 #include "host/kernel/topology.hpp"
 
 namespace sallyport::kernel {
 
 class KernelTables {
  public:
-  // Replaces both tables, each in one transaction; the bridge's first, since agents beside each other need no gateway.
+  // Replaces both tables in one transaction; where they are too long for that, the bridge's first, since agents beside
+  // each other need no gateway.
   // The routes of steering.hpp come last: without them what the rules steer is refused.
   // elements: of the sets of table inet, in the same transaction.
-  // Addresses that ports of the bridge have claimed stay theirs.
+  // Addresses that ports of the bridge have claimed stay theirs, unless they are pinned to another.
   KernelError install(const Topology& topology, const std::string& elements = {});
-  KernelError install(const Topology& topology, const std::string& elements, const std::vector<std::string>& ports);
+  KernelError install(const Topology& topology, const std::string& elements, const BridgePorts& ports);
   // elements: one command a line. In one transaction, unless it is too long for the socket that a user namespace gives:
   // then the tables come first, empty, and each line by itself.
   KernelError install_inet(const Topology& topology, const std::string& elements);
   // The ports of the held bridges have changed.
-  KernelError set_ports(const std::vector<std::string>& ports);
+  KernelError set_ports(const BridgePorts& ports);
   // Takes both tables and the routes away; those that are not there are no error.
   KernelError remove();
   // Are both there, with chains? False too if the kernel does not answer.
@@ -38,15 +41,15 @@ class KernelTables {
   NftContext& context() noexcept { return context_; }
 
  private:
-  std::string claims();
-  std::optional<std::string> with_expiry(const std::string& set);
+  static std::vector<Claim> claims_of(const Topology& topology);
+  KernelError run_in_steps(const std::string& table, const std::string& elements);
   NftContext context_;
 };
 
 // Of the held bridges that are there; idempotent.
 KernelError stop_link_local_learning(const Topology& topology);
 
-// The ports that the held interfaces have as bridges now, by name.
-std::vector<std::string> bridge_ports(const Topology& topology);
+// The ports of this host's bridges now.
+BridgePorts bridge_ports(const Topology& topology);
 
 }  // namespace sallyport::kernel

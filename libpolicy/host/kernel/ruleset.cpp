@@ -76,6 +76,7 @@ void bound_sets(Text& text) {
     const std::string type = address + " . " + address + " . inet_proto . inet_service";
     text.line("set bound" + n + " { type " + type + "; flags timeout; size 65536; }");
     text.line("set range" + n + " { type " + type + "; flags interval, timeout; size 65536; }");
+    text.line("set literal" + n + " { type " + type + "; flags interval; size 65536; }");
   }
 }
 
@@ -234,6 +235,27 @@ void input_chain(Text& text, const Topology& topology) {
   text.line("jump refuse").line("}");
 }
 
+// What programs of this host begin towards those who are held: the gateway's workers alone. A workload that nobody here
+// connects to has nobody here to carry its octets on.
+void output_chain(Text& text, const Topology& topology) {
+  Topology closed = topology;
+  std::erase_if(closed.networks, [](const HeldNetwork& network) { return network.open_from_host; });
+  text.line("counter from_host { }");
+  text.line("chain output {").line("type filter hook output priority 0; policy accept;");
+  text.line("oifname \"lo\" accept");
+  for (const std::string& held : held_conditions(closed, false)) text.line(held + " jump from_host");
+  text.line("}").line("chain from_host {");
+  // Answers, ours of chain refuse among them: those are about flows that conntrack has never confirmed.
+  text.line("ct direction reply ct state established accept").line("ct state related accept");
+  text.line("icmp type { 3, 11, 12 } accept").line("icmpv6 type { 1, 2, 3, 4 } accept");
+  // Neighbours, routers, groups.
+  text.line("icmpv6 type { 130, 131, 132, 133, 134, 135, 136, 137, 143 } accept").line("ip protocol 2 accept");
+  if (topology.worker) text.line("meta skuid " + std::to_string(*topology.worker) + " accept");
+  // No program of ours waits for a timeout either.
+  text.line("meta l4proto 6 counter name from_host reject with tcp reset");
+  text.line("counter name from_host reject with icmpx type admin-prohibited").line("}");
+}
+
 void forward_chains(Text& text, const Topology& topology) {
   const std::string admitted = std::to_string(kAdmitted);
   text.line("chain forward {").line("type filter hook forward priority 0; policy accept;");
@@ -257,6 +279,14 @@ void forward_chains(Text& text, const Topology& topology) {
                 (v4 ? "4" : "6") + " ct mark set ct mark or " + admitted + " accept");
     }
   }
+  // What the policy allows by address alone. An interface identifier that carries an IPv4 address (ISATAP) is another
+  // destination than its neighbours, and no range can leave it out.
+  text.line("ct direction original ip saddr . ip daddr . meta l4proto . th dport @literal4 ct mark set ct mark or " +
+            admitted + " accept");
+  text.line(
+      "meta nfproto 10 @nh,256,32 and 0xfdffffff != 0x00005efe ct direction original ip6 saddr . ip6 daddr . meta "
+      "l4proto . th dport @literal6 ct mark set ct mark or " +
+      admitted + " accept");
   text.line("jump refuse").line("}").line("chain to_held {");
   text.line("ct state established ct mark and " + admitted + " == " + admitted + " accept");
   text.line(std::string(kErrors) + "ct mark and " + admitted + " == " + admitted + " accept");
@@ -305,6 +335,7 @@ std::string inet_body(const Topology& topology) {
   steer_chain(text, topology);
   capture_chain(text, topology);
   input_chain(text, topology);
+  output_chain(text, topology);
   forward_chains(text, topology);
   return text.out;
 }

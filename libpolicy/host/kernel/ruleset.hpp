@@ -2,7 +2,8 @@
 // comments.
 //
 //   table inet sallyport     forwarded and local traffic of held networks: nothing but the gateway's listeners, what is
-//                            captured for them, and what the sets bound4, bound6, range4, range6 admit
+//                            captured for them, and what the sets bound4, bound6, range4, range6 (by name) and
+//                            literal4, literal6 (by address) admit
 //   table bridge sallyport   traffic between the ports of a held bridge: nothing but internal pairs; addresses belong
 //                            to the port that claimed them first
 //
@@ -31,6 +32,10 @@ inline constexpr std::string_view kCounters[] = {"quic_denied",   "udp_denied", 
 // UDP ports that are counted by themselves: ways round a resolver or a proxy that programs try (QUI-02).
 inline constexpr std::uint16_t kCountedPorts[] = {80, 123, 784, 853, 3478, 4433, 8853};
 
+// How long a claim outlives the last packet: longer than any binding does, so that an address that is free again brings
+// nothing along.
+inline constexpr std::uint32_t kClaimMinutes = 65;
+
 // What a port of a held bridge can claim: set claimNAME of pairs with a port, set claimedNAME of what anybody has. The
 // raw type is for IPv6 addresses, the source of a packet and the target of an advertisement alike.
 struct ClaimKind {
@@ -49,9 +54,15 @@ std::string shape_of(const Topology& topology);
 
 // `elements`: "add element ..." lines that come in the same transaction. Replaces what is there.
 std::string inet_table(const Topology& topology, const std::string& elements = {});
-// ports: of the held bridges, as they are now. elements: of the sets of claims.
-std::string bridge_table(const Topology& topology, const std::vector<std::string>& ports,
-                         const std::string& elements = {});
+// The ports of the bridges of this host, by name: of those that are held, and of the others. What has just come is in
+// neither.
+struct BridgePorts {
+  std::vector<std::string> held, foreign;
+  friend bool operator==(const BridgePorts&, const BridgePorts&) = default;
+};
+
+// ports: as they are now. elements: of the sets of claims.
+std::string bridge_table(const Topology& topology, const BridgePorts& ports, const std::string& elements = {});
 bool needs_bridge_table(const Topology& topology);
 
 }  // namespace sallyport::kernel

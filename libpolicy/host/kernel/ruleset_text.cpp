@@ -12,15 +12,20 @@ static std::string join(const std::vector<std::string>& words) {
 
 std::string set_of(const std::vector<std::string>& words) { return "{ " + join(words) + " }"; }
 
+std::vector<Prefix> outermost(const std::vector<Prefix>& prefixes) {
+  std::vector<Prefix> out;
+  for (const Prefix& prefix : prefixes) {
+    const bool inside = std::any_of(prefixes.begin(), prefixes.end(),
+                                    [&](const Prefix& other) { return !(other == prefix) && other.contains(prefix); });
+    if (!inside && std::find(out.begin(), out.end(), prefix) == out.end()) out.push_back(prefix);
+  }
+  return out;
+}
+
 std::vector<std::string> texts(const std::vector<Prefix>& prefixes, bool v4) {
   std::vector<std::string> out;
-  for (const Prefix& prefix : prefixes) {
-    if (prefix.network().is_v4() != v4) continue;
-    const bool inside = std::any_of(prefixes.begin(), prefixes.end(), [&](const Prefix& other) {
-      return other.network().is_v4() == v4 && !(other == prefix) && other.contains(prefix);
-    });
-    std::string text = prefix.text();
-    if (!inside && std::find(out.begin(), out.end(), text) == out.end()) out.push_back(std::move(text));
+  for (const Prefix& prefix : outermost(prefixes)) {
+    if (prefix.network().is_v4() == v4) out.push_back(prefix.text());
   }
   return out;
 }

@@ -1,4 +1,4 @@
-// What the two tables' texts are made of: words, sets, the rules of internal pairs. Of this folder alone.
+// What the two tables' texts are made of: words, sets, the rules of internal pairs.
 //
 // Threads  Pure functions.
 #pragma once
@@ -24,6 +24,8 @@ std::string set_of(const std::vector<std::string>& words);
 // Of one family. Overlapping elements of an interval set are an error: what lies in a larger prefix is left out.
 std::vector<std::string> texts(const std::vector<Prefix>& prefixes, bool v4);
 std::vector<std::string> texts(const std::vector<Address>& addresses, bool v4);
+// Each once, and none that lies in another.
+std::vector<Prefix> outermost(const std::vector<Prefix>& prefixes);
 std::vector<Prefix> all_addresses(const Topology& topology);
 std::vector<std::string> all_interfaces(const Topology& topology);  // quoted
 void interval_set(Text& text, const char* name, const char* type, const std::vector<std::string>& elements);

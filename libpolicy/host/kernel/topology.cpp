@@ -21,6 +21,15 @@ bool is_interface(const std::string& name) {
          });
 }
 
+bool is_mac(const std::string& text) {
+  if (text.size() != 17) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool digit = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f');
+    if (i % 3 == 2 ? text[i] != ':' : !digit) return false;
+  }
+  return true;
+}
+
 bool read_prefixes(const json& list, std::vector<Prefix>& out) {
   for (const json& text : list) {
     const Result<Prefix> prefix = Prefix::parse(text.get<std::string>());
@@ -43,8 +52,17 @@ Result<Topology> read(const json& body) {
     held.addresses_per_port = network.value("addresses_per_port", held.addresses_per_port);
     if (held.addresses_per_port < 1 || held.addresses_per_port > 1024)
       return malformed("topology: the addresses of a port");
+    held.open_from_host = network.value("from_host", "") == "open";
     if (!read_prefixes(network.value("addresses", json::array()), held.addresses))
       return malformed("topology: a network's address");
+    for (const json& entry : network.value("pins", json::array())) {
+      const Result<Address> address = Address::parse(entry.value("address", ""));
+      if (!address.ok()) return malformed("topology: a pin's address");
+      Pin pin{*address, entry.value("port", ""), entry.value("mac", "")};
+      if ((!pin.port.empty() && !is_interface(pin.port)) || (!pin.mac.empty() && !is_mac(pin.mac)))
+        return malformed("topology: a pin's port or MAC address");
+      held.pins.push_back(std::move(pin));
+    }
     out.networks.push_back(std::move(held));
   }
   for (const json& listener : body.value("listeners", json::array())) {
@@ -74,6 +92,7 @@ Result<Topology> read(const json& body) {
     if (!address.ok()) return malformed("topology: an own address");
     out.own.push_back(*address);
   }
+  if (body.contains("worker")) out.worker = body["worker"].get<std::uint32_t>();
   return out;
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,11 +18,20 @@
 
 namespace sallyport::kernel {
 
+// An address that is one port's, or one MAC address's, or both.
+struct Pin {
+  Address address;
+  std::string port;  // empty: any
+  std::string mac;   // "02:42:ac:14:00:07"; empty: any
+};
+
 struct HeldNetwork {
   std::string name;
   std::vector<std::string> interfaces;  // empty: known by its addresses alone
   std::vector<Prefix> addresses;
   unsigned addresses_per_port = 4;  // of each family, at first
+  std::vector<Pin> pins;
+  bool open_from_host = false;  // programs of this host may begin connections to it; else the gateway's workers alone
 };
 
 struct GateListener {
@@ -43,6 +53,7 @@ struct Topology {
   std::vector<GateListener> listeners;
   std::vector<InternalPair> internal;
   std::vector<Address> own;
+  std::optional<std::uint32_t> worker;  // the user id of the gateway's workers
 
   bool holds_nothing() const noexcept { return networks.empty(); }
 };

@@ -7,7 +7,7 @@
 namespace sallyport {
 namespace {
 
-constexpr std::array<CodeText, 24> kCodes = {{
+constexpr std::array<CodeText, 25> kCodes = {{
     {"G001", "plugin directory", "`plugin_dir` is absolute and has no `.` or `..`. There is no search path."},
     {"G002", "not an interface", "`interfaces` names network interfaces of this host, as `ip link` lists them."},
     {"G003", "not a listener's address",
@@ -48,8 +48,13 @@ constexpr std::array<CodeText, 24> kCodes = {{
     {"G023", "addresses of a port",
      "`addresses_per_port` is how many addresses of each family one port of a held bridge may use, 1 to 1024."},
     {"G024", "UDP to an address",
-     "UDP is let through by name: dns gives an address, and nftables opens it for a while. A rule of `addresses` opens "
-     "TCP alone; between workloads of this network, `internal` opens everything."},
+     "nftables opens what the policy allows of destinations without a name. A deny rule with `domains` denies all of "
+     "those from where it stands on, as nobody can tell their names: write rules of `addresses` before it. Between "
+     "workloads of one network, `internal` opens everything."},
+    {"G025", "pin",
+     "`pins` of a network ties addresses to the port of its bridge that a workload is behind, to its MAC address, or "
+     "to "
+     "both: 172.20.0.7: { port: veth7, mac: \"02:42:ac:14:00:07\" }. Whoever else uses one is dropped."},
 }};
 
 }  // namespace

@@ -30,6 +30,23 @@ constexpr std::chrono::hours kMostDrain{1};  // more is no drain, it is a gatewa
 
 std::string element(const std::string& path, std::size_t index) { return path + "[" + std::to_string(index) + "]"; }
 
+// What the kernel's rules take as a name (host/kernel/topology.cpp).
+bool is_port_name(const std::string& name) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:@";
+  return !name.empty() && name.size() < IFNAMSIZ && name != "." && name != ".." &&
+         name.find_first_not_of(kPlain) == std::string::npos;
+}
+
+// Lower case. No group, and not what stands for none.
+bool is_unicast_mac(const std::string& text) {
+  if (text.size() != 17 || text == "00:00:00:00:00:00") return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool digit = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f');
+    if (i % 3 == 2 ? text[i] != ':' : !digit) return false;
+  }
+  return std::string_view("02468ace").find(text[1]) != std::string_view::npos;
+}
+
 class Converter {
  public:
   Converter(const Gateway& gateway, const Place& place, const YamlTree& tree, const std::string& file,
@@ -59,6 +76,7 @@ class Converter {
   void name();
   void files();
   void networks();
+  void pins(const gateway::v1::Network& written, const Place& place, const std::string& path, NetworkModel& network);
   void listeners();
   void listener(const gateway::v1::Listener& listener, const Place& place);
   void endpoints(const google::protobuf::RepeatedPtrField<std::string>& values, const Place* place, std::uint16_t proto,
@@ -95,6 +113,7 @@ class Converter {
     auto operator<=>(const Taken&) const = default;
   };
   std::map<Taken, Span> taken_;
+  std::map<Address, Span> pinned_;
 };
 
 void Converter::version() {
@@ -209,7 +228,56 @@ void Converter::networks() {
       reporter_.error("P006", entry.key, path, "network " + in_ticks(entry.name) + " has no addresses",
                       "write addresses: [172.20.0.0/16]: a source that is not in them is refused");
     }
+    network.open_from_host = found->second.from_host() == gateway::v1::OPENING_OPEN;
+    pins(found->second, entry, path, network);
     model_.networks.push_back(std::move(network));
+  }
+}
+
+// { 172.20.0.7: { port: veth7, mac: "02:42:ac:14:00:07" } }
+void Converter::pins(const gateway::v1::Network& written, const Place& place, const std::string& path,
+                     NetworkModel& network) {
+  const Place* pins = place.field(gateway::v1::Network::kPinsFieldNumber);
+  for (std::size_t i = 0; pins != nullptr && i < pins->elements.size(); ++i) {
+    const Place& entry = pins->elements[i];
+    const auto found = written.pins().find(entry.name);
+    if (found == written.pins().end()) continue;
+    const std::string where = path + ".pins." + entry.name;
+    const Result<Address> address = Address::parse(entry.name);
+    if (!address.ok()) {
+      reporter_.error("G025", entry.key, where, in_ticks(entry.name) + " is no address",
+                      "a pin is for one address: 172.20.0.7, \"fd00:20::7\"");
+      continue;
+    }
+    if (network.interfaces.empty() && !place.partial)
+      reporter_.error("G025", entry.key, where, "network " + in_ticks(network.name) + " has no interface to pin at",
+                      "write interfaces: [br-agents], the bridge that the workloads are behind");
+    const bool inside = std::any_of(network.addresses.begin(), network.addresses.end(),
+                                    [&](const Prefix& prefix) { return prefix.contains(*address); });
+    if (!inside && !network.addresses.empty())
+      reporter_.error("G025", entry.key, where,
+                      in_ticks(entry.name) + " is not among the addresses of network " + in_ticks(network.name),
+                      "remove the pin, or add the block to `addresses`");
+    const auto [first, fresh] = pinned_.emplace(*address, entry.key);
+    if (!fresh)
+      reporter_.error("G025", entry.key, where, in_ticks(entry.name) + " is pinned already", "keep one of the two")
+          .related.push_back(reporter_.source().excerpt(first->second));
+    const Place* port = entry.field(gateway::v1::Pin::kPortFieldNumber);
+    const Place* mac = entry.field(gateway::v1::Pin::kMacFieldNumber);
+    PinModel pin{*address, found->second.port(), found->second.mac()};
+    std::transform(pin.mac.begin(), pin.mac.end(), pin.mac.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+    if (port == nullptr && mac == nullptr && !entry.partial)
+      reporter_.error("G025", entry.key, where, in_ticks(entry.name) + " is pinned to nothing",
+                      "write { port: veth7 }, { mac: \"02:42:ac:14:00:07\" }, or both");
+    if (port != nullptr && !is_port_name(pin.port))
+      reporter_.error("G025", port->value, where + ".port", in_ticks(pin.port) + " is no port's name",
+                      "`bridge link` lists them");
+    if (mac != nullptr && !is_unicast_mac(pin.mac))
+      reporter_.error("G025", mac->value, where + ".mac",
+                      in_ticks(found->second.mac()) + " is no interface's MAC address",
+                      "write six pairs of hexadecimal digits in quotes, such as \"02:42:ac:14:00:07\"");
+    network.pins.push_back(std::move(pin));
   }
 }
 

@@ -25,11 +25,18 @@ struct Placed {
   Span at;
 };
 
+struct PinModel {
+  Address address;
+  std::string port, mac;  // empty: any, not both
+};
+
 struct NetworkModel {
   std::string name;
   std::vector<Prefix> addresses;
   std::vector<std::string> interfaces;
   std::uint32_t addresses_per_port = 4;
+  std::vector<PinModel> pins;
+  bool open_from_host = false;
 };
 
 // One address of a listener.

@@ -29,7 +29,8 @@ name: agents-1
 policy: policy.yaml
 plugin_dir: /usr/lib/sallyport/plugins
 networks:
-  agents: { addresses: [172.20.0.0/16, "fd00:20::/64"], interfaces: [br-agents] }
+  agents: { addresses: [172.20.0.0/16, "fd00:20::/64"], interfaces: [br-agents],
+            pins: { 172.20.0.5: { port: veth5 }, "fd00:20::5": { mac: "02:42:AC:14:00:05" } }, from_host: open }
 listeners:
   dns:   { udp: "172.20.0.3:53", tcp: ["172.20.0.3:53", "[fd00:20::3]:53"] }
   catch: { tcp: "0.0.0.0:15001", transparent: redirect }
@@ -57,6 +58,11 @@ TEST(GatewayFile, EveryKeyReachesTheModel) {
   ASSERT_EQ(model.networks.size(), 1u);
   EXPECT_EQ(model.networks[0].addresses[1].text(), "fd00:20::/64");
   EXPECT_THAT(model.networks[0].interfaces, ElementsAre("br-agents"));
+  ASSERT_EQ(model.networks[0].pins.size(), 2u);
+  EXPECT_EQ(model.networks[0].pins[0].address.text() + " " + model.networks[0].pins[0].port, "172.20.0.5 veth5");
+  EXPECT_EQ(model.networks[0].pins[1].address.text() + " " + model.networks[0].pins[1].mac,
+            "fd00:20::5 02:42:ac:14:00:05");
+  EXPECT_TRUE(model.networks[0].open_from_host);
   ASSERT_EQ(model.listeners.size(), 3u);
   ASSERT_EQ(model.listeners[0].endpoints.size(), 3u);
   EXPECT_EQ(model.listeners[0].endpoints[2].address.text(), "fd00:20::3");
@@ -160,6 +166,41 @@ INSTANTIATE_TEST_SUITE_P(
          "  b: { addresses: [11.0.0.0/8], interfaces: [br1], addresses_per_port: 1025 }\n",
          {"G023 4:72 a port has 1 to 1024 addresses, not 0; write the number of addresses that one port needs",
           "G023 5:72 a port has 1 to 1024 addresses, not 1025; write the number of addresses that one port needs"}},
+        {"PinOfABlock",
+         "networks:\n  a: { addresses: [10.0.0.0/8], interfaces: [br0], pins: { 10.1.0.0/16: { port: v1 } } }\n",
+         {"G025 4:60 `10.1.0.0/16` is no address; a pin is for one address: 172.20.0.7, \"fd00:20::7\""}},
+        {"PinElsewhere",
+         "networks:\n  a: { addresses: [10.0.0.0/8], interfaces: [br0], pins: { 11.0.0.1: { port: v1 } } }\n",
+         {"G025 4:60 `11.0.0.1` is not among the addresses of network `a`; remove the pin, or add the block to "
+          "`addresses`"}},
+        {"PinWithoutABridge",
+         "networks:\n  a: { addresses: [10.0.0.0/8], pins: { 10.0.0.1: { port: v1 } } }\n",
+         {"G025 4:41 network `a` has no interface to pin at; write interfaces: [br-agents], the bridge that the "
+          "workloads are behind"}},
+        {"PinToNothing",
+         "networks:\n  a: { addresses: [10.0.0.0/8], interfaces: [br0], pins: { 10.0.0.1: {} } }\n",
+         {"G025 4:60 `10.0.0.1` is pinned to nothing; write { port: veth7 }, { mac: \"02:42:ac:14:00:07\" }, or both"}},
+        {"PinTwice",
+         "networks:\n  a: { addresses: [\"fd00::/64\"], interfaces: [br0], pins: { \"fd00::7\": { port: v1 } } }\n"
+         "  b: { addresses: [\"fd00::/64\"], interfaces: [br1], pins: { \"fd00:0::7\": { port: v2 } } }\n",
+         {"G025 5:62 `fd00:0::7` is pinned already; keep one of the two"}},
+        {"PinPort",
+         "networks:\n  a: { addresses: [10.0.0.0/8], interfaces: [br0], pins: { 10.0.0.1: { port: \"v1 }; accept\" } } "
+         "}\n",
+         {"G025 4:79 `v1 }; accept` is no port's name; `bridge link` lists them"}},
+        {"PinMac",
+         "networks:\n  a: { addresses: [10.0.0.0/8], interfaces: [br0], pins: { 10.0.0.1: { mac: \"03:00:00:00:00:01\" "
+         "} } }\n"
+         "  b: { addresses: [11.0.0.0/8], interfaces: [br1], pins: { 11.0.0.1: { mac: \"02-42-ac-14-00-07\" } } }\n",
+         {"G025 4:78 `03:00:00:00:00:01` is no interface's MAC address; write six pairs of hexadecimal digits in "
+          "quotes, such "
+          "as \"02:42:ac:14:00:07\"",
+          "G025 5:78 `02-42-ac-14-00-07` is no interface's MAC address; write six pairs of hexadecimal digits in "
+          "quotes, such "
+          "as \"02:42:ac:14:00:07\""}},
+        {"FromHost",
+         "networks:\n  a: { addresses: [10.0.0.0/8], from_host: opened }\n",
+         {"P017 4:44 unknown from_host `opened`; did you mean `open`?"}},
         {"NetworkWithoutAddresses",
          "networks:\n  a: { interfaces: [br0] }\n",
          {"P006 4:3 network `a` has no addresses; write addresses: [172.20.0.0/16]: a source that is not in them is "
@@ -266,17 +307,45 @@ TEST_F(Prepare, ConfigHasTheManifestsDefaults) {
   EXPECT_THAT(found(outcome.diagnostics), ElementsAre(HasSubstr("G022 6:13 no plugin here decides connections")));
 }
 
-TEST_F(Prepare, UdpToAnAddressIsSaidNotToPass) {
-  write("policy.yaml",
-        "version: 1\nrules:\n  - { name: tcp, action: allow, addresses: [9.9.9.9], ports: [443] }\n"
-        "  - { name: clock, action: allow, addresses: [9.9.9.9], ports: [123/udp] }\n"
-        "  - { name: none, action: deny, addresses: [9.9.9.10], ports: [123/udp] }\n"
-        "  - { name: named, action: allow, domains: [ntp.test], ports: [123/udp] }\n");
+constexpr const char* kUdpRules =
+    "version: 1\nclients:\n  agents: { addresses: [172.20.0.0/16] }\n  ci: { credentials: [ci-bot] }\nrules:\n"
+    "  - { name: tcp, action: allow, addresses: [9.9.9.9], ports: [443] }\n"
+    "  - { name: clock, action: allow, addresses: [9.9.9.9], ports: [123/udp] }\n"
+    "  - { name: none, action: deny, addresses: [9.9.9.10], ports: [123/udp] }\n"
+    "  - { name: ads, action: deny, clients: [agents], domains: [\"*.ads.test\"], ports: [123/udp] }\n"
+    "  - { name: late, action: allow, clients: [agents], addresses: [9.9.8.0/24], ports: [5432, 123/udp] }\n"
+    "  - { name: users, action: allow, clients: [ci], addresses: [9.9.7.0/24], ports: [9000/udp] }\n"
+    "  - { name: named, action: allow, domains: [ntp.test], ports: [123/udp] }\n";
+
+TEST_F(Prepare, UdpToAnAddressIsSaidNotToPassWithoutNftables) {
+  write("policy.yaml", kUdpRules);
   const PreparedOutcome outcome = prepare("plugins:\n  - { name: dns, config: { upstreams: [9.9.9.9] } }\n");
   ASSERT_TRUE(outcome.prepared) << render(outcome.diagnostics, false);
   EXPECT_THAT(found(outcome.diagnostics),
-              testing::IsSupersetOf({HasSubstr("G024 2:9 rule `clock` (line 4) allows UDP to an address")}));
-  EXPECT_EQ(render(outcome.diagnostics, false).find("`none`"), std::string::npos);
+              testing::IsSupersetOf(
+                  {HasSubstr("G024 2:9 rule `clock` (line 7) allows UDP to an address, which nothing here lets "
+                             "through; nftables opens it, for the addresses of `networks`"),
+                   HasSubstr("G024 2:9 rule `late` (line 10)"), HasSubstr("G024 2:9 rule `users` (line 11)")}));
+  for (const char* other : {"`tcp`", "`none`", "`named`", "`ads`"})
+    EXPECT_EQ(render(outcome.diagnostics, false).find(other), std::string::npos) << other;
+}
+
+TEST_F(Prepare, UdpToAnAddressIsSaidNotToPassWhereNftablesCannotOpenIt) {
+  write("policy.yaml", kUdpRules);
+  const PreparedOutcome outcome = prepare(
+      "networks:\n  agents: { addresses: [172.20.0.0/16] }\nplugins:\n  - { name: nftables, config: {} }\n"
+      "  - { name: dns, config: { upstreams: [9.9.9.9] } }\n");
+  ASSERT_TRUE(outcome.prepared) << render(outcome.diagnostics, false);
+  std::vector<std::string> of_udp = found(outcome.diagnostics);
+  std::erase_if(of_udp, [](const std::string& line) { return !line.starts_with("G024"); });
+  EXPECT_THAT(
+      of_udp,
+      ElementsAre(
+          "G024 2:9 rule `late` (line 10) allows UDP to an address, which nothing here lets through: rule `ads` "
+          "(line 9) denies what has no name; write `late` before `ads`, or name the destination in `domains`",
+          "G024 2:9 rule `users` (line 11) allows UDP to an address, which nothing here lets through: none of its "
+          "clients sends from an address of `networks`; users with credentials and cells have the proxy; write "
+          "the clients' `addresses`"));
 }
 
 TEST_F(Prepare, FaultsOfAConfigHaveTheUsersLineAndColumn) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "host/kernel/claims.hpp"
 #include "host/kernel/ruleset.hpp"
 #include "host/kernel/steering.hpp"
 #include "support/private_network.hpp"
@@ -11,8 +12,12 @@
 namespace sallyport::kernel {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 constexpr const char* kTopology = R"({"name": "t",
   "networks": [{"name": "agents", "interfaces": ["br-agents"], "addresses": ["172.20.0.0/16", "fd00:20::/64"]},
@@ -102,7 +107,7 @@ TEST_F(KernelTablesTest, TakesEveryShapeOfGateway) {
 TEST_F(KernelTablesTest, TheRulesNeedNoFilesToBeRead) {
   // Names of protocols, ports, ICMP types would be looked up in /etc, which a jail does not have.
   for (const std::string& text :
-       {inet_table(topology()), inet_table(topology(kSteered)), bridge_table(topology(), {"v-a"})}) {
+       {inet_table(topology()), inet_table(topology(kSteered)), bridge_table(topology(), {{"v-a"}, {"v-x"}})}) {
     for (const char* word : {" tcp }", " udp ", "l4proto tcp", "l4proto udp", "dport domain", "nd-router"})
       EXPECT_THAT(text, Not(HasSubstr(word)));
   }
@@ -131,6 +136,75 @@ TEST_F(KernelTablesTest, AGatewayWithoutTproxySteersNothing) {
   EXPECT_FALSE(needs_steering(topology()));
   EXPECT_EQ(missing_routes(topology()), 0u);
   EXPECT_THAT(inet_table(topology()), Not(HasSubstr("tproxy")));
+}
+
+std::vector<std::string> texts_of(const std::optional<std::vector<Claim>>& claims) {
+  std::vector<std::string> out;
+  if (!claims) return {"no answer"};
+  for (const Claim& claim : *claims) {
+    out.push_back(claim.what + " at " + std::to_string(claim.port) +
+                  (claim.address ? " is " + claim.address->text() : ""));
+  }
+  return out;
+}
+
+class ClaimsTest : public KernelTablesTest {
+ protected:
+  // As the bridge's rules would, for ports that are gone: their indexes have no name.
+  void claim(const std::string& kind, const std::string& what, int port) {
+    ASSERT_EQ(tables.context().run("add element bridge sallyport claim" + kind + " { " + what + " . " +
+                                   std::to_string(port) + " expires 600s }\nadd element bridge sallyport claimed" +
+                                   kind + " { " + what + " expires 600s }\n"),
+              std::nullopt);
+  }
+  std::string set(const std::string& name) { return listing("list set bridge sallyport " + name); }
+};
+
+TEST_F(ClaimsTest, OutliveTheirTablesOnePortAtATime) {
+  EXPECT_FALSE(read_claims().has_value()) << "there are no tables";
+  ASSERT_EQ(tables.install(topology()), std::nullopt);
+  EXPECT_THAT(texts_of(read_claims()), IsEmpty());
+  claim("4", "172.20.0.7", 7001);
+  claim("4", "172.20.0.8", 7002);
+  claim("6", "0xfd000020000000000000000000000007", 7001);
+  claim("_mac", "02:42:ac:14:00:07", 7001);
+  const auto all =
+      UnorderedElementsAre("172.20.0.7 at 7001 is 172.20.0.7", "172.20.0.8 at 7002 is 172.20.0.8",
+                           "0xfd000020000000000000000000000007 at 7001 is fd00:20::7", "02:42:ac:14:00:07 at 7001");
+  EXPECT_THAT(texts_of(read_claims()), all);
+  // The set by address is written from the one by address and port: here it had lost one.
+  ASSERT_EQ(tables.context().run("flush set bridge sallyport claimed4\n"), std::nullopt);
+  ASSERT_EQ(tables.install(topology()), std::nullopt);
+  const auto claims = read_claims();
+  EXPECT_THAT(texts_of(claims), all);
+  for (const Claim& claim : *claims) EXPECT_NEAR(static_cast<double>(claim.expires_ms), 600'000, 5'000);
+  EXPECT_THAT(set("claimed4"), AllOf(HasSubstr("172.20.0.7"), HasSubstr("172.20.0.8")));
+  EXPECT_THAT(set("claimed_mac"), HasSubstr("02:42:ac:14:00:07"));
+}
+
+TEST_F(ClaimsTest, ThatAreReleasedAreFreeUnlessAnotherPortHasThem) {
+  ASSERT_EQ(tables.install(topology()), std::nullopt);
+  claim("4", "172.20.0.7", 7001);
+  claim("4", "172.20.0.7", 7003);
+  claim("4", "172.20.0.9", 7001);
+  const std::vector<Claim> all = *read_claims();
+  std::vector<Claim> gone = all;
+  std::erase_if(gone, [](const Claim& claim) { return claim.port != 7001; });
+  ASSERT_EQ(tables.context().run(claims_released(gone, all)), std::nullopt);
+  EXPECT_THAT(texts_of(read_claims()), ElementsAre("172.20.0.7 at 7003 is 172.20.0.7"));
+  EXPECT_THAT(set("claimed4"), AllOf(HasSubstr("172.20.0.7"), Not(HasSubstr("172.20.0.9"))));
+  ASSERT_EQ(tables.context().run(claims_released(gone, all)), std::nullopt) << "expired meanwhile: no error";
+}
+
+TEST_F(ClaimsTest, OfAPinnedAddressGoWithTheNextTables) {
+  ASSERT_EQ(tables.install(topology()), std::nullopt);
+  claim("4", "172.20.0.7", 7001);
+  claim("4", "172.20.0.8", 7001);
+  Topology pinned = topology();
+  pinned.networks[0].pins = {{*Address::parse("172.20.0.7"), "v-a", ""}};
+  ASSERT_EQ(tables.install(pinned), std::nullopt);
+  EXPECT_THAT(texts_of(read_claims()), ElementsAre("172.20.0.8 at 7001 is 172.20.0.8"));
+  EXPECT_THAT(set("claimed4"), Not(HasSubstr("172.20.0.7")));
 }
 
 // This namespace has a user namespace around it, so its sockets are small; test_nftables.py has the other way.

@@ -71,7 +71,8 @@ class Agents:
         self._lab, spaces = lab, lab.namespaces
         self.namespaces, self.fds = {}, {}
         host = spaces.host
-        sh("ip", "-n", host, "link", "add", BRIDGE, "type", "bridge", "forward_delay", "0")
+        # An address of its own, as Docker gives one: else it is that of a port, changes with them, and neighbours look for the old one.
+        sh("ip", "-n", host, "link", "add", BRIDGE, "address", "02:42:ac:14:00:01", "type", "bridge", "forward_delay", "0")
         in_host = ("ip", "netns", "exec", host)
         sh(*in_host, "sysctl", "-qw", f"net.ipv6.conf.{BRIDGE}.accept_dad=0", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         for address in (f"{GATE4}/16", "172.20.0.2/16", "172.20.0.3/16"):

@@ -47,6 +47,41 @@ TEST_F(HeldBindingsTest, AnElementLivesNoLongerThanItsBinding) {
   EXPECT_FALSE(held.covers(kClient, kServer, 17, 123));
 }
 
+TEST_F(HeldBindingsTest, AClientThatIsGoneTakesEverythingOfItsOwnAlong) {
+  policy["range.test"] = {{17, 5000, 6000}};
+  add("clock.test", 61'000);
+  add("range.test", 61'000);
+  add("clock.test", 61'000, 1000, kOther);
+  EXPECT_EQ(held.forget({kClient}, 2000),
+            "add element inet sallyport bound4 { 172.20.0.7 . 52.1.2.3 . 17 . 123 timeout 1s }\n"
+            "add element inet sallyport range4 { 172.20.0.7 . 52.1.2.3 . 17 . 5000-6000 timeout 1s }\n"
+            "delete element inet sallyport bound4 { 172.20.0.7 . 52.1.2.3 . 17 . 123 }\n"
+            "delete element inet sallyport range4 { 172.20.0.7 . 52.1.2.3 . 17 . 5000-6000 }\n");
+  EXPECT_FALSE(held.covers(kClient, kServer, 17, 123));
+  EXPECT_TRUE(held.covers(kOther, kServer, 17, 123));
+  EXPECT_EQ(held.elements(), 1u);
+  EXPECT_THAT(held.forget({kClient}, 2000), IsEmpty());
+}
+
+TEST_F(HeldBindingsTest, WhatTheLedgerNoLongerHasGoes) {
+  add("clock.test", 61'000);
+  add("clock.test", 61'000, 1000, kOther);
+  const auto all = [](std::uint64_t, const Address&, const Address&) { return true; };
+  EXPECT_THAT(held.keep_only(all, 2000), IsEmpty());
+  EXPECT_EQ(held.keep_only([](std::uint64_t, const Address& client, const Address&) { return client == kOther; }, 2000),
+            "add element inet sallyport bound4 { 172.20.0.7 . 52.1.2.3 . 17 . 123 timeout 1s }\n"
+            "delete element inet sallyport bound4 { 172.20.0.7 . 52.1.2.3 . 17 . 123 }\n");
+  EXPECT_TRUE(held.covers(kOther, kServer, 17, 123));
+  EXPECT_EQ(held.elements(), 1u);
+}
+
+TEST_F(HeldBindingsTest, AClientOfIpv6ThatIsGoneToo) {
+  const Address client = *Address::parse("fd00:20::7"), server = *Address::parse("2600:1f18::3");
+  held.add(1, client, server, *DomainName::parse("clock.test"), 61'000, 1000);
+  EXPECT_THAT(held.forget({client}, 2000), HasSubstr("delete element inet sallyport bound6 { fd00:20::7 . "));
+  EXPECT_EQ(held.size(), 0u);
+}
+
 TEST_F(HeldBindingsTest, ARefreshDeletesAndAddsInOneTransaction) {
   add("clock.test", 61'000);
   EXPECT_EQ(add("clock.test", 121'000, 2000),

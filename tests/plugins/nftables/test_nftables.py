@@ -198,15 +198,40 @@ def test_the_host_is_reachable_at_listeners_alone(plane, lab, work, witness):
     assert ping.returncode != 0
 
 
-def test_the_host_itself_stays_usable(plane, lab, agents, work):
-    """What the host begins is answered: towards an agent, and outside."""
-    with lab.namespaces.inside(agents.fds["a"]):
-        server = socket.create_server(("172.20.0.7", 7000))
-    with server, lab.namespaces.inside(lab.namespaces.host_fd):
-        with socket.create_connection(("172.20.0.7", 7000), timeout=2):
-            pass
-        with socket.create_connection((world.GOOD4, 80), timeout=2):
-            pass
+BEGIN = """
+import os, socket, sys
+os.setuid(int(sys.argv[1]))
+said = []
+for address, port in (("172.20.0.7", 7000), ("fd00:20::7", 7000), (sys.argv[2], 80)):
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as s:
+        s.settimeout(2)
+        try: s.connect((address, port)); said.append("connected")
+        except OSError as error: said.append(type(error).__name__)
+print(*said)
+"""
+
+
+@pytest.mark.parametrize("kind", ["closed", "open"])
+def test_what_programs_of_the_host_begin(lab, agents, work, kind):
+    """Towards those who are held the gateway's workers alone, unless the network says otherwise; outside as ever."""
+    shape = topology() | {"worker": 65533}
+    shape["networks"][0]["from_host"] = kind
+    plane = Plane(lab, shape)
+    try:
+        with lab.namespaces.inside(agents.fds["a"]):
+            servers = [socket.create_server(("172.20.0.7", 7000)), socket.create_server(("fd00:20::7", 7000), family=socket.AF_INET6)]
+
+        def begun(uid):
+            return sh("ip", "netns", "exec", lab.namespaces.host, "/usr/bin/python3", "-c", BEGIN, str(uid), world.GOOD4).split()
+
+        others = ["ConnectionRefusedError"] * 2 if kind == "closed" else ["connected"] * 2
+        assert begun(0) == [*others, "connected"]
+        assert begun(65534) == [*others, "connected"]
+        assert begun(65533) == ["connected"] * 3
+        for server in servers:
+            server.close()
+    finally:
+        plane.close()
 
 
 def test_agents_do_not_reach_each_other(plane, lab, agents, work, other):
@@ -357,7 +382,10 @@ TAMPERING = {
     "an element of ours": "add element inet sallyport bound4 { 172.20.0.7 . 185.199.108.66 . 17 . 4433 }",
     "a listener": "add element inet sallyport listen4 { 172.20.0.1 . 6 . 22 }",
     "who is held": "flush set inet sallyport held_if",
+    "a range of ours": "add element inet sallyport literal4 { 172.20.0.7 . 185.199.108.0/24 . 17 . 4433 }",
     "the ports of the bridge": "flush set bridge sallyport ports",
+    "a port as another bridge's": "add element bridge sallyport foreign { v-a }",
+    "what this host begins": "flush chain inet sallyport from_host",
     "another policy of a chain": "add chain inet sallyport stranger { type filter hook forward priority -1; policy accept; }",
 }
 
@@ -540,7 +568,7 @@ def test_nobody_speaks_in_anothers_name_on_the_bridge(plane, lab, work, other):
 
 
 def test_an_address_of_a_container_that_went_is_free_again(plane, lab, agents):
-    """By the port's end, not by ten silent minutes."""
+    """By the port's end, not by an hour of silence."""
     addresses = ("172.20.0.9", "fd00:20::9")
     AGENTS["c"] = addresses
     try:

@@ -1,0 +1,311 @@
+"""What belongs to an address, in a whole gate: bindings end with the port of their client, rules by address are open beforehand, and no
+program of the host calls on a held network. NFT-01, NFT-08, NFT-10, with a witness outside."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from small_internet import world
+from small_internet.fixtures import Workload
+from small_internet.gate import AGENTS, GATE4, P0, Gate, gateway_yaml
+from small_internet.namespaces import sh
+
+# UDP by name: an echo server's port, and the time's.
+POLICY = P0 + """
+  - { name: clock, action: allow, clients: [agents], domains: [db.example.test], ports: [123/udp, 5353/udp, 5432] }
+"""
+DB4, DB6 = "52.1.2.3", "2600:1f18::3"
+
+
+def wait_until(what, timeout=5.0):
+    end = time.monotonic() + timeout
+    while not what():
+        assert time.monotonic() < end, "still not so"
+        time.sleep(0.01)
+
+
+def nft(lab, text):
+    subprocess.run(["ip", "netns", "exec", lab.namespaces.host, "nft", "-f", "-"], text=True, check=True, input=text)
+
+
+def flush(lab):
+    """Another firewall's flush, and the lab's masquerading again."""
+    nft(lab, "flush ruleset\ntable inet foreign_nat { chain post { type nat hook postrouting priority 100; oifname uplink masquerade; }; }\n")
+
+
+@pytest.fixture
+def strict(lab, agents):
+    """A gate whose filter lets a client through to addresses that it was given."""
+    made = Gate(lab, gateway_yaml("real").replace("destination: original", "destination: original, binding: strict"), POLICY).start()
+    yield made
+    made.stop()
+
+
+class Tenants:
+    """Containers of one address, one after another; each has a port and a MAC address of its own."""
+
+    def __init__(self, lab, agents):
+        self._agents, self.work = agents, Workload(lab, agents, "c")
+        AGENTS["c"] = ("172.20.0.9", "fd00:20::9")
+
+    def next(self):
+        if "c" in self._agents.fds:
+            self._agents.remove("c")
+        self._agents.add("c")
+
+    def mac(self):
+        return re.search("link/ether (\\S+)", self.work.run("ip", "link", "show", "eth0").text)[1]
+
+    def await_address(self, timeout=5.0):
+        """Until its packets are let in as its own; nothing is asked that anything is bound by."""
+        for server in (GATE4, "fd00:20::1"):
+            wait_until(lambda server=server: "NXDOMAIN" in self.work.dig("+time=1", "evil.test", server=server).text, timeout)
+
+    def unasked(self):
+        """What it gets from addresses that it was given by nobody: (the filter's, the kernel's by IPv4, by IPv6)."""
+        curl = self.work.curl("--resolve", f"api.example.test:443:{world.GOOD4}", "https://api.example.test/whoami")
+        results, _ = self.work.probe([{"do": "udp", "to": [to, 5353], "send": "beef", "timeout": 1} for to in (DB4, DB6)])
+        return curl.status == 0, *(r.get("data") == "beef" for r in results)
+
+    def ask(self):
+        assert self.work.dig("+short", "db.example.test").text.strip() == DB4
+        assert self.work.dig("+short", "db.example.test", "AAAA", server="fd00:20::1").text.strip() == DB6
+        assert self.work.curl("https://api.example.test/whoami").status == 0
+
+    def close(self):
+        if "c" in self._agents.fds:
+            self._agents.remove("c")
+        AGENTS.pop("c", None)
+
+
+@pytest.fixture
+def tenants(lab, agents):
+    made = Tenants(lab, agents)
+    yield made
+    made.close()
+
+
+def test_a_new_container_has_no_binding_of_the_old_one(strict, lab, tenants, work, witness):
+    """The filter's, the kernel's, and flows that conntrack knows: all end with the port, and nobody else's do."""
+    work.dig("+short", "db.example.test")
+    tenants.next()
+    tenants.ask()
+    assert tenants.unasked() == (True, True, True)
+    first = tenants.mac()
+    tenants.next()
+    assert tenants.mac() != first
+    tenants.await_address()
+    with witness.expect_zero():
+        assert tenants.unasked() == (False, False, False)
+    sets = sh("ip", "netns", "exec", lab.namespaces.host, "nft", "list", "table", "inet", "sallyport")
+    assert "172.20.0.7 . " + DB4 in sets and "172.20.0.9 . " not in sets and "fd00:20::9 . " not in sets
+    assert "172.20.0.9" not in sh("ip", "netns", "exec", lab.namespaces.host, "conntrack", "-L", "-s", "172.20.0.9", "--mark", "0x53000000/0x53000000")
+    tenants.ask()
+    assert tenants.unasked() == (True, True, True)
+    assert not strict.audit(reason="ruleset_tampered")
+
+
+def test_a_container_that_is_there_before_anybody_looks(strict, lab, tenants, witness):
+    """While the plugin stands still the address is the old port's, so the new one has nothing that could be taken from it; what it
+    asks for afterwards stays."""
+    tenants.next()
+    tenants.ask()
+    pid = next(pid for pid, plugins in strict.workers().items() if plugins == ["nftables"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        tenants.next()
+        with witness.expect_zero():
+            results, _ = tenants.work.probe([{"do": "udp", "to": [DB4, 5353], "send": "beef", "timeout": 0.5}])
+            assert not results[0].get("data"), results
+    finally:
+        os.kill(pid, signal.SIGCONT)  # before the warden takes it for dead
+    tenants.await_address()
+    with witness.expect_zero():
+        assert tenants.unasked() == (False, False, False)
+    tenants.ask()
+    time.sleep(1.5)
+    assert tenants.unasked() == (True, True, True)
+
+
+def test_a_port_that_came_and_went_unseen_leaves_its_address(strict, tenants):
+    """It was among the links at no look: its claims are found by themselves within some seconds."""
+    pid = next(pid for pid, plugins in strict.workers().items() if plugins == ["nftables"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        tenants.next()
+        tenants.work.dig("+time=1", "evil.test")
+        tenants.work.dig("+time=1", "evil.test", server="fd00:20::1")
+        tenants.next()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    tenants.await_address(12)
+    tenants.ask()
+
+
+def test_a_container_that_came_while_the_plugin_was_dead(strict, lab, tenants, witness):
+    tenants.next()
+    tenants.ask()
+    pid = next(pid for pid, plugins in strict.workers().items() if plugins == ["nftables"])
+    os.kill(pid, signal.SIGSTOP)  # so that it does not see the port go
+    tenants.next()
+    os.kill(pid, signal.SIGKILL)
+    tenants.await_address()
+    with witness.expect_zero():
+        assert tenants.unasked() == (False, False, False)
+    tenants.ask()
+    assert tenants.unasked() == (True, True, True)
+
+
+BY_ADDRESS = """
+version: 1
+clients:
+  a: { addresses: [172.20.0.7/32, "fd00:20::7/128"] }
+  agents: { addresses: [172.20.0.0/16, "fd00:20::/64"] }
+rules:
+  - { name: hole, action: deny, addresses: [52.1.2.9/32] }
+  - { name: clock, action: allow, clients: [a], addresses: [52.1.2.0/24, "2600:1f18::/64"], ports: [123/udp, 5353/udp, 5432] }
+  - { name: ads, action: deny, domains: [ads.test] }
+"""
+CLOSED = [("52.1.2.3", 4433), ("52.1.2.9", 5353), ("52.1.3.3", 5353), (DB6, 4433), ("2600:1f18:0:1::3", 5353), ("2600:1f18::5efe:5101:203", 5353), ("2600:1f18::200:5efe:5101:203", 5353)]  # fmt: skip
+
+
+def echoes(workload, *targets):
+    """Which of them answer, by UDP."""
+    results, run = workload.probe([{"do": "udp", "to": list(to), "send": "beef", "timeout": 1} for to in targets], threads=len(targets))
+    return [to for to, r in zip(targets, results) if r.get("data") == "beef"], results, run
+
+
+def test_udp_by_address_is_open_for_its_clients_and_ports(lab, agents, work, other, witness):
+    """Without a name: for who may, where and on which ports the policy says; not beyond, nor for others; both families."""
+    gate = Gate(lab, gateway_yaml("real"), BY_ADDRESS).start()
+    open_ = [(DB4, 5353), ("52.1.2.255", 123), (DB6, 5353)]
+    try:
+        with witness.expect_only(ports=open_):
+            assert echoes(work, *open_)[0] == open_
+        with witness.expect_zero():
+            assert echoes(work, *CLOSED)[0] == []
+            assert echoes(other, *open_)[0] == []
+        # It is put back like everything else, and a policy that says the same changes nothing.
+        flush(lab)
+        wait_until(lambda: gate.health("nftables").get("reasserted", 0) == 1)
+        assert echoes(work, *open_)[0] == open_
+        gate.set_policy(BY_ADDRESS + "# the same\n")
+        assert echoes(work, *open_)[0] == open_
+        # An element that the policy does not allow goes.
+        nft(lab, "add element inet sallyport literal4 { 172.20.0.8 . 52.1.2.3 . 17 . 5353 }\n")
+        wait_until(lambda: gate.health("nftables").get("reasserted", 0) == 2)
+        with witness.expect_zero():
+            assert echoes(other, (DB4, 5353))[0] == []
+        assert "G024" not in gate.log()
+    finally:
+        gate.stop()
+
+
+def test_udp_by_address_ends_with_its_rule(lab, agents, work, witness):
+    """NFT-08: the set is empty and the flow dead within a second; a tunnel by address too."""
+    gate = Gate(lab, gateway_yaml("real"), BY_ADDRESS).start()
+    try:
+        with lab.namespaces.inside(agents.fds["a"]):
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.settimeout(1)
+        udp.connect((DB4, 5353))
+        udp.send(b"ping")
+        assert udp.recv(64) == b"ping"
+        began = time.monotonic()
+        gate.set_policy(BY_ADDRESS.replace("52.1.2.0/24, ", ""))
+        with contextlib.suppress(OSError):
+            while time.monotonic() - began < 1.2:
+                udp.send(b"ping")
+                udp.recv(64)
+        assert time.monotonic() - began < 1.0
+        with witness.expect_zero(), pytest.raises(OSError):
+            udp.send(b"ping")
+            udp.recv(64)
+        assert echoes(work, (DB6, 5353))[0] == [(DB6, 5353)], "what stays, stays"
+        sets = sh("ip", "netns", "exec", lab.namespaces.host, "nft", "list", "set", "inet", "sallyport", "literal4")
+        assert "elements" not in sets, sets
+        udp.close()
+    finally:
+        gate.stop()
+
+
+def test_udp_by_address_behind_a_rule_by_name_stays_closed(lab, agents, work, witness):
+    """Nobody knows the name of such a flow, so a deny rule by name denies it; that is said."""
+    early = "".join(f"  - {{ name: early-{p}, action: deny, domains: [early.test], ports: [{p}/udp] }}\n" for p in (123, 5353))
+    policy = BY_ADDRESS.replace("rules:\n", "rules:\n" + early)
+    gate = Gate(lab, gateway_yaml("real"), policy).start()
+    try:
+        with witness.expect_zero():
+            assert echoes(work, (DB4, 5353), (DB6, 5353))[0] == []
+        assert "G024" in gate.log() and "rule `early-123` (line 7) denies what has no name" in gate.log(), gate.log()
+    finally:
+        gate.stop()
+
+
+def test_tcp_by_address_where_nobody_captures_it(lab, agents, work, witness):
+    """With a transparent listener TCP is the filter's; without one it is as UDP."""
+    text = gateway_yaml("real")
+    for line in (line for line in text.splitlines(keepends=True) if "catch" in line):
+        text = text.replace(line, "")
+    gate = Gate(lab, text, BY_ADDRESS).start()
+    try:
+        with witness.expect_only(ports=[(DB4, 5432), (DB6, 5432)]):
+            results, _ = work.probe([{"do": "tcp", "to": [a, 5432], "send": "beef", "read": 2, "timeout": 3} for a in (DB4, DB6)], threads=2)
+            assert [r.get("data") for r in results] == ["beef", "beef"], results
+        with witness.expect_zero():
+            results, _ = work.probe([{"do": "tcp", "to": [a, p], "send": "beef", "timeout": 3} for a, p in ((DB4, 5353), ("52.1.2.9", 5432), ("52.1.3.3", 5432))])
+            assert not [r for r in results if r.get("data")], results
+    finally:
+        gate.stop()
+
+
+CALL = """
+import os, socket, sys
+os.setuid(int(sys.argv[1]))
+for address in sys.argv[2:]:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as s:
+        s.settimeout(2)
+        try: s.connect((address, 9000)); print("connected")
+        except OSError as error: print(type(error).__name__)
+"""
+
+
+def call(lab, uid, *addresses):
+    return sh("ip", "netns", "exec", lab.namespaces.host, "/usr/bin/python3", "-c", CALL, str(uid), *addresses).split()
+
+
+def test_no_program_of_the_host_is_a_relay(lab, agents, work, witness):
+    """All local traffic that is not the gateway's: a program of the host neither hears a held workload nor calls on one, so that it has nothing
+    to carry on; the proxy, which the gateway is, does both. `from_host: open` is for hosts that must."""
+    policy = P0 + "  - { name: supervisor, action: allow, domains: [supervisor], resolves_to: [172.20.0.8/32], ports: [9000] }\n"
+    with lab.namespaces.inside(agents.fds["b"]):
+        servers = [socket.create_server(("", 9000)), socket.create_server(("::", 9000), family=socket.AF_INET6)]
+    gate = Gate(lab, gateway_yaml("real"), policy).start()
+    try:
+        for uid in (0, 1234):
+            assert call(lab, uid, *AGENTS["b"]) == ["ConnectionRefusedError"] * 2
+        text = sh("ip", "netns", "exec", lab.namespaces.host, "nft", "list", "counter", "inet", "sallyport", "from_host")
+        assert int(re.search(r"packets (\d+)", text)[1]) >= 4, text
+        # What an agent is refused by stays an answer at once, by UDP and TCP.
+        results, run = work.probe([{"do": kind, "to": [world.EVIL4, 4433], "send": "00", "timeout": 3} for kind in ("udp", "tcp")], threads=2)
+        assert not [r for r in results if r.get("end") == "timeout"], (results, run)
+        with lab.namespaces.inside(agents.fds["a"]):
+            tunnel = socket.create_connection((GATE4, 3128), timeout=5)
+        tunnel.sendall(b"CONNECT supervisor:9000 HTTP/1.1\r\nHost: supervisor:9000\r\n\r\n")
+        assert tunnel.recv(4096).startswith(b"HTTP/1.1 200 "), gate.log()
+        servers[0].settimeout(2)
+        servers[0].accept()[0].close()
+        tunnel.close()
+        generation = gate.status()["generation"]
+        gate.write(gate.config, gateway_yaml("real").replace("interfaces: [br-agents]", "interfaces: [br-agents], from_host: open"))
+        wait_until(lambda: gate.status()["generation"] > generation)
+        assert call(lab, 1234, *AGENTS["b"]) == ["connected"] * 2
+    finally:
+        gate.stop()
+        for server in servers:
+            server.close()
