@@ -90,6 +90,29 @@ TEST_F(Ledger, WhatIsRecordedIsFoundAndFollowed) {
       << "only whether there is one";
 }
 
+TEST_F(Ledger, WhoIsForgottenHasNothingAndGetsNothingForWhatHeAsked) {
+  const policy_binding one = binding("api.test", "203.0.113.1");
+  const policy_addr client = addr("10.0.0.1");
+  policy_binding found{};
+  std::uint64_t seq = 0;
+  std::size_t n = 1;
+  record(one);
+  ASSERT_EQ(ledger().forget(reader().raw(), &client), POLICY_OK);
+  EXPECT_EQ(ledger().find(reader().raw(), one.client_id, &one.addr, &found, sizeof found, &n), POLICY_NOT_FOUND);
+  // Asked a second ago, and so before.
+  EXPECT_EQ(ledger().record_asked(reader().raw(), &one, sizeof one, 1, 1000, &seq), POLICY_NOT_FOUND);
+  n = 1;
+  EXPECT_EQ(ledger().find(reader().raw(), one.client_id, &one.addr, &found, sizeof found, &n), POLICY_NOT_FOUND);
+  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  EXPECT_EQ(ledger().record_asked(reader().raw(), &one, sizeof one, 1, 0, &seq), POLICY_OK);
+  n = 1;
+  EXPECT_EQ(ledger().find(reader().raw(), one.client_id, &one.addr, &found, sizeof found, &n), POLICY_OK);
+  policy_addr forged = client;
+  forged.ip[0] ^= 1;
+  EXPECT_EQ(ledger().forget(reader().raw(), &forged), POLICY_INVALID);
+  EXPECT_EQ(ledger().forget(reader().raw(), nullptr), POLICY_INVALID);
+}
+
 TEST_F(Ledger, NothingHandMadeIsRecorded) {
   const auto code = [&](const policy_binding& one) {
     std::uint64_t seq = 0;

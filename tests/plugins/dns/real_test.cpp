@@ -164,6 +164,24 @@ TEST_F(GateBench, FullLedgerGivesNothingOut) {
   EXPECT_EQ(reply.answers, 0u);
 }
 
+// The upstream takes its time; by then the address may be the next container's.
+TEST_F(GateBench, WhoeverIsGoneBeforeTheAnswerComesIsBoundToNothing) {
+  Witness::Zone with = zone();
+  with.delay = std::chrono::milliseconds(300);
+  run_real(with);
+  const int fd = send_query(query_octets("api.example.test"));
+  wait_until([&] { return witness->queries() > 0; });
+  host.gate.forget(FakeHost::address("127.0.0.1"));
+  const auto late = receive(fd);
+  ASSERT_TRUE(late.has_value());
+  EXPECT_EQ(late->rcode, kServFail);
+  EXPECT_EQ(late->answers, 0u);
+  EXPECT_TRUE(bound(host).empty());
+  EXPECT_EQ(testing_kit::line_of(host.wait_for_audit(1).at(0))["cause"], "whoever asked is no longer there");
+  EXPECT_EQ(ask("api.example.test").rcode, kNoError) << "who comes after him asks for himself";
+  EXPECT_EQ(bound(host).size(), 2u);
+}
+
 TEST_F(GateBench, PolicyThatChangesDuringTheWaitHasTheWord) {  // DNS-36
   host.gate.enforcer = true;
   run_real(zone(), R"(,"apply_timeout":"5s")");
