@@ -49,6 +49,12 @@ policy::Status apply_topology(std::string_view json, Config& config) {
     }
     return true;
   };
+  // As plugins/nftables has it: UDP, and TCP where no transparent listener captures it.
+  config.options.udp_by_address = config.options.tcp_by_address = topology.value("kernel", "") == "kept";
+  for (const auto& listener : list(topology, "listeners")) {
+    if (listener.is_object() && listener.value("proto", "") == "tcp" && listener.value("transparent", "no") != "no")
+      config.options.tcp_by_address = false;
+  }
   const bool named = !config.interfaces.empty();
   for (const auto& network : list(topology, "networks")) {
     if (!prefixes(list(network, "addresses"), config.options.clients)) return broken;

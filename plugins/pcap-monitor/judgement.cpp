@@ -131,7 +131,10 @@ void Monitor::judge_outside(const FlowId& id, Flow& flow) {
     flow.standing = Standing::kRefused;  // an enforcer saw it and said no
     return;
   }
-  if (reason == POLICY_REASON_OK && found == Decisions::Found::kNone && !by_binding) {
+  const bool by_the_kernel =
+      by_address.verdict == POLICY_ALLOW &&
+      ((id.proto == wire::kIpUdp && options_.udp_by_address) || (id.proto == wire::kIpTcp && options_.tcp_by_address));
+  if (reason == POLICY_REASON_OK && found == Decisions::Found::kNone && !by_binding && !by_the_kernel) {
     reason = POLICY_REASON_NO_DECISION;
     detail = "the policy allows it, and no enforcer says that it decided so";
   }

@@ -137,6 +137,7 @@ def test_beside_enforcers_only_what_they_do_not_decide_is_told(lab, agents, agen
             assert world.GOOD4 in work.dig("+short", "api.example.test", server="8.8.8.8").text, "led to the gateway"
             work.dig("db.example.test")
             agent.udp(DB4, 5353)
+            agent.udp(RANGE4, 4433)  # by address: the kernel decides it, and tells of no flow
             round_it = {
                 ("dst_not_bound", *agent.udp(world.EVIL4, 4433)),
                 ("dst_not_bound", *agent.udp(world.EVIL6, 4433)),
@@ -151,6 +152,7 @@ def test_beside_enforcers_only_what_they_do_not_decide_is_told(lab, agents, agen
             assert record["cause"].startswith("not answered"), record
             assert record["client"]["group"] == "agents", record
         assert not [k for k in seen.arrived if k[1] in (world.EVIL4, world.EVIL6)], seen.arrived
+        assert ("udp", RANGE4, 4433) in seen.arrived, seen.arrived
         health = gate.health("pcap-monitor")
         assert health["ok"] and health["complete"] and health["alarms"] == 5, health
     finally:

@@ -61,9 +61,13 @@ std::int64_t milliseconds(std::chrono::steady_clock::duration time) {
 
 json Gate::topology_of(const Prepared& prepared, const std::vector<GateSocket>& sockets) const {
   const GatewayModel& gateway = prepared.gateway;
-  json topology = {
-      {"name", gateway.name}, {"networks", json::array()},    {"listeners", json::array()}, {"internal", json::array()},
-      {"own", own_},          {"worker", worker_uid(gateway)}};
+  json topology = {{"name", gateway.name},
+                   {"networks", json::array()},
+                   {"listeners", json::array()},
+                   {"internal", json::array()},
+                   {"own", own_},
+                   {"worker", worker_uid(gateway)},
+                   {"kernel", prepared.enforcers > 0 ? "kept" : "none"}};
   for (const NetworkModel& network : gateway.networks) {
     json pins = json::array();
     for (const PinModel& pin : network.pins) {

@@ -124,6 +124,21 @@ TEST(Live, TrafficThatNoEnforcerDecidedIsAnAlarm) {
   EXPECT_EQ(recorder.reasons, std::vector<std::string>{"no_decision"});  // the other port's
 }
 
+TEST(Live, WhatTheKernelOpensByAddressNeedsNoDecision) {
+  for (const bool opened : {false, true}) {
+    Recorder recorder;
+    recorder.verdict = POLICY_ALLOW;
+    Options options;
+    options.live = true;
+    options.tcp_by_address = opened;
+    Monitor monitor(options, recorder, recorder);
+    const auto packet = syn(7, 4000);
+    monitor.packet(kStart, wire::LinkType::kRaw, packet, packet.size());
+    monitor.advance(kStart + 3'000'000'000);
+    EXPECT_EQ(recorder.reasons.size(), opened ? 0u : 1u);
+  }
+}
+
 TEST(Live, ADenialThatAnEnforcerMadeIsNoAlarm) {
   Recorder recorder;
   Options options;
