@@ -17,14 +17,16 @@ import pytest
 from small_internet import world
 from small_internet.gate import GATE4, P0, Gate, gateway_yaml
 from small_internet.messages import hello, records
+from small_internet.namespaces import sh
 
 from proxy_client import connect_to, everything, get, head_of
 
 POLICY = P0 + """
   - { name: more, action: allow, clients: [agents], domains: ["*.guard.test", "*.scripted.test", gone.example.test, raw.example.test] }
   - { name: db, action: allow, clients: [agents], domains: [db.example.test], ports: [5432, 8080, 9999] }
-  - { name: self, action: allow, clients: [agents], domains: [gatewaylan.scripted.test, gatewaywan.scripted.test], ports: [53, 80, 443, 3128, 15001] }
+  - { name: self, action: allow, clients: [agents], domains: [gatewaylan.scripted.test, gatewaywan.scripted.test, gatewaysix.scripted.test], ports: [53, 80, 443, 2375, 3128, 15001] }
 """
+CONTROL = 2375  # where something of the gateway's host is told what to do
 
 
 @pytest.fixture(scope="module")
@@ -219,15 +221,89 @@ def test_what_is_not_that_name_in_tls_is_closed(gate, connect, lab, octets, reas
     assert not any(reached()), reached()
 
 
-@pytest.mark.parametrize("name", ["private.guard.test", "loopback.guard.test", "metadata.guard.test", "gatewaylan.scripted.test", "gatewaywan.scripted.test"])
-@pytest.mark.parametrize("port", [443, 80, 3128, 15001])
-def test_guarded_addresses(gate, send, witness, name, port):
-    """HTP-22: private, loopback, metadata and the gateway's own addresses are no destinations, allowed name or not."""
-    if port > 443 and not name.startswith("gateway"):
-        return  # the policy has these ports for the gateway's own names alone
+OWN = [f"{name}.scripted.test" for name in ("gatewaylan", "gatewaywan", "gatewaysix")]
+GUARDED = [*OWN, "private.guard.test", "loopback.guard.test", "loopback6.guard.test", "mapped6.guard.test", "metadata.guard.test"]
+
+
+@pytest.fixture
+def own_servers(lab):
+    """Servers on every address of the gateway's host, the metadata service's among them, as its control API would be: {port: [sockets]}."""
+    host = lab.namespaces.host
+    sh("ip", "-n", host, "addr", "add", f"{world.METADATA}/32", "dev", "lo")
+    with lab.namespaces.inside(lab.namespaces.host_fd):
+        made = {p: [socket.create_server(("", p)), socket.create_server(("::", p), family=socket.AF_INET6)] for p in (80, 443, CONTROL)}
+        for address in ("127.0.0.1", world.HOST4, world.METADATA):  # they would hear it
+            with socket.create_connection((address, CONTROL), 2), made[CONTROL][0].accept()[0]:
+                pass
+    yield made
+    for one in (s for pair in made.values() for s in pair):
+        one.close()
+    sh("ip", "-n", host, "addr", "del", f"{world.METADATA}/32", "dev", "lo")
+
+
+def heard(servers):
+    found = []
+    for port, pair in servers.items():
+        for one in pair:
+            one.setblocking(False)
+            try:
+                found.append((port, one.accept()[1]))
+            except BlockingIOError:
+                pass
+    return found
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_guarded_addresses(gate, send, work, witness, own_servers, name):
+    """HTP-22: private, loopback, metadata and the gateway's own addresses are no destinations, allowed name or not: by CONNECT, by
+    absolute form, by a WebSocket, and transparently; and nothing that listens there hears a word."""
+    tries = [connect_to(f"{name}:443"), get(f"http://{name}/", f"Host: {name}")]
+    tries += [get(f"http://{name}/", f"Host: {name}", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==")]
+    if name in OWN:  # the policy has these ports for the gateway's own names alone
+        tries += [connect_to(f"{name}:{port}") for port in (80, CONTROL, 3128, 15001)]
     with witness.expect_only(name):
-        status, answer = send(connect_to(f"{name}:{port}") if port != 80 else get(f"http://{name}/", f"Host: {name}"))
-    assert status == 403 and (b"addr_forbidden" in answer or b"guard_metadata" in answer), answer
+        for octets in tries:
+            status, answer = send(octets)
+            assert status == 403 and (b"addr_forbidden" in answer or b"guard_metadata" in answer), answer
+        transparent = work.curl("-k", "--resolve", f"{name}:443:{world.GOOD4}", f"https://{name}/")
+        assert transparent.status not in (0, 28), transparent
+    assert not heard(own_servers)
+    reasons = {r["reason"] for r in gate.wait_audit(name=name, plugin="http-proxy", verdict="deny")}
+    assert reasons <= {"addr_forbidden", "guard_metadata"}, reasons
+
+
+def test_of_two_addresses_the_gateways_own_is_left_out(gate, connect, own_servers):
+    """HTP-22."""
+    with connect() as s:
+        s.sendall(get("http://gatewaymixed.scripted.test/whoami", "Host: gatewaymixed.scripted.test", "Connection: close"))
+        assert b"host=gatewaymixed.scripted.test" in everything(s)
+    assert not heard(own_servers)
+
+
+def test_an_address_that_the_gateway_gains_while_it_serves(gate, send, lab, own_servers, witness):
+    """HTP-22: it is guarded like those it had, with nothing edited and nothing restarted; and no longer when it has gone."""
+    host, before = lab.namespaces.host, gate.status()
+    pids = gate.workers()
+    for address, name in ((f"{world.RAW4}/32", "raw.example.test"), (f"{world.RAW6}/128", "raw.example.test")):
+        sh("ip", "-n", host, "addr", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
+    try:
+        end = time.monotonic() + 1
+        while gate.status()["generation"] == before["generation"]:
+            assert time.monotonic() < end, gate.log()[-2000:]
+            time.sleep(0.01)
+        with witness.expect_only("raw.example.test"):
+            for octets in (connect_to("raw.example.test:443"), get("http://raw.example.test/", "Host: raw.example.test")):
+                status, answer = send(octets)
+                assert status == 403 and b"addr_forbidden" in answer, answer
+        assert not heard(own_servers) and gate.workers() == pids
+        live = gate.status()["generation"]
+    finally:
+        for address in (f"{world.RAW4}/32", f"{world.RAW6}/128"):
+            sh("ip", "-n", host, "addr", "del", address, "dev", "lo")
+    end = time.monotonic() + 1
+    while gate.status()["generation"] == live:
+        assert time.monotonic() < end, gate.log()[-2000:]
+        time.sleep(0.01)
 
 
 def test_one_lookup_and_the_address_that_was_checked(gate, connect, send, lab, witness):

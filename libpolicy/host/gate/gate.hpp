@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "engine/decide.hpp"
-#include "host/warden/file_watch.hpp"
 #include "host/gate/gate_audit.hpp"
 #include "host/gate/gate_memory.hpp"
 #include "host/gate/group_worker.hpp"
@@ -25,6 +24,8 @@
 #include "host/gate/serve.hpp"
 #include "host/gate/sockets.hpp"
 #include "host/gate/status_socket.hpp"
+#include "host/warden/address_watch.hpp"
+#include "host/warden/file_watch.hpp"
 
 namespace sallyport {
 
@@ -119,6 +120,7 @@ class Gate {
   ActivatedSockets activated_;
   std::optional<StatusSocket> status_;
   FileWatch watch_;
+  AddressWatch addresses_;
   std::vector<std::string> own_;             // addresses, when it started
   std::optional<WorkerProcess::Jail> jail_;  // once one was refused
 

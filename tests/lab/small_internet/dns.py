@@ -177,11 +177,12 @@ class Script:
         if first == "counts":  # promises records that are not there
             return [(0, plain[:6] + struct.pack("!H", 900) + plain[8:])]
         if first in ("ttl0", "ttlhuge", "ttlyear"):
-            ttl = {"ttl0": 0, "ttlhuge": 1 << 31, "ttlyear": 31_536_000}[first]
-            return [(0, reply(query, [record(owner, "A", world.GOOD4, ttl)] if good else [], () if good else soa))]
-        if first in ("gatewaylan", "gatewaywan"):  # a name of somebody else's that leads to the gateway itself
-            address = "172.20.0.1" if first == "gatewaylan" else world.HOST4
-            return [(0, reply(query, [record(owner, "A", address)] if good else [], () if good else soa))]
+            ttl, address = world.TTLS[first]
+            return [(0, reply(query, [record(owner, "A", address, ttl)] if good else [], () if good else soa))]
+        if first in world.GATEWAYS:  # a name of somebody else's that leads to the gateway itself
+            kind, *found = world.GATEWAYS[first]
+            own = [record(owner, kind, address) for address in found] if TYPES.get(qtype) == kind else []
+            return [(0, reply(query, own, () if own else soa))]
         if qtype == 65 and first in ("svcb", "svcbaway", "svcbalias"):
             return [(0, reply(query, [svcb(owner, first)]))]
         if first == "rebind":
