@@ -88,10 +88,10 @@ def reply(query, answers=(), authority=(), additional=(), rcode=0, flags=0x8180,
     )
 
 
-def svcb(owner, kind):
-    """An HTTPS record (RFC 9460) with everything in it that leads around a gateway, and what is harmless."""
+def svcb(owner, kind, qtype=65):
+    """An HTTPS or SVCB record (RFC 9460) with everything in it that leads around a gateway, and what is harmless."""
     if kind == "svcbalias":
-        return owner + struct.pack("!HHIH", 65, 1, 60, 2 + len(encode_name("x.evil.test"))) + b"\0\0" + encode_name("x.evil.test")
+        return owner + struct.pack("!HHIH", qtype, 1, 60, 2 + len(encode_name("x.evil.test"))) + b"\0\0" + encode_name("x.evil.test")
     target = encode_name("x.evil.test") if kind == "svcbaway" else b"\0"
     parameters = [
         (0, b"\0\1"),  # mandatory: alpn
@@ -103,7 +103,7 @@ def svcb(owner, kind):
         (65280, b"of my own"),
     ]
     data = b"\0\1" + target + b"".join(struct.pack("!HH", key, len(value)) + value for key, value in parameters)
-    return owner + struct.pack("!HHIH", 65, 1, 60, len(data)) + data
+    return owner + struct.pack("!HHIH", qtype, 1, 60, len(data)) + data
 
 
 class Script:
@@ -185,6 +185,8 @@ class Script:
             return [(0, reply(query, own, () if own else soa))]
         if qtype == 65 and first in ("svcb", "svcbaway", "svcbalias"):
             return [(0, reply(query, [svcb(owner, first)]))]
+        if qtype == 64 and ".svcb." in name.lower():
+            return [(0, reply(query, [svcb(owner, "svcb", qtype)]))]
         if first == "rebind":
             return [
                 (
