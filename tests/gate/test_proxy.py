@@ -9,7 +9,6 @@ import os
 import re
 import socket
 import ssl
-import statistics
 import time
 
 import pytest
@@ -375,6 +374,19 @@ def test_upstream_trouble(gate, send, name, port, status, cause, bound):
 SAID = {}
 
 
+@pytest.mark.parametrize("name, port", [("db.example.test", 9999), ("nxdomain.scripted.test", 80)])
+def test_after_trouble_the_policy_is_asked_again(gate, send, witness, name, port):
+    """HTP-37: no allow is kept with the failure, and no failure with the name."""
+    octets = get(f"http://{name}:{port}/", f"Host: {name}:{port}", "Connection: close")
+    assert send(octets)[0] == 502
+    gate.set_policy(P0)
+    with witness.expect_zero():
+        status, answer = send(octets)
+    assert status == 403 and b"no_rule" in answer, answer
+    gate.set_policy(POLICY)
+    assert send(octets)[0] == 502
+
+
 def resident(gate, plugin):
     """kB of memory that the worker of a plugin holds."""
     pid = next(pid for pid, names in gate.workers().items() if plugin in names)
@@ -382,30 +394,35 @@ def resident(gate, plugin):
         return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
 
 
-def test_slow_clients_cost_others_nothing(gate, lab, work, other, connect):
+def test_slow_clients_cost_others_nothing(gate, lab, work, connect):
     """HTP-32: 2,000 connections that never finish a head, a body or a read; another client does not notice, and they are closed."""
     def times(n):
+        """Of whole requests, each on a connection of its own; sorted."""
         found = []
         for _ in range(n):
-            run = other.curl("-x", f"http://{GATE4}:3128", "-o", "/dev/null", "-w", "%{time_total}", "http://pkg.test/whoami")
-            assert run.status == 0, run
-            found.append(float(run.text))
-        return found
+            began = time.monotonic()
+            with connect(agent="b") as s:
+                s.sendall(get("http://pkg.test/whoami", "Host: pkg.test", "Connection: close"))
+                assert everything(s).startswith(b"HTTP/1.1 200 ")
+            found.append(time.monotonic() - began)
+            time.sleep(0.01)
+        return sorted(found)
 
-    quiet = times(20)
+    quiet = times(200)
     proxy = ["-d", f"{GATE4}:3128"]
     kinds = [["-H", "-c", "700", "-r", "350", "-i", "3"], ["-B", "-c", "700", "-r", "350", "-i", "3", "-s", "8192"], ["-X", "-c", "600", "-r", "300", "-w", "10", "-y", "20", "-n", "3", "-z", "32"]]
     slow = [work.start("slowhttptest", *kind, *proxy, "-l", "12", "-p", "3", "-u", "http://pkg.test/" + ("big" if kind[0] == "-X" else "whoami"), base=lab.workspace()) for kind in kinds]
     time.sleep(3)
-    busy = times(20)
+    busy = times(200)
     with connect(timeout=15, agent="b") as s:  # told so, at the head's limit
         began = time.monotonic()
         s.sendall(b"GET http://pkg.test/ HTTP/1.1\r\nHost: pk")
         assert everything(s).startswith(b"HTTP/1.1 408 ") and 9 < time.monotonic() - began < 14
     for one in slow:
         lab.finish(one, 60)
-    assert statistics.median(busy) < 2 * statistics.median(quiet) + 0.05, (quiet, busy)  # 50 ms: two cores, four programs
-    assert max(busy) < 2, busy
+    print(f"\nmedian, 99th of a hundred: {quiet[100] * 1e3:.1f} {quiet[198] * 1e3:.1f} ms quiet, {busy[100] * 1e3:.1f} {busy[198] * 1e3:.1f} ms beside the slow ones")
+    # The slow ones' own programs run on the same cores, and a core is theirs for some milliseconds at a time.
+    assert busy[100] < 2 * quiet[100] + 0.01 and busy[198] < 2 * quiet[198] + 0.05, (quiet[-10:], busy[-10:])
     end = time.monotonic() + 30
     while gate.health("http-proxy")["connections"] > 0:
         assert time.monotonic() < end, gate.health("http-proxy")
