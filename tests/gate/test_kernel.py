@@ -265,7 +265,8 @@ def test_a_flushed_ruleset_is_put_back(gate, lab, work, witness):
         time.sleep(0.01)
     taken = time.monotonic() - began
     assert taken < 1.0
-    gate.wait_audit(reason="ruleset_tampered")
+    told = gate.wait_audit(reason="ruleset_tampered")[0]
+    assert re.search(r"\b\d+ us$", told["cause"]) and told["plugin"] == "nftables", told
     with witness.expect_zero():
         attack(work, 1)
     subprocess.run(["ip", "netns", "exec", lab.namespaces.host, "nft", "-f", "-"], text=True, check=True,
