@@ -17,10 +17,8 @@
 #include "host/attach/attached_network.hpp"
 #include "host/attach/docker_engine.hpp"
 #include "host/attach/target.hpp"
-#include "host/warden/address_watch.hpp"
 #include "host/warden/cell_service.hpp"
 #include "host/warden/file_watch.hpp"
-#include "host/warden/own_addresses.hpp"
 #include "host/warden/report.hpp"
 
 namespace sallyport {
@@ -108,24 +106,13 @@ std::optional<std::string> attend(CellService& service, const Target& target, co
   std::error_code unknown;
   const std::string& file = options.service.policy_file;
   if (!file.empty()) watch.watch({std::filesystem::absolute(file, unknown).string()});
-  AddressWatch addresses;
   for (;;) {
-    pollfd waiting[] = {{target.process.get(), POLLIN, 0},
-                        {signals.fd(), POLLIN, 0},
-                        {watch.fd(), POLLIN, 0},
-                        {addresses.fd(), POLLIN, 0}};
-    const auto before = FileWatch::Clock::now();
-    int rest = 1000;
-    for (const int ms : {watch.next_ms(before), addresses.next_ms(before)}) {
-      if (ms >= 0) rest = std::min(rest, ms);
-    }
-    if (!service.wait(waiting, rest)) return std::nullopt;
+    pollfd waiting[] = {{target.process.get(), POLLIN, 0}, {signals.fd(), POLLIN, 0}, {watch.fd(), POLLIN, 0}};
+    const int rest = watch.next_ms(FileWatch::Clock::now());
+    if (!service.wait(waiting, rest < 0 ? 1000 : rest)) return std::nullopt;
     service.step();
-    const auto now = FileWatch::Clock::now();
-    if (waiting[2].revents != 0) watch.on_readable(now);
-    if (waiting[3].revents != 0) addresses.on_readable(now);
-    const bool moved = addresses.changed(now) && own_addresses() != service.policy().model.own_addresses;
-    if (watch.changed(now) || moved) reload(service, options.service.quiet);
+    if (waiting[2].revents != 0) watch.on_readable(FileWatch::Clock::now());
+    if (watch.changed(FileWatch::Clock::now())) reload(service, options.service.quiet);
     if (waiting[0].revents != 0) return absl::StrFormat("process %d has ended", target.pid);
     signalfd_siginfo info;
     if (waiting[1].revents != 0 && ::read(signals.fd(), &info, sizeof info) == sizeof info)
