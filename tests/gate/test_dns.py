@@ -179,9 +179,12 @@ def test_zone_transfers(gate, lab, agents, ask, witness, qtype):
     assert {q.type for q in seen.asked} <= {"A", "AAAA"}, "the transfer itself went nowhere"
 
 
-@pytest.mark.parametrize("name, qtype", [(n, "A") for n in world.GUARDED4] + [(n, "AAAA") for n in world.GUARDED6])
+OWN = [(f"{name}.scripted.test", world.GATEWAYS[name][0]) for name in ("gatewaylan", "gatewaywan", "gatewaysix")]
+
+
+@pytest.mark.parametrize("name, qtype", [(n, "A") for n in world.GUARDED4] + [(n, "AAAA") for n in world.GUARDED6] + OWN)
 def test_guarded_answers(gate, lab, ask, witness, name, qtype):
-    """DNS-11, DNS-12: no address, and no binding."""
+    """DNS-11, DNS-12, HTP-22: no address, and no binding."""
     before = {e[:2] for e in opened(lab)}
     with witness.expect_only(name):
         answer = ask(query(name, qtype, edns=EDNS))
