@@ -279,9 +279,14 @@ def test_of_two_addresses_the_gateways_own_is_left_out(gate, connect, own_server
     assert not heard(own_servers)
 
 
-def test_an_address_that_the_gateway_gains_while_it_serves(gate, send, lab, own_servers, witness):
-    """HTP-22: it is guarded like those it had, with nothing edited and nothing restarted; and no longer when it has gone."""
+def test_an_address_that_the_gateway_gains_while_it_serves(gate, send, lab, work, own_servers, witness):
+    """HTP-22: it is guarded like those it had, with nothing edited and nothing restarted; and no longer when it has gone. NFT-10: what
+    listens there is no more to be reached than elsewhere on the host."""
     host, before = lab.namespaces.host, gate.status()
+    with lab.namespaces.inside(lab.namespaces.host_fd):
+        datagrams = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)  # of both families
+    datagrams.bind(("::", CONTROL))
+    datagrams.setblocking(False)
     pids = gate.workers()
     for address, name in ((f"{world.RAW4}/32", "raw.example.test"), (f"{world.RAW6}/128", "raw.example.test")):
         sh("ip", "-n", host, "addr", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
@@ -294,7 +299,12 @@ def test_an_address_that_the_gateway_gains_while_it_serves(gate, send, lab, own_
             for octets in (connect_to("raw.example.test:443"), get("http://raw.example.test/", "Host: raw.example.test")):
                 status, answer = send(octets)
                 assert status == 403 and b"addr_forbidden" in answer, answer
+            for address in (world.RAW4, world.RAW6):
+                results, run = work.probe([{"do": kind, "to": [address, CONTROL], "send": "00", "timeout": 1} for kind in ("tcp", "udp")], threads=2)
+                assert not [r for r in results if r.get("data")], (results, run)
         assert not heard(own_servers) and gate.workers() == pids
+        with datagrams, pytest.raises(BlockingIOError):
+            datagrams.recv(16)
         live = gate.status()["generation"]
     finally:
         for address in (f"{world.RAW4}/32", f"{world.RAW6}/128"):
