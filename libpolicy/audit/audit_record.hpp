@@ -24,6 +24,7 @@ enum AuditFlag : std::uint8_t {
   kAuditTruncated = 1u << 1,      // and it was longer
   kAuditDetailDropped = 1u << 2,  // detail did not fit
   kAuditUserTruncated = 1u << 3,  // user was longer
+  kAuditUndecided = 1u << 4,      // refused before the policy was asked: generation is the one in force
 };
 
 struct AuditRecord {

@@ -293,7 +293,8 @@ std::string AuditWriter::line(const AuditRecord& record, std::uint64_t count) {
   const Snapshot* snapshot = found == snapshots_.end() ? nullptr : found->second.snapshot.get();
   const bool is_raw = (record.flags & kAuditRaw) != 0;
   const bool by_rule = record.rule != kNoRuleIndex;
-  const bool known_rule = snapshot != nullptr && (!by_rule || record.rule < snapshot->rules());
+  const bool decided = (record.flags & kAuditUndecided) == 0;
+  const bool known_rule = decided && snapshot != nullptr && (!by_rule || record.rule < snapshot->rules());
 
   Json detail;
   const bool whole = read_detail(record, options_.log_paths, detail);
@@ -337,7 +338,7 @@ std::string AuditWriter::line(const AuditRecord& record, std::uint64_t count) {
     out.member_or_null("group", client->second);
   } else if (record.client_addr_family != 0 && snapshot != nullptr) {
     out.member("group", group_of(*snapshot, record.client_address(), record.user_text()));
-  } else if (record.client_addr_family == 0) {
+  } else if (record.client_addr_family == 0 && record.client_id != 0) {
     out.member("group", "client-" + std::to_string(record.client_id));
   } else {
     out.null("group");

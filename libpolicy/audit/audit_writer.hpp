@@ -49,7 +49,8 @@ class AuditWriter {
   void publish(std::shared_ptr<const Snapshot> snapshot, MatchText match = {});
 
   // What `client.group` says for a client id that the host issued: the policy's group; "" is null. Of others that have
-  // an address it is the group of that, by the snapshot that decided; the rest get "client-<id>".
+  // an address it is the group of that, by the snapshot that decided; the rest get "client-<id>", and no id (0) is
+  // null.
   void name_client(std::uint64_t client_id, std::string group);
 
   // Takes one record, of whichever worker's ring; returns its ref.

@@ -12,7 +12,7 @@
 namespace sallyport {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x314c'4e52'554f'4a53;  // "SJOURNL1"
+constexpr std::uint64_t kMagic = 0x324c'4e52'554f'4a53;  // "SJOURNL2"
 constexpr std::uint32_t kMaxSlots = 1u << 20;
 constexpr std::size_t kWords = (sizeof(DecisionRecord) + 7) / 8;
 
@@ -43,6 +43,8 @@ DecisionRecord DecisionRecord::of(const AuditRecord& record) noexcept {
   out.client_port = record.client_port;
   if (record.addr_family != 0) out.dest = record.address();
   out.dest_port = record.port;
+  out.plugin_size = record.plugin_size;
+  out.plugin = record.plugin;
   if ((record.flags & kAuditRaw) == 0) {
     out.name_size = record.name_size;
     std::copy_n(record.name.data(), out.name_size, out.name.data());

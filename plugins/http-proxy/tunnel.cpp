@@ -250,13 +250,19 @@ awaitable<bool> Connection::inspect_tls() {
   policy_name claimed{};
   const std::uint16_t reason =
       net::check_hello(*services_.edge, hello, target_.name, config_.allow_grease_ech, &claimed);
-  if (reason == POLICY_REASON_OK) {
+  if (reason == POLICY_REASON_OK && !hidden) {
     phase_ = Phase::kRoute;  // in time
     co_return true;
   }
   tls_json_ = "{\"sni\":" + sni + ",\"alpn\":" + (hello.alpn_count > 0 ? net::json_text(hello.alpn[0], 32) : "null") +
               ",\"ech\":" + (hidden ? "true}" : "false}");
-  co_return co_await refuse_hello(reason, {});
+  if (reason != POLICY_REASON_OK) co_return co_await refuse_hello(reason, {});
+  policy_verdict told = verdict_;  // another name may be inside
+  told.reason = POLICY_REASON_ECH_PRESENT;
+  if (!services_.reader->audit(query(POLICY_LAYER_HTTP), told, detail()))
+    co_return co_await refuse_hello(POLICY_REASON_AUDIT_DROPPED, {});
+  phase_ = Phase::kRoute;
+  co_return true;
 }
 
 // Always false. The server has not got an octet, and gets none.

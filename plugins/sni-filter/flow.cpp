@@ -105,7 +105,9 @@ std::string Flow::refuse(const policy_verdict& verdict, std::string_view extra_j
   policy_verdict denied = verdict;
   denied.struct_size = sizeof denied;
   denied.verdict = POLICY_DENY;
-  return services_.reader->audit(query(POLICY_LAYER_TCP), denied, detail(extra_json)).ref;
+  policy_query asked = query(POLICY_LAYER_TCP);
+  if (!has_name_ && asked.dest == nullptr && sought_) asked.dest = &*sought_;
+  return services_.reader->audit(asked, denied, detail(extra_json)).ref;
 }
 
 // Of one request, or of the origin; the flow's own record at its close stays with the first request.

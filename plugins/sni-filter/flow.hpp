@@ -147,10 +147,10 @@ class Flow {
   policy_name name_{};
   bool has_name_ = false;
   bool has_port_ = false;
-  bool named_by_client_ = false;    // the name, if there is none yet, is what the client says
-  bool dials_bound_ = false;        // the address that was told, not one of our own resolution
-  policy_addr bound_address_{};     // that one
-  std::vector<policy_name> bound_;  // names that this client was told it for
+  bool named_by_client_ = false;       // the name, if there is none yet, is what the client says
+  bool dials_bound_ = false;           // the address that was told (sought_), not one of our own resolution
+  std::optional<policy_addr> sought_;  // of the client's choice: literal_ before the client's first octets decide
+  std::vector<policy_name> bound_;     // names that this client was told it for
   std::uint16_t port_ = 0;
   bool tunnel_any_ = false;
   bool inspected_ = false;                                    // classify() was passed before the candidates were chosen

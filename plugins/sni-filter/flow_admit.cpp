@@ -1,5 +1,6 @@
 // Flow's way in: where the connection was going, what name that stands for, and whether the policy has anything for it.
 #include <algorithm>
+#include <utility>
 
 #include "sni-filter/flow.hpp"
 #include "support/admission.hpp"
@@ -141,13 +142,13 @@ bool Flow::admit_original() {
     return false;
   }
   verdict_ = {};
-  literal_.reset();
+  sought_ = std::exchange(literal_, std::nullopt);
   named_by_client_ = true;
   return true;
 }
 
 bool Flow::admit_bound() {
-  bound_address_ = *literal_;
+  sought_ = literal_;
   const bool client_speaks = port_ == kHttp || port_ == kHttps;
   dials_bound_ = config_.strict || (bound_.size() > 1 && !client_speaks);
   std::optional<policy_verdict> common;
@@ -185,7 +186,7 @@ std::uint16_t Flow::adopt(const policy_name& claimed) {
   if (!passes(verdict_)) return verdict_.reason;
   if (!config_.strict || arrival_.destination != Destination::kOriginal) return POLICY_REASON_OK;
   if (is_bound(claimed)) return POLICY_REASON_OK;
-  literal_ = bound_address_;  // what the record names
+  literal_ = sought_;  // what the record names
   return POLICY_REASON_DST_NOT_BOUND;
 }
 

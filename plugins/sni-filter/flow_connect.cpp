@@ -84,7 +84,7 @@ void Flow::weigh_bound() {
     if (inspected_ && policy::view(name) != policy::view(said)) continue;
     name_ = name;
     candidates_.clear();
-    weigh(bound_address_);
+    weigh(*sought_);
     if (candidates_.empty()) break;  // name_ is what the record says
     const policy_verdict& one = candidates_.front().verdict;
     if (!common) common = one;

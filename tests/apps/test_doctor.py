@@ -1,6 +1,7 @@
 """`sallyport doctor`: each line is a probe, so each is shown both ways: as it is, and with what it probes for taken away."""
 
 import errno
+import ctypes
 import json
 import os
 import socket
@@ -224,6 +225,7 @@ class Docker:
 
     def __init__(self, path, networks):
         self.path, self._networks = path, networks
+        self.containers = {}  # id: (the resolvers it was given, its networks)
         self._server = socket.socket(socket.AF_UNIX)
         self._server.bind(path)
         self._server.listen()
@@ -238,7 +240,11 @@ class Docker:
             with client:
                 path = client.recv(65536).decode().split()[1]
                 body = [{**n, "Containers": {}} for n in self._networks]
-                if path != "/networks":
+                if path.startswith("/containers/"):
+                    name = path.split("/")[2]
+                    dns, networks = self.containers.get(name, (["172.20.0.1"], []))
+                    body = {"Name": f"/{name}", "HostConfig": {"Dns": dns}, "NetworkSettings": {"Networks": {n: {} for n in networks}}}
+                elif path != "/networks":
                     body = next(n for n in self._networks if n["Id"] == path.rsplit("/", 1)[1])
                 text = json.dumps(body).encode()
                 client.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
@@ -282,6 +288,29 @@ class TestDocker:
         assert found["level"] == "warn" and "containers (3)" in found["text"] and "internal: true" in found["remedy"], found
         assert find(checks, "docker", "default network")["level"] == "ok"
         assert not [c for c in checks if "network host" in c["text"]]
+
+    @pytest.mark.parametrize("nameserver", ["127.0.1.1", "9.9.9.9"])
+    def test_containers_that_were_given_no_resolver(self, doctor, lab, nameserver):
+        """NFT-09: the engine asks the host's resolver for them; on loopback that is past every network."""
+        docker = Docker(f"{lab.namespaces.state}/engine-{os.urandom(4).hex()}", [network("agents", True, 0), network("outside", False, 0, "br-outside")])
+        docker.containers = {"one": ([], ["agents"]), "two": (None, ["agents"]), "told": (["172.20.0.1"], ["agents"]), "gateway": ([], ["agents", "outside"])}
+        docker._networks[0]["Containers"] = {name: {} for name in docker.containers}
+        path = f"{lab.namespaces.state}/resolv-{nameserver}"
+        with open(path, "w") as file:
+            file.write(f"nameserver {nameserver}\n")
+
+        def bind():
+            libc = ctypes.CDLL(None, use_errno=True)
+            assert libc.unshare(0x20000) == 0 and libc.mount(b"none", b"/", None, 16384 | 1 << 18, None) == 0
+            assert libc.mount(path.encode(), os.path.realpath("/etc/resolv.conf").encode(), None, 4096, None) == 0
+
+        checks = doctor(environment={"DOCKER_HOST": f"unix://{docker.path}"}, preexec=bind)
+        docker.close()
+        found = [c for c in checks if c["check"] == "docker-dns"]
+        if nameserver == "9.9.9.9":  # its answers pass the network, and the gateway
+            assert not found, found
+        else:
+            assert [c["level"] for c in found] == ["warn"] and "network agents: of one, two the engine" in found[0]["text"] and "127.0.1.1" in found[0]["text"], found
 
     def test_the_bridge_address_stays_reachable_until_a_gateway_closes_it(self, doctor, engine, lab, config, work):
         """What doctor names is what an agent reaches, and once it says closed an agent does not."""

@@ -91,9 +91,11 @@ TEST(DecisionJournal, ComesFromAnAuditRecord) {
   record.set_name(*DomainName::parse("a.test"));
   record.set_addr(*Address::parse("198.51.100.7"));
   record.set_client_addr(*Address::parse("2001:db8::7"), 1234);
+  record.set_plugin("sni-filter");
   const DecisionRecord out = DecisionRecord::of(record);
   EXPECT_EQ(out.realtime_ns, 5u);
   EXPECT_EQ(out.client_id, 6u);
+  EXPECT_EQ(out.plugin_text(), "sni-filter");
   EXPECT_EQ(out.layer, Layer::kTls);
   EXPECT_EQ(out.verdict, Effect::kAllow);  // what was done
   EXPECT_EQ(out.reason, Reason::kOk);

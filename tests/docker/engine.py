@@ -5,13 +5,18 @@
 """
 
 import contextlib
+import ctypes
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
 
+from small_internet import world
+from small_internet.dns import read_question
 from small_internet.namespaces import die_with_parent, setns
 from small_internet.runner import BUILD, TREE
 
@@ -29,21 +34,76 @@ def libraries(*programs):
     return found
 
 
+CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 4096, 16384, 1 << 18
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def must(result, what):
+    if result != 0:
+        raise OSError(ctypes.get_errno(), what)
+
+
+class LoopbackResolver:
+    """What many hosts have as their resolver: a server at 127.0.1.1 that asks outside. `asked` has the names (CVE-2024-29018)."""
+
+    ADDRESS = "127.0.1.1"
+
+    def __init__(self, lab):
+        self.asked, self._lab = [], lab
+        with lab.namespaces.inside(lab.namespaces.host_fd):
+            self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._udp.bind((self.ADDRESS, 53))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            message, client = self._udp.recvfrom(65535)
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                self.asked.append(read_question(message)[0].lower())
+                with self._lab.namespaces.inside(self._lab.namespaces.host_fd):
+                    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                with out:
+                    out.settimeout(3)
+                    out.connect((world.RESOLVER, 53))
+                    out.send(message)
+                    self._udp.sendto(out.recv(65535), client)
+
+
 class Engine:
     def __init__(self, lab):
         self._lab = lab
         self._base = f"{lab.namespaces.state}/docker"
         os.makedirs(self._base)
+        self.loopback_resolver = LoopbackResolver(lab)
+        self._mounts = self._own_resolv_conf()
         self.socket = f"{self._base}/docker.sock"
         self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": self._base, "DOCKER_HOST": f"unix://{self.socket}", "COMPOSE_HTTP_TIMEOUT": "60"}
         self.start()
 
+    def _own_resolv_conf(self):
+        """A mount namespace in which /etc/resolv.conf has the loopback resolver; as long as the engine is there, so is it."""
+        path = f"{self._base}/resolv.conf"
+        with open(path, "w") as file:
+            file.write(f"nameserver {LoopbackResolver.ADDRESS}\n")
+
+        def make():
+            must(_libc.unshare(CLONE_NEWNS), "unshare")
+            must(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
+            must(_libc.mount(path.encode(), os.path.realpath("/etc/resolv.conf").encode(), None, MS_BIND, None), "mount resolv.conf")
+
+        holder = subprocess.Popen(["cat"], stdin=subprocess.PIPE, preexec_fn=make)
+        made = os.open(f"/proc/{holder.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        holder.stdin.close()
+        holder.wait()
+        return made
+
     def start(self):
-        """The engine comes up in the lab's host namespace; cgroups and mounts are the machine's."""
+        """The engine comes up in the lab's host namespace; cgroups are the machine's, mounts but for /etc/resolv.conf too."""
 
         def enter():
             die_with_parent()
             setns(self._lab.namespaces.host_fd)
+            must(_libc.setns(self._mounts, CLONE_NEWNS), "setns")
 
         with open(f"{self._base}/log", "ab") as log:
             self._process = subprocess.Popen(

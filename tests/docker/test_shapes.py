@@ -29,6 +29,19 @@ def test_nslookup(stack, witness):
     assert run.returncode == 0, run
 
 
+def test_no_other_resolver_is_asked(stack, engine, witness):
+    """NFT-09: the host's resolver is on loopback, where the engine would ask it for its containers; here nobody is asked but us."""
+    before = len(engine.loopback_resolver.asked)
+    with witness.expect_zero():
+        for server in ([], ["127.0.0.11"], ["8.8.8.8"], ["127.0.1.1"]):
+            run = stack.shell("nslookup", "c2VjcmV0.evil.com", *server)
+            assert run.returncode != 0, (server, run)
+    with witness.watch() as seen:
+        assert stack.shell("nslookup", ALLOWED).returncode == 0
+    assert {q.name for q in seen.asked} <= {ALLOWED}, seen.asked
+    assert engine.loopback_resolver.asked[before:] == []
+
+
 def test_curl_of_a_denied_name_is_refused_with_a_reason(stack, witness):
     with witness.expect_zero():
         run = stack.curl(f"https://{DENIED}/")
@@ -61,6 +74,7 @@ def test_the_supervisor_is_reachable(stack):
 
 
 def test_agents_reach_neither_each_other_nor_the_host(stack, engine, lab, witness):
+    """NFT-10: other containers, the bridge's address, Docker's default bridge, the host's own, where Docker's socket may listen."""
     if stack.shape == "cells":
         addresses = {"172.17.0.1", "172.21.0.1", world.HOST4}
     else:
@@ -76,6 +90,12 @@ def test_agents_reach_neither_each_other_nor_the_host(stack, engine, lab, witnes
                 run = stack.shell("/bin/sh", "-c", f"echo hello | nc -w 3 {address} {port}")
                 assert run.returncode != 0 or not run.stdout, (address, port, run)
                 assert time.monotonic() - began < 5
+        for name in ("host.docker.internal", "gateway.docker.internal"):
+            assert stack.shell("nslookup", name).returncode != 0
+        if stack.shape == "proxy":  # by way of the proxy, too
+            for address in [*addresses, "host.docker.internal", "localhost", "127.0.0.1"]:
+                run = stack.curl("-o", "/dev/null", "-w", "%{http_code}", "--noproxy", "", f"http://{address}:2375/")
+                assert run.stdout in ("400", "403"), (address, run)
         for server in servers:
             server.setblocking(False)
             with pytest.raises(BlockingIOError):

@@ -51,6 +51,11 @@ class Origin:
             with self._lock:
                 self._open.discard(conversation.socket)
 
+    def open(self):
+        """How many connections are."""
+        with self._lock:
+            return len(self._open)
+
     def close(self):
         """No more connections, and an end to those that are kept."""
         if self._listener.fileno() < 0:

@@ -4,8 +4,11 @@ proxy. Issue: curl, wget, git, npm, pip, apt, Node, Python requests, headless Ch
 The gate has `allow_grease_ech`, as one for browsers must: Chromium sends an ECH extension of random octets with every ClientHello.
 """
 
+import base64
+import hashlib
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -144,3 +147,29 @@ def test_a_browser_needs_the_option(lab, work, witness, gates, mode):
     refusal = gate.wait_audit(reason="ech_denied", verdict="deny")[0]
     assert refusal["tls"]["ech"] is True and refusal["tls"]["sni"] == host, refusal
     assert len(lab.servers.requests()) == before, "the server saw a request"
+
+
+@pytest.mark.parametrize("mode", ["real", "gateway"])
+def test_a_browser_that_is_told_of_http3_falls_back(lab, work, witness, gates, mode):
+    """QUI-01: the server says that it speaks HTTP/3; Chromium tries it, is refused at once, and has everything by TCP, hardly later than
+    without. (By way of a proxy it does not try.)"""
+    gate = gates(gateway_of(mode), POLICY)
+    key = subprocess.run(["openssl", "x509", "-in", lab.servers.certificates.certificate, "-pubkey", "-noout"], capture_output=True, check=True).stdout
+    key = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "der"], input=key, capture_output=True, check=True).stdout
+    # It believes no such word of a server whose certificate is just ignored.
+    trusted = "--ignore-certificate-errors-spki-list=" + base64.b64encode(hashlib.sha256(key).digest()).decode()
+    browser = CHROMIUM.replace("--ignore-certificate-errors", trusted) + " --virtual-time-budget=5000"
+
+    def took(flag):
+        base = lab.workspace()
+        run = work.run("sh", "-c", f"{browser} {flag} {SITE}/http3.html", base=base, env={"PROXY": ""}, timeout=60)
+        assert run.text.count("sni=api.example.test") == 5 and "proto=HTTP/2.0" in run.text, run
+        shutil.rmtree(base, ignore_errors=True)
+        return run.seconds
+
+    with witness.expect_only("api.example.test", ports=[(world.GOOD4, 443), (world.GOOD6, 443)]) as seen:
+        without = took("--disable-quic")
+        assert not gate.audit(plugin="nftables", reason="quic_denied")
+        assert took("--enable-quic") < without + 1
+        gate.wait_audit(plugin="nftables", reason="quic_denied", port=443)
+    assert not [k for k in seen.arrived if k[0] == "udp" and k[2] == 443], seen.arrived

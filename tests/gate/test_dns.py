@@ -166,7 +166,7 @@ def test_other_types(gate, ask, witness, qtype):
 @pytest.mark.parametrize("qtype", [252, 251], ids=["AXFR", "IXFR"])
 def test_zone_transfers(gate, lab, agents, ask, witness, qtype):
     """DNS-10: REFUSED, and the connection stays usable."""
-    with witness.expect_only("api.example.test"):
+    with witness.expect_only("api.example.test") as seen:
         assert ask(query("api.example.test", qtype)).rcode == REFUSED
         with lab.namespaces.inside(agents.fds["a"]):
             s = socket.create_connection((GATE4, 53), 5)
@@ -176,11 +176,15 @@ def test_zone_transfers(gate, lab, agents, ask, witness, qtype):
                 s.sendall(framed(query("api.example.test", kind)))
                 codes.append(Answer(receive(s)).rcode)
     assert codes == [REFUSED, NOERROR]
+    assert {q.type for q in seen.asked} <= {"A", "AAAA"}, "the transfer itself went nowhere"
 
 
-@pytest.mark.parametrize("name, qtype", [(n, "A") for n in world.GUARDED4] + [(n, "AAAA") for n in world.GUARDED6])
+OWN = [(f"{name}.scripted.test", world.GATEWAYS[name][0]) for name in ("gatewaylan", "gatewaywan", "gatewaysix")]
+
+
+@pytest.mark.parametrize("name, qtype", [(n, "A") for n in world.GUARDED4] + [(n, "AAAA") for n in world.GUARDED6] + OWN)
 def test_guarded_answers(gate, lab, ask, witness, name, qtype):
-    """DNS-11, DNS-12: no address, and no binding."""
+    """DNS-11, DNS-12, HTP-22: no address, and no binding."""
     before = {e[:2] for e in opened(lab)}
     with witness.expect_only(name):
         answer = ask(query(name, qtype, edns=EDNS))
@@ -446,24 +450,37 @@ def test_extra_records_are_dropped(gate, lab, ask, witness):
 
 @pytest.mark.parametrize("name, given", [("ttl0", 30), ("ttlhuge", 30), ("ttlyear", 3600)])  # a top bit is 0: RFC 2181 §8
 def test_ttl_floor_and_cap(gate, lab, ask, name, given):
-    """DNS-30: the answer's TTL, and the binding's life with it."""
+    """DNS-30: the answer's TTL, and the binding's life with it. Each has an address that no other name has."""
     answer = ask(query(f"{name}.scripted.test"))
     assert answer.rcode == NOERROR and [ttl for _, ttl, _ in answer.answers] == [min(given, 60) if gate.answers == "gateway" else given]
+    address = world.TTLS[name][1]
     if gate.answers == "real":
-        assert given - 5 <= seconds_left(lab, world.GOOD4) <= 3600
+        assert clients_of(lab, address) == {"172.20.0.7"} and given - 5 <= seconds_left(lab, address) <= given
+    else:
+        assert not clients_of(lab, address)
 
 
-def test_client_outside_the_networks(lab, gate, witness):
-    """DNS-31: REFUSED and EDE 18, by whoever reaches the listener from elsewhere."""
-    with lab.namespaces.inside(lab.namespaces.host_fd):
-        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        s.bind((world.HOST4, 0))
-    with s, witness.expect_zero():
-        s.settimeout(5)
-        s.sendto(query("api.example.test", edns=EDNS), (GATE4, 53))
-        answer = Answer(s.recv(65535))
-    assert answer.rcode == REFUSED and answer.ede == [18], vars(answer)
-    gate.wait_audit(reason="client_unknown")
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+@pytest.mark.parametrize("source, server", [(world.HOST4, GATE4), (world.HOST6, GATE6)], ids=["v4", "v6"])
+def test_client_outside_the_networks(lab, gate, witness, source, server, tcp):
+    """DNS-31: REFUSED and EDE 18, by whoever reaches the listener from elsewhere; for denied names and for odd types too."""
+    family = socket.AF_INET6 if ":" in source else socket.AF_INET
+    before = sum(r["count"] for r in gate.audit(reason="client_unknown"))
+    with witness.expect_zero():
+        for message in (query("api.example.test", edns=EDNS), query("evil.test", edns=EDNS), query("api.example.test", "TXT", edns=EDNS)):
+            with lab.namespaces.inside(lab.namespaces.host_fd):
+                s = socket.socket(family, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM)
+            with s:
+                s.settimeout(5)
+                s.bind((source, 0))
+                s.connect((server, 53))
+                s.sendall(framed(message) if tcp else message)
+                answer = Answer(receive(s) if tcp else s.recv(65535))
+            assert answer.rcode == REFUSED and answer.ede == [18] and not answer.answers, vars(answer)
+    end = time.monotonic() + 5
+    while sum(r["count"] for r in gate.audit(reason="client_unknown")) < before + 3:
+        assert time.monotonic() < end, gate.audit()[-4:]
+        time.sleep(0.05)
 
 
 def test_single_label_by_resolves_to(gate, ask, witness):
@@ -473,13 +490,14 @@ def test_single_label_by_resolves_to(gate, ask, witness):
     assert answer.rcode == NOERROR and addresses(answer) == {GATE4 if gate.answers == "gateway" else "172.20.0.5"}, vars(answer)
 
 
-def test_silent_upstream(gate, ask, witness):
-    """DNS-35."""
-    began = time.monotonic()
+def test_silent_upstream(gate, lab, ask, witness):
+    """DNS-35: an error in words by 5 s, and no binding."""
+    began, was_open = time.monotonic(), {e[:2] for e in opened(lab)}
     with witness.watch() as seen:
         answer = ask(query("silent.scripted.test", edns=EDNS), timeout=8)
-    assert answer.rcode == SERVFAIL and answer.ede and answer.ede[0] in (22, 23) and time.monotonic() - began < 5.5
-    assert len(seen.asked) <= 8
+    assert answer.rcode == SERVFAIL and answer.ede and answer.ede[0] in (22, 23) and not answer.answers and time.monotonic() - began < 5.2
+    assert len(seen.asked) <= 8 and {q.name for q in seen.asked} == {"silent.scripted.test"}
+    assert {e[:2] for e in opened(lab)} <= was_open
 
 
 def test_a_removed_name_is_not_answered_from_the_cache(gate, ask, witness):

@@ -56,6 +56,9 @@ def test_https_records_without_what_leads_around(gates, ask, witness, answers):
     for name in ("svcbaway.scripted.test", "svcbalias.scripted.test"):
         answer = ask(query(name, "HTTPS", edns=EDNS))
         assert answer.rcode == NOERROR and not answer.answers and answer.authority[0][0] == 6, vars(answer)
+    service = ask(query("_8443._foo.svcb.scripted.test", 64, edns=EDNS))  # SVCB itself
+    assert service.rcode == NOERROR and [kind for kind, _, _ in service.answers] == [64] and b"ECHCONFIG" not in service.message, vars(service)
+    assert parameters(service.answers[0][2], 3) == {0: b"\0\1", 1: b"\x02h2\x02h3", 3: b"\x01\xbb", 65280: b"of my own"}
     with witness.expect_zero():
         denied, other = ask(query("evil.test", "HTTPS", edns=EDNS), query("svcb.scripted.test", "TXT", edns=EDNS))
     assert denied.rcode == NXDOMAIN and denied.ede == [15]

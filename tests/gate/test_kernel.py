@@ -6,8 +6,10 @@ import os
 import re
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -216,9 +218,29 @@ def test_from_before_the_start_to_after(lab, agents, work, other, witness):
     assert all(n > 50 for n in made.values()), made
 
 
+@contextlib.contextmanager
+def watched_tables(lab):
+    """At its end: for each transaction of the block that touched tables of ours, which were deleted and which were added."""
+    transactions = []
+    with tempfile.TemporaryFile("w+") as file:
+        monitor = lab.namespaces.spawn(lab.namespaces.host_fd, ["nft", "monitor"], stdout=file, stderr=file, env={"PATH": os.environ["PATH"]})
+        time.sleep(0.3)
+        yield transactions
+        time.sleep(0.3)
+        monitor.terminate()
+        monitor.wait(5)
+        file.seek(0)
+        text = file.read()
+    assert "lost" not in text, "of the netlink events"
+    for one in re.split(r"# new generation .*\n", text):
+        deleted, added = (set(re.findall(rf"^{word} table (\w+ sallyport\w*)$", one, re.M)) for word in ("delete", "add"))
+        if deleted or added:
+            transactions.append((deleted, added))
+
+
 def test_a_hundred_reloads_under_fire(gate, lab, work, other, witness):
-    """NFT-05: the tables are replaced at every fifth, while more than a thousand packets a second are tried."""
-    with witness.expect_zero():
+    """NFT-05: the tables are replaced at every fifth, each in one transaction, while more than a thousand packets a second are tried."""
+    with witness.expect_zero(), watched_tables(lab) as transactions:
         started = other.start("/usr/bin/python3", f"{HERE}/attacker.py", "12", "udp4,udp6,ping,gre,sctp,mark,spoof,ping6", uid=0, env={"PAUSE": "0"})
         before = gate.status()["generation"]
         for i in range(100):
@@ -231,6 +253,7 @@ def test_a_hundred_reloads_under_fire(gate, lab, work, other, witness):
         made = lab.finish(started, 40).json()
     assert gate.status()["generation"] >= before + 50
     assert sum(made.values()) > 12_000, made
+    assert len(transactions) >= 40 and all(deleted == added for deleted, added in transactions), transactions
 
 
 def test_another_topology_replaces_the_tables_once(gate, lab, work, witness):
@@ -287,7 +310,8 @@ def test_a_flushed_ruleset_is_put_back(gate, lab, work, witness):
         time.sleep(0.01)
     taken = time.monotonic() - began
     assert taken < 1.0
-    gate.wait_audit(reason="ruleset_tampered")
+    told = gate.wait_audit(reason="ruleset_tampered")[0]
+    assert re.search(r"\b\d+ us$", told["cause"]) and told["plugin"] == "nftables", told
     with witness.expect_zero():
         attack(work, 1)
     subprocess.run(["ip", "netns", "exec", lab.namespaces.host, "nft", "-f", "-"], text=True, check=True,
@@ -354,6 +378,56 @@ def test_revocation_closes_what_is_open(gate, lab, agents, work, witness):
     assert DB4 not in sh("ip", "netns", "exec", lab.namespaces.host, "nft", "list", "table", "inet", "sallyport")
     for s in [*held, udp]:
         s.close()
+
+
+def download(lab, agents, through):
+    """A TLS connection of agent a in the middle of a long download from api.example.test, by way of `through`."""
+    context = ssl.create_default_context(cafile=lab.servers.ca)
+    with lab.namespaces.inside(agents.fds["a"]):
+        s = socket.socket()
+    s.settimeout(5)
+    s.connect(through)
+    if through[1] == 3128:
+        s.sendall(b"CONNECT api.example.test:443 HTTP/1.1\r\nHost: api.example.test:443\r\n\r\n")
+        assert s.recv(4096).startswith(b"HTTP/1.1 200 ")
+    tls = context.wrap_socket(s, server_hostname="api.example.test")
+    tls.sendall(b"GET /slow HTTP/1.1\r\nHost: api.example.test\r\n\r\n")
+    size = 0
+    while size < 300 << 10:  # well past the 64 kB after which it goes through pipes
+        size += len(tls.recv(65536))
+    return tls
+
+
+def pipes(gate):
+    """How many pipes the workers that carry flows hold."""
+    found = 0
+    for pid, names in gate.workers().items():
+        if {"http-proxy", "sni-filter"} & set(names):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    found += os.readlink(f"/proc/{pid}/fd/{fd}").startswith("pipe:")
+    return found
+
+
+def test_revocation_closes_what_is_spliced(gate, lab, agents, work, witness):
+    """NFT-08: a TLS flow that goes from socket to pipe to socket, transparently and in a tunnel, each in the middle of a transfer."""
+    assert world.GOOD4 in work.dig("+short", "api.example.test").text
+    before = pipes(gate)
+    flows = [download(lab, agents, (world.GOOD4, 443)), download(lab, agents, (GATE4, 3128))]
+    assert pipes(gate) >= before + 4, "two for each"
+    gate.set_policy(POLICY.replace("domains: [api.example.test]", "domains: [www.example.test]"))
+    live = time.monotonic()
+    for one in flows:
+        with contextlib.suppress(ConnectionResetError, ssl.SSLError):
+            while one.recv(65536):
+                assert time.monotonic() < live + 1
+        assert time.monotonic() < live + 1
+        one.close()
+    for plugin in ("sni-filter", "http-proxy"):
+        assert gate.wait_audit(name="api.example.test", plugin=plugin, kind="close", reason="revoked")
+    with witness.expect_zero():
+        assert work.curl("--resolve", f"api.example.test:443:{world.GOOD4}", "https://api.example.test/whoami").status != 0
+        assert work.curl("-x", f"http://{GATE4}:3128", "https://api.example.test/whoami").status != 0
 
 
 def test_agents_reach_neither_each_other_nor_the_host(gate, lab, agents, work, other, witness):

@@ -1,6 +1,7 @@
 """MON-01, MON-03 through a whole gate: what pcap-monitor says beside enforcers, beside a kernel that is open by mistake, of shapes
 and volumes, of what it could not see; and what sallyport-monitor says of captures that tcpdump and tshark took."""
 
+import contextlib
 import json
 import os
 import signal
@@ -11,11 +12,13 @@ import subprocess
 import time
 
 import pytest
+from scapy.layers.inet import UDP
+from scapy.utils import rdpcap
 
 from small_internet import world
 from small_internet.gate import AGENTS, GATE4, P0, UPSTREAMS, Gate, gateway_yaml
 from small_internet.namespaces import sh
-from small_internet.runner import BUILD
+from small_internet.runner import BUILD, TREE
 
 MONITOR = f"{BUILD}/bin/sallyport-monitor"
 AGENT4 = AGENTS["a"][0]
@@ -53,15 +56,19 @@ class Agent:
         made.settimeout(1)
         return made
 
-    def udp(self, address, port, payload=b"leak", wait=0.3):
+    def udp(self, address, port, *payloads, wait=0.3):
         with self._socket(address, socket.SOCK_DGRAM) as s:
-            s.settimeout(wait)
+            s.settimeout(wait or 1)
             s.connect((address, port))
-            try:
-                s.send(payload)
-                s.recv(2048)
-            except OSError:
-                pass
+            for payload in payloads or (b"leak",):
+                try:
+                    s.send(payload)
+                except ConnectionRefusedError:  # that of the one before
+                    s.send(payload)
+                time.sleep(0.002)
+            if wait:
+                with contextlib.suppress(OSError):
+                    s.recv(2048)
             return "udp", s.getsockname()[1], address, port
 
     def tcp(self, address, port, payload=b""):
@@ -181,6 +188,55 @@ def test_a_kernel_that_is_open_by_mistake(lab, agents, agent, work, witness):
         gate.stop()
 
 
+CAPTURES = f"{TREE}/tests/plugins/pcap-monitor/captures"
+
+
+def datagrams(capture):
+    """What a client sent by UDP, in order."""
+    return [bytes(p[UDP].payload) for p in rdpcap(f"{CAPTURES}/{capture}.pcap") if UDP in p and p[UDP].dport == 443]
+
+
+QUIC = ("single", "multi", "out_of_order", "shuffled", "v2", "v2_multi", "retry", "server_id", "coalesced")
+BAD_QUIC = ("tag", "cut", "length", "frame", "lies", "version", "no_hello")
+
+
+@pytest.mark.parametrize("kernel", ["closed", "open"])
+def test_names_in_quic(lab, agents, agent, work, witness, kernel):
+    """QUI-03, live: the SNI of Initials that come in one packet, in several, out of order, in version 2; whether the kernel refuses
+    them or, open by mistake, does not. What is malformed is counted as unparsed, names nothing, and is an alarm all the same."""
+    policy = POLICY + "  - { name: h3, action: allow, clients: [agents], domains: [api.example.test], ports: [443/udp] }\n"
+    gate = Gate(lab, watching() if kernel == "closed" else OPEN, policy).start()
+    try:
+        until(lambda: gate.health("pcap-monitor").get("complete"))
+        pid = next(pid for pid, names in gate.workers().items() if "pcap-monitor" in names)
+        assert world.GOOD4 in work.dig("+short", "api.example.test").text
+        (allowed,) = datagrams("mon01")  # an Initial with the SNI api.example.test
+        named, nameless = {}, {}
+        with witness.watch() as seen:
+            agent.udp(world.GOOD4, 443, allowed, wait=0)
+            for number, capture in enumerate(QUIC):  # to an address each: equal alarms within a second are one line
+                named[agent.udp(f"185.199.108.{100 + number}", 443, *datagrams(f"quic_{capture}"), wait=0)] = capture
+            for number, capture in enumerate(BAD_QUIC):
+                nameless[agent.udp(f"185.199.108.{200 + number}", 443, *datagrams(f"quic_bad_{capture}"), wait=0)] = capture
+            # Allowed by its address alone, so to say: the name inside is another one.
+            inside = agent.udp(world.GOOD4, 443, *datagrams("quic_single"), wait=0)
+            found = settle(gate, len(QUIC) + len(BAD_QUIC) + 1)
+            # Its own alarms are nobody's decision about what comes after them: the same name is told of again, here and elsewhere.
+            again = {agent.udp(address, 443, *datagrams("quic_single"), wait=0) for address in (world.GOOD4, "185.199.108.150")}
+            until(lambda: again <= {shown(r)[1:] for r in alarms(gate)})
+        told = {shown(r)[1:]: r for r in found}
+        assert set(told) == {*named, *nameless, inside}, (found, named, nameless)
+        for flow, capture in [*named.items(), (inside, "inside")]:
+            assert told[flow]["name"] == "quic.example.test" and told[flow]["reason"] == "quic_denied", (capture, told[flow])
+        for flow, capture in nameless.items():
+            assert told[flow]["name"] is None and told[flow]["reason"] in ("quic_denied", "dst_not_bound"), (capture, told[flow])
+        health = gate.health("pcap-monitor")
+        assert health["unparsed"] == len(BAD_QUIC) and health["complete"] and pid in gate.workers(), health
+        assert (("udp", "185.199.108.100", 443) in seen.arrived) == (kernel == "open"), seen.arrived
+    finally:
+        gate.stop()
+
+
 def question(name, kind=1):
     wire = b"".join(bytes([len(part)]) + part for part in name.encode().split(b".")) + b"\0"
     return struct.pack("!6H", int.from_bytes(os.urandom(2), "big"), 0x0100, 1, 0, 0, 0) + wire + struct.pack("!2H", kind, 1)
@@ -265,7 +321,7 @@ def test_what_was_lost_is_counted(lab, agents, agent, work):
 
 
 def test_fragments_and_tunnels(lab, agents, agent, work):
-    """MON-03, live: fragments that never become whole are counted; what is inside GRE and 4in4 is looked at."""
+    """MON-03, live: fragments that never become whole are counted; what is inside VLANs, GRE, 4in4, 4in6, 6in4 is looked at."""
     # At the agent's port: where br_netfilter is on, a bridge shows datagrams that have been put together.
     gate = Gate(lab, watching().replace("interfaces: [br-agents], grace", "interfaces: [v-a], grace"), POLICY).start()
     script = """
@@ -276,16 +332,22 @@ mac = getmacbyip("172.20.0.1")
 def out(p): sendp(Ether(dst=mac)/p, iface="eth0")
 flood = [Ether(dst=mac)/IP(dst="185.199.108.66", flags="MF", id=i)/UDP(sport=1, dport=4433)/(b"a" * 64) for i in range(1100)]
 sendp(flood, iface="eth0")  # more than are kept
-inner = IP(src="172.20.0.7", dst="185.199.108.66")/UDP(sport=1111, dport=4433)/b"inside"
-out(IP(dst="185.199.108.66")/GRE()/inner)
-inner[UDP].sport = 2222
-out(IP(dst="185.199.108.66", proto=4)/inner)
+def inner(port): return IP(src="172.20.0.7", dst="185.199.108.66")/UDP(sport=port, dport=port + 1)/b"inside"
+six = IPv6(src="fd00:20::7", dst="2a0a:e5c0::66")
+out(IP(dst="185.199.108.66")/GRE()/inner(1111))
+out(IP(dst="185.199.108.66", proto=4)/inner(2222))
+sendp(Ether(dst=mac)/Dot1Q(vlan=5)/inner(3333), iface="eth0")
+sendp(Ether(dst=mac)/IPv6(src="fd00:20::7", dst="2a0a:e5c0::66", nh=4)/inner(4444), iface="eth0")
+sendp(Ether(dst=mac, type=0x88a8)/Dot1Q(vlan=6)/Dot1Q(vlan=7)/inner(5555), iface="eth0")
+out(IP(dst="185.199.108.66", proto=41)/six/UDP(sport=6666, dport=6667)/b"inside")
+sendp(Ether(dst=mac)/IPv6(src="fd00:20::7", dst="2a0a:e5c0::66", nh=47)/GRE()/inner(7777), iface="eth0")
 print("sent")
 """
     try:
         run = work.root("/usr/bin/python3", "-c", script, timeout=60)
         assert "sent" in run.text, run
-        until(lambda: {("udp", 1111), ("udp", 2222)} <= {(r["proto"], r["client"]["port"]) for r in alarms(gate)})
+        inside = {("udp", port) for port in (1111, 2222, 3333, 4444, 5555, 6666, 7777)}
+        until(lambda: inside <= {(r["proto"], r["client"]["port"]) for r in alarms(gate)})
         until(lambda: any(r["proto"] in ("47", "gre") for r in alarms(gate)))
         health = until(lambda: (h := gate.health("pcap-monitor"))["fragments_lost"] > 0 and h)
         assert health["complete"] is False, health

@@ -9,7 +9,6 @@ import os
 import re
 import socket
 import ssl
-import statistics
 import time
 
 import pytest
@@ -17,14 +16,16 @@ import pytest
 from small_internet import world
 from small_internet.gate import GATE4, P0, Gate, gateway_yaml
 from small_internet.messages import hello, records
+from small_internet.namespaces import sh
 
 from proxy_client import connect_to, everything, get, head_of
 
 POLICY = P0 + """
   - { name: more, action: allow, clients: [agents], domains: ["*.guard.test", "*.scripted.test", gone.example.test, raw.example.test] }
   - { name: db, action: allow, clients: [agents], domains: [db.example.test], ports: [5432, 8080, 9999] }
-  - { name: self, action: allow, clients: [agents], domains: [gatewaylan.scripted.test, gatewaywan.scripted.test], ports: [53, 80, 443, 3128, 15001] }
+  - { name: self, action: allow, clients: [agents], domains: [gatewaylan.scripted.test, gatewaywan.scripted.test, gatewaysix.scripted.test], ports: [53, 80, 443, 2375, 3128, 15001] }
 """
+CONTROL = 2375  # where something of the gateway's host is told what to do
 
 
 @pytest.fixture(scope="module")
@@ -219,15 +220,99 @@ def test_what_is_not_that_name_in_tls_is_closed(gate, connect, lab, octets, reas
     assert not any(reached()), reached()
 
 
-@pytest.mark.parametrize("name", ["private.guard.test", "loopback.guard.test", "metadata.guard.test", "gatewaylan.scripted.test", "gatewaywan.scripted.test"])
-@pytest.mark.parametrize("port", [443, 80, 3128, 15001])
-def test_guarded_addresses(gate, send, witness, name, port):
-    """HTP-22: private, loopback, metadata and the gateway's own addresses are no destinations, allowed name or not."""
-    if port > 443 and not name.startswith("gateway"):
-        return  # the policy has these ports for the gateway's own names alone
+OWN = [f"{name}.scripted.test" for name in ("gatewaylan", "gatewaywan", "gatewaysix")]
+GUARDED = [*OWN, "private.guard.test", "loopback.guard.test", "loopback6.guard.test", "mapped6.guard.test", "metadata.guard.test"]
+
+
+@pytest.fixture
+def own_servers(lab):
+    """Servers on every address of the gateway's host, the metadata service's among them, as its control API would be: {port: [sockets]}."""
+    host = lab.namespaces.host
+    sh("ip", "-n", host, "addr", "add", f"{world.METADATA}/32", "dev", "lo")
+    with lab.namespaces.inside(lab.namespaces.host_fd):
+        made = {p: [socket.create_server(("", p)), socket.create_server(("::", p), family=socket.AF_INET6)] for p in (80, 443, CONTROL)}
+        for address in ("127.0.0.1", world.HOST4, world.METADATA):  # they would hear it
+            with socket.create_connection((address, CONTROL), 2), made[CONTROL][0].accept()[0]:
+                pass
+    yield made
+    for one in (s for pair in made.values() for s in pair):
+        one.close()
+    sh("ip", "-n", host, "addr", "del", f"{world.METADATA}/32", "dev", "lo")
+
+
+def heard(servers):
+    found = []
+    for port, pair in servers.items():
+        for one in pair:
+            one.setblocking(False)
+            try:
+                found.append((port, one.accept()[1]))
+            except BlockingIOError:
+                pass
+    return found
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_guarded_addresses(gate, send, work, witness, own_servers, name):
+    """HTP-22: private, loopback, metadata and the gateway's own addresses are no destinations, allowed name or not: by CONNECT, by
+    absolute form, by a WebSocket, and transparently; and nothing that listens there hears a word."""
+    tries = [connect_to(f"{name}:443"), get(f"http://{name}/", f"Host: {name}")]
+    tries += [get(f"http://{name}/", f"Host: {name}", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==")]
+    if name in OWN:  # the policy has these ports for the gateway's own names alone
+        tries += [connect_to(f"{name}:{port}") for port in (80, CONTROL, 3128, 15001)]
     with witness.expect_only(name):
-        status, answer = send(connect_to(f"{name}:{port}") if port != 80 else get(f"http://{name}/", f"Host: {name}"))
-    assert status == 403 and (b"addr_forbidden" in answer or b"guard_metadata" in answer), answer
+        for octets in tries:
+            status, answer = send(octets)
+            assert status == 403 and (b"addr_forbidden" in answer or b"guard_metadata" in answer), answer
+        transparent = work.curl("-k", "--resolve", f"{name}:443:{world.GOOD4}", f"https://{name}/")
+        assert transparent.status not in (0, 28), transparent
+    assert not heard(own_servers)
+    reasons = {r["reason"] for r in gate.wait_audit(name=name, plugin="http-proxy", verdict="deny")}
+    assert reasons <= {"addr_forbidden", "guard_metadata"}, reasons
+
+
+def test_of_two_addresses_the_gateways_own_is_left_out(gate, connect, own_servers):
+    """HTP-22."""
+    with connect() as s:
+        s.sendall(get("http://gatewaymixed.scripted.test/whoami", "Host: gatewaymixed.scripted.test", "Connection: close"))
+        assert b"host=gatewaymixed.scripted.test" in everything(s)
+    assert not heard(own_servers)
+
+
+def test_an_address_that_the_gateway_gains_while_it_serves(gate, send, lab, work, own_servers, witness):
+    """HTP-22: it is guarded like those it had, with nothing edited and nothing restarted; and no longer when it has gone. NFT-10: what
+    listens there is no more to be reached than elsewhere on the host."""
+    host, before = lab.namespaces.host, gate.status()
+    with lab.namespaces.inside(lab.namespaces.host_fd):
+        datagrams = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)  # of both families
+    datagrams.bind(("::", CONTROL))
+    datagrams.setblocking(False)
+    pids = gate.workers()
+    for address, name in ((f"{world.RAW4}/32", "raw.example.test"), (f"{world.RAW6}/128", "raw.example.test")):
+        sh("ip", "-n", host, "addr", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
+    try:
+        end = time.monotonic() + 1
+        while gate.status()["generation"] == before["generation"]:
+            assert time.monotonic() < end, gate.log()[-2000:]
+            time.sleep(0.01)
+        with witness.expect_only("raw.example.test"):
+            for octets in (connect_to("raw.example.test:443"), get("http://raw.example.test/", "Host: raw.example.test")):
+                status, answer = send(octets)
+                assert status == 403 and b"addr_forbidden" in answer, answer
+            for address in (world.RAW4, world.RAW6):
+                results, run = work.probe([{"do": kind, "to": [address, CONTROL], "send": "00", "timeout": 1} for kind in ("tcp", "udp")], threads=2)
+                assert not [r for r in results if r.get("data")], (results, run)
+        assert not heard(own_servers) and gate.workers() == pids
+        with datagrams, pytest.raises(BlockingIOError):
+            datagrams.recv(16)
+        live = gate.status()["generation"]
+    finally:
+        for address in (f"{world.RAW4}/32", f"{world.RAW6}/128"):
+            sh("ip", "-n", host, "addr", "del", address, "dev", "lo")
+    end = time.monotonic() + 1
+    while gate.status()["generation"] == live:
+        assert time.monotonic() < end, gate.log()[-2000:]
+        time.sleep(0.01)
 
 
 def test_one_lookup_and_the_address_that_was_checked(gate, connect, send, lab, witness):
@@ -299,6 +384,19 @@ def test_upstream_trouble(gate, send, name, port, status, cause, bound):
 SAID = {}
 
 
+@pytest.mark.parametrize("name, port", [("db.example.test", 9999), ("nxdomain.scripted.test", 80)])
+def test_after_trouble_the_policy_is_asked_again(gate, send, witness, name, port):
+    """HTP-37: no allow is kept with the failure, and no failure with the name."""
+    octets = get(f"http://{name}:{port}/", f"Host: {name}:{port}", "Connection: close")
+    assert send(octets)[0] == 502
+    gate.set_policy(P0)
+    with witness.expect_zero():
+        status, answer = send(octets)
+    assert status == 403 and b"no_rule" in answer, answer
+    gate.set_policy(POLICY)
+    assert send(octets)[0] == 502
+
+
 def resident(gate, plugin):
     """kB of memory that the worker of a plugin holds."""
     pid = next(pid for pid, names in gate.workers().items() if plugin in names)
@@ -306,30 +404,35 @@ def resident(gate, plugin):
         return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
 
 
-def test_slow_clients_cost_others_nothing(gate, lab, work, other, connect):
+def test_slow_clients_cost_others_nothing(gate, lab, work, connect):
     """HTP-32: 2,000 connections that never finish a head, a body or a read; another client does not notice, and they are closed."""
     def times(n):
+        """Of whole requests, each on a connection of its own; sorted."""
         found = []
         for _ in range(n):
-            run = other.curl("-x", f"http://{GATE4}:3128", "-o", "/dev/null", "-w", "%{time_total}", "http://pkg.test/whoami")
-            assert run.status == 0, run
-            found.append(float(run.text))
-        return found
+            began = time.monotonic()
+            with connect(agent="b") as s:
+                s.sendall(get("http://pkg.test/whoami", "Host: pkg.test", "Connection: close"))
+                assert everything(s).startswith(b"HTTP/1.1 200 ")
+            found.append(time.monotonic() - began)
+            time.sleep(0.01)
+        return sorted(found)
 
-    quiet = times(20)
+    quiet = times(200)
     proxy = ["-d", f"{GATE4}:3128"]
     kinds = [["-H", "-c", "700", "-r", "350", "-i", "3"], ["-B", "-c", "700", "-r", "350", "-i", "3", "-s", "8192"], ["-X", "-c", "600", "-r", "300", "-w", "10", "-y", "20", "-n", "3", "-z", "32"]]
     slow = [work.start("slowhttptest", *kind, *proxy, "-l", "12", "-p", "3", "-u", "http://pkg.test/" + ("big" if kind[0] == "-X" else "whoami"), base=lab.workspace()) for kind in kinds]
     time.sleep(3)
-    busy = times(20)
+    busy = times(200)
     with connect(timeout=15, agent="b") as s:  # told so, at the head's limit
         began = time.monotonic()
         s.sendall(b"GET http://pkg.test/ HTTP/1.1\r\nHost: pk")
         assert everything(s).startswith(b"HTTP/1.1 408 ") and 9 < time.monotonic() - began < 14
     for one in slow:
         lab.finish(one, 60)
-    assert statistics.median(busy) < 2 * statistics.median(quiet) + 0.05, (quiet, busy)  # 50 ms: two cores, four programs
-    assert max(busy) < 2, busy
+    print(f"\nmedian, 99th of a hundred: {quiet[100] * 1e3:.1f} {quiet[198] * 1e3:.1f} ms quiet, {busy[100] * 1e3:.1f} {busy[198] * 1e3:.1f} ms beside the slow ones")
+    # The slow ones' own programs run on the same cores, and a core is theirs for some milliseconds at a time.
+    assert busy[100] < 2 * quiet[100] + 0.01 and busy[198] < 2 * quiet[198] + 0.05, (quiet[-10:], busy[-10:])
     end = time.monotonic() + 30
     while gate.health("http-proxy")["connections"] > 0:
         assert time.monotonic() < end, gate.health("http-proxy")

@@ -1,4 +1,4 @@
-"""Options of http-proxy, each with a gate of its own: HTP-05 (rewrite), HTP-23 (two proxies), HTP-26, HTP-33 (limits)."""
+"""Options of http-proxy, each with a gate of its own: HTP-05 (rewrite), HTP-26, HTP-33 (limits)."""
 
 import base64
 import subprocess
@@ -131,6 +131,43 @@ def test_idle_and_silent_ends(gates, connect, lab):
     while gate.health("http-proxy")["tunnels"] or gate.health("http-proxy")["connections"]:
         assert time.monotonic() < end, gate.health("http-proxy")
         time.sleep(0.05)
+
+
+def test_a_client_that_vanishes_without_a_word(gates, lab, agents, origin, connect):
+    """HTP-33, half-open: no FIN, no RST, nothing any more; while the tunnel is idle, and while the origin keeps sending."""
+    def script(conversation):
+        if conversation.receive().startswith(b"\0more"):
+            while True:
+                conversation.send(bytes(65536))
+        conversation.receive()
+
+    origin.script = script
+    gate = gates(gateway(", idle_timeout: 1s"), P0 + "  - { name: o, action: allow, clients: [agents], domains: [load.example.test], tunnel: any }\n")
+    agents.add("c", ("172.20.0.9", "fd00:20::9"))
+    held = []
+    try:
+        for word in (b"\0more", b"\0idle"):
+            held.append(connect(agent="c"))
+            held[-1].sendall(connect_to(f"{NAME}:80"))
+            assert head_of(held[-1]).startswith(b"HTTP/1.1 200 ")
+            held[-1].sendall(word)
+        assert held[0].recv(1000)
+        end = time.monotonic() + 0.5
+        while origin.open() != 2:
+            assert time.monotonic() < end, origin.open()
+            time.sleep(0.01)
+    finally:
+        agents.remove("c")
+    end = time.monotonic() + 6
+    while gate.health("http-proxy")["tunnels"] or gate.health("http-proxy")["connections"]:
+        assert time.monotonic() < end, gate.health("http-proxy")
+        time.sleep(0.05)
+    end = time.monotonic() + 3
+    while origin.open():
+        assert time.monotonic() < end, "the origin's side is left open"
+        time.sleep(0.05)
+    for one in held:
+        one.close()
 
 
 def test_more_connections_than_the_bound(gates, connect, send):

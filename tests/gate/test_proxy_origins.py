@@ -148,6 +148,28 @@ def test_a_loop_is_found_by_its_via(gate, send, origin, witness):
     assert len(seen.received) == 1
 
 
+def test_a_chain_that_leads_back_ends(gate, send, origin, witness):
+    """HTP-23, A→B→A: B, at load.example.test, passes whatever it gets on to A, as a proxy does; A refuses it there, and nobody is asked a third time."""
+    def proxy_b(conversation):
+        head = conversation.head()
+        line, _, rest = head.partition(b"\r\n")
+        method, _, version = line.split()
+        via = b"\r\nVia: 1.1 b" if b"\r\nvia:" not in rest.lower() else b""
+        rest = re.sub(rb"(?i)(\r\nVia: [^\r]*)", rb"\1, 1.1 b", b"\r\n" + rest)
+        back = method + b" http://" + NAME.encode() + b"/ " + version + rest + via + b"\r\nConnection: close\r\n\r\n"
+        answered.append(send(back)[1])
+        conversation.send(answered[-1])
+
+    answered = []
+    seen = origin(proxy_b)
+    with witness.expect_only(NAME, ports=[(world.LOAD4, 80)]) as outside:
+        status, answer = send(get(f"http://{NAME}/", f"Host: {NAME}", "Connection: close"))
+    assert status == 508 and len(answered) == 1 and b"loop_detected" in answered[0] and b"loop_detected" in answer, answer
+    assert len(seen.received) == 1 and outside.arrived[("tcp", world.LOAD4, 80)] == 1
+    (record,) = gate.wait_audit(name=NAME, reason="loop_detected", verdict="deny")[-1:]
+    assert record["http"]["status"] == 508, record
+
+
 KEY = base64.b64encode(b"0123456789abcdef").decode()
 ACCEPT = base64.b64encode(hashlib.sha1(KEY.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()).decode()
 UPGRADE = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {KEY}"]
@@ -324,6 +346,32 @@ def test_a_kept_connection_is_one_clients(gate, connect, origin):
             one.sendall(get(f"http://{NAME}/", f"Host: {NAME}"))
             assert head_of(one).startswith(b"HTTP/1.1 200 ") and exactly(one, 2) == b"ok"
     assert sorted(data.count(b"GET / ") for data in seen.received) == [1, 3]
+
+
+def test_the_origins_end_leaves_the_clients_half_open(gate, connect, origin):
+    """HTP-01: half-close the other way round: the origin has said all, and still hears what the client says until its end."""
+    def script(conversation):
+        assert conversation.body(6) == b"\0begin"
+        conversation.send(b"\0all")
+        conversation.socket.shutdown(socket.SHUT_WR)
+        while conversation.receive():
+            pass
+
+    seen = origin(script, port=8080)
+    more = os.urandom(200_000)
+    with connect() as s:
+        s.sendall(connect_to(f"{NAME}:8080"))
+        assert head_of(s).startswith(b"HTTP/1.1 200 ")
+        s.sendall(b"\0begin")
+        assert everything(s) == b"\0all"
+        s.sendall(more)
+        s.shutdown(socket.SHUT_WR)
+        end = time.monotonic() + 5
+        while seen.received[0] != b"\0begin" + more:
+            assert time.monotonic() < end, len(seen.received[0])
+            time.sleep(0.02)
+    closed = gate.wait_audit(name=NAME, kind="close", port=8080)[-1]
+    assert closed["bytes"] == {"up": 6 + len(more), "down": 4}, closed
 
 
 def test_a_reset_of_the_origin_reaches_the_client_and_frees_the_slot(gate, connect, origin):

@@ -20,7 +20,7 @@ import pytest
 
 from cell_support import gone
 from small_internet import world
-from small_internet.namespaces import die_with_parent, setns
+from small_internet.namespaces import die_with_parent, setns, sh
 from small_internet.runner import PYTHON, SALLYPORT, USER
 
 ALLOW = ["api.example.test:443", "db.example.test:5432"]
@@ -385,6 +385,26 @@ def test_an_edited_policy_is_live_within_a_second(lab, witness, make, attach):
     with witness.expect_zero():
         assert curl("api.example.test") != 0
     assert attachment.end() == 0
+
+
+def test_an_address_that_the_host_gains_is_guarded(lab, witness, make, attach):
+    """HTP-22 in a cell that lasts: what the host is given later is its own all the same."""
+    container = make()
+    attachment = attach(container, ["api.example.test"])
+    assert container.run("curl", "-sS", "-m", "8", "-4", "https://api.example.test/").returncode == 0
+    address = ("ip", "-n", lab.namespaces.host, "addr")
+    sh(*address, "add", f"{world.GOOD4}/32", "dev", "lo")
+    try:
+        end = time.monotonic() + 2
+        while not [r for r in attachment.audit(name="evil.test") if r["generation"] == 2]:
+            assert time.monotonic() < end, attachment.errors
+            container.run("curl", "-sS", "-m", "8", "https://evil.test/")
+        with witness.expect_only("api.example.test"):
+            assert container.run("curl", "-sS", "-m", "8", "-4", "https://api.example.test/").returncode != 0
+    finally:
+        sh(*address, "del", f"{world.GOOD4}/32", "dev", "lo")
+    assert attachment.end() == 0
+    assert [r for r in attachment.audit(name="api.example.test", verdict="deny") if r["reason"] in ("addr_forbidden", "answer_forbidden_addr")]
 
 
 # --- detach ---

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from small_internet import world
+from small_internet.namespaces import sh
 
 PYTHON = "/usr/bin/python3"
 
@@ -246,3 +247,37 @@ def test_the_workload_is_not_told_how_to_allow(lab):
         "sh", "-c", "curl -sS http://api.example.test/ -H 'Host: evil.test' 2>&1", allow=["api.example.test:80"]
     )
     assert "--allow" not in run.text, run
+
+
+def test_an_address_that_the_host_gains_meanwhile(lab, witness):
+    """HTP-22: what the host is given while the command runs is guarded like what it had: a name that leads there leads nowhere."""
+    base = lab.workspace()
+    command = (
+        "curl -sS -4 -m 8 https://api.example.test/ -o /dev/null; echo $?;"
+        " until test -e go; do curl -s -m 8 http://evil.test/ -o /dev/null; done; curl -sS -4 -m 8 https://api.example.test/ -o /dev/null; echo $?"
+    )
+    address = ("ip", "-n", lab.namespaces.host, "addr")
+    started = lab.start("sh", "-c", command, base=base, allow="api.example.test")
+
+    def told(generation):
+        return [r for r in lab.audit_so_far(base) if r["name"] == "evil.test" and r["generation"] == generation]
+
+    end = time.monotonic() + 10
+    while not told(1):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    sh(*address, "add", f"{world.GOOD4}/32", "dev", "lo")
+    try:
+        end = time.monotonic() + 2
+        while not told(2):
+            assert time.monotonic() < end, lab.audit_so_far(base)[-3:]
+            time.sleep(0.01)
+        with witness.expect_only("api.example.test"):
+            with open(f"{base}/project/go", "w"):
+                pass
+            run = lab.finish(started)
+    finally:
+        sh(*address, "del", f"{world.GOOD4}/32", "dev", "lo")
+    first, second = run.text.split()
+    assert first == "0" and second != "0", run
+    assert [r for r in run.audit if r["name"] == "api.example.test" and r["reason"] in ("addr_forbidden", "answer_forbidden_addr")], run

@@ -19,6 +19,7 @@
 #include "host/doctor/listeners.hpp"
 #include "host/gate/sockets.hpp"
 #include "host/kernel/nft_context.hpp"
+#include "host/warden/resolvers.hpp"
 
 namespace sallyport::doctor {
 namespace {
@@ -187,11 +188,71 @@ std::string text_at(const json& from, const char* key) {
   return from.is_object() && found != from.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
+const json& member(const json& from, const char* key) {
+  static const json kNone;
+  const auto found = from.is_object() ? from.find(key) : from.end();
+  return from.is_object() && found != from.end() ? *found : kNone;
+}
+
 struct DockerNetwork {
+  struct Container {
+    std::string name;
+    std::set<std::string> networks;
+  };
   std::string name, interface;
   bool internal = false;
   std::size_t containers = 0;
+  std::vector<Container> without_dns;  // that were given no resolver
 };
+
+constexpr std::size_t kLookedAt = 100;  // containers of one network; more have the same compose file, as a rule
+
+// Those ask the engine, at 127.0.0.11, and it asks the host's resolver for them.
+std::vector<DockerNetwork::Container> without_dns(const std::string& engine, const json& containers) {
+  std::vector<DockerNetwork::Container> found;
+  std::size_t left = kLookedAt;
+  for (auto it = containers.begin(); it != containers.end() && left > 0; ++it, --left) {
+    const absl::StatusOr<json> one = ask_docker(engine, "/containers/" + it.key() + "/json");
+    if (!one.ok()) continue;
+    const json& dns = member(member(*one, "HostConfig"), "Dns");
+    if (dns.is_array() && !dns.empty()) continue;
+    DockerNetwork::Container container;
+    container.name = text_at(*one, "Name");
+    if (container.name.starts_with('/')) container.name.erase(0, 1);
+    const json& networks = member(member(*one, "NetworkSettings"), "Networks");
+    for (auto network = networks.begin(); networks.is_object() && network != networks.end(); ++network)
+      container.networks.insert(network.key());
+    found.push_back(std::move(container));
+  }
+  return found;
+}
+
+// For a network without a way out. Who is on an open one too, as a gateway is, may ask whom it likes.
+void check_docker_dns(const DockerNetwork& network, const std::set<std::string>& open, const std::string& resolver,
+                      Findings& out) {
+  std::string names;
+  for (const DockerNetwork::Container& one : network.without_dns) {
+    const bool outside = std::any_of(one.networks.begin(), one.networks.end(),
+                                     [&](const std::string& other) { return open.contains(other); });
+    if (!outside) names += (names.empty() ? "" : ", ") + one.name;
+  }
+  if (names.empty() || resolver.empty()) return;
+  out.warn("serve", "docker-dns",
+           absl::StrFormat("network %s: of %s the engine takes the names that they ask for to the host's resolver at "
+                           "%s, past the gateway",
+                           network.name, names, resolver),
+           "`dns: [ADDRESS OF THE GATEWAY]` for each service in its compose file (docker run --dns)");
+}
+
+// The host's resolver, if it is on loopback: from there the engine asks it past every network (CVE-2024-29018).
+std::string loopback_resolver() {
+  const absl::StatusOr<std::vector<std::string>> resolvers = host_resolvers();
+  if (!resolvers.ok()) return "";
+  for (const std::string& one : *resolvers) {
+    if (one.starts_with("127.") || one.starts_with("[::1]")) return one;
+  }
+  return "";
+}
 
 absl::StatusOr<std::vector<DockerNetwork>> docker_networks(const std::string& engine) {
   const absl::StatusOr<json> all = ask_docker(engine, "/networks");
@@ -207,8 +268,10 @@ absl::StatusOr<std::vector<DockerNetwork>> docker_networks(const std::string& en
     if (network.interface.empty()) network.interface = "br-" + id.substr(0, 12);
     // The list has no containers; the network itself does.
     const absl::StatusOr<json> one = ask_docker(engine, "/networks/" + id);
-    if (one.ok() && one->contains("Containers") && (*one)["Containers"].is_object())
+    if (one.ok() && one->contains("Containers") && (*one)["Containers"].is_object()) {
       network.containers = (*one)["Containers"].size();
+      network.without_dns = without_dns(engine, (*one)["Containers"]);
+    }
     found.push_back(std::move(network));
   }
   return found;
@@ -289,6 +352,11 @@ void check_networks(const Examined& examined, Findings& out) {
                cut == reason.npos ? "run doctor as root" : reason.substr(cut + 1));
     }
   } else {
+    const std::string resolver = loopback_resolver();
+    std::set<std::string> open;
+    for (const DockerNetwork& network : *networks) {
+      if (!network.internal && !holds(tables, network.interface)) open.insert(network.name);
+    }
     for (const DockerNetwork& network : *networks) {
       const bool closed = holds(tables, network.interface);
       const std::string name = "network " + network.name;
@@ -305,6 +373,7 @@ void check_networks(const Examined& examined, Findings& out) {
                  "internal: true in its compose file (docker network create --internal), or `interfaces: [" +
                      network.interface + "]` in gateway.yaml");
       }
+      if (network.internal || closed) check_docker_dns(network, open, resolver, out);
       if (looked_at.insert(network.interface).second && (network.containers > 0 || network.name != "bridge"))
         check_bridge_address(name, network.interface, tables, out);
     }

@@ -126,6 +126,7 @@ int Gate::wait_ms(Clock::time_point now) const {
   };
   shorten(audit_->next_flush_ms());
   shorten(watch_.next_ms(now));
+  shorten(addresses_.next_ms(now));
   if (watchdog_.count() > 0)
     shorten(static_cast<int>(std::max<std::int64_t>(
         0, std::chrono::duration_cast<std::chrono::milliseconds>(fed_ + watchdog_ - now).count())));
@@ -136,7 +137,8 @@ int Gate::wait_ms(Clock::time_point now) const {
 void Gate::loop() {
   std::vector<pollfd> waiting;
   while (!failed_) {
-    waiting = {{signals_, POLLIN, 0}, {watch_.fd(), POLLIN, 0}, {audit_->wake_fd(), POLLIN, 0}};
+    waiting = {
+        {signals_, POLLIN, 0}, {watch_.fd(), POLLIN, 0}, {audit_->wake_fd(), POLLIN, 0}, {addresses_.fd(), POLLIN, 0}};
     const auto add = [&](const Process& process) {
       if (!process.worker) return;
       waiting.push_back({process.worker->channel_fd(), POLLIN, 0});
@@ -157,6 +159,11 @@ void Gate::loop() {
     on_signals();
     if (waiting[1].revents != 0) watch_.on_readable(now);
     if (watch_.changed(now)) reload_wanted_ = true;
+    if (waiting[3].revents != 0) addresses_.on_readable(now);
+    if (addresses_.changed(now) && prepared_ && own_addresses() != prepared_->policy.own_addresses) {
+      say("this host's addresses have changed: they are guarded by a policy compiled anew");
+      reload_wanted_ = true;
+    }
     audit_->collect();
     attend(now);
     if (status_) status_->serve(now, [this](const std::string& request) { return answer(request); });

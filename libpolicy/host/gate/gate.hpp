@@ -24,6 +24,7 @@
 #include "host/gate/serve.hpp"
 #include "host/gate/sockets.hpp"
 #include "host/gate/status_socket.hpp"
+#include "host/warden/address_watch.hpp"
 #include "host/warden/file_watch.hpp"
 
 namespace sallyport {
@@ -120,6 +121,7 @@ class Gate {
   ActivatedSockets activated_;
   std::optional<StatusSocket> status_;
   FileWatch watch_;
+  AddressWatch addresses_;
   std::vector<std::string> own_;             // addresses, when it started
   std::optional<WorkerProcess::Jail> jail_;  // once one was refused
 

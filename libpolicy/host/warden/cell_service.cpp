@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "host/warden/beside_program.hpp"
+#include "host/warden/own_addresses.hpp"
 #include "host/warden/resolvers.hpp"
 
 namespace sallyport {
@@ -90,6 +91,7 @@ absl::StatusOr<std::unique_ptr<CellService>> CellService::open(const RunOptions&
   if (!policy.ok()) return absl::InvalidArgumentError(policy.status().message());
   service->policy_ = *std::move(policy);
   service->options_ = options;
+  service->log_ = log;
   const absl::StatusOr<std::vector<std::string>> resolvers = resolvers_for(options, service->policy_);
   if (!resolvers.ok()) return absl::FailedPreconditionError(resolvers.status().message());
 
@@ -147,27 +149,48 @@ absl::Status CellService::reload() {
   if (next->asks_upstream && !has_resolvers_)
     return absl::FailedPreconditionError(
         "the policy now has names to look up, and there was no resolver at the start; start again with --resolver");
-  audit_->publish(next->snapshot, kClient, options_.name, match_text(next->model));
-  if (absl::Status published = supervisor_->publish(generation, next->memory.get()); !published.ok()) return published;
-  policy_ = *std::move(next);
+  return publish(*std::move(next));
+}
+
+absl::Status CellService::publish(RunPolicy next) {
+  const std::uint64_t generation = next.snapshot->generation();
+  audit_->publish(next.snapshot, kClient, options_.name, match_text(next.model));
+  if (absl::Status published = supervisor_->publish(generation, next.memory.get()); !published.ok()) return published;
+  policy_ = std::move(next);
   return absl::OkStatus();
+}
+
+void CellService::guard_own_addresses() {
+  std::vector<Address> own = own_addresses();
+  if (own == policy_.model.own_addresses) return;
+  absl::StatusOr<RunPolicy> next = with_own_addresses(policy_, std::move(own), policy_.snapshot->generation() + 1);
+  const absl::Status published = next.ok() ? publish(*std::move(next)) : next.status();
+  if (!published.ok())
+    log_(absl::StrFormat("this host has other addresses now, which are not guarded: %s", published.message()));
 }
 
 bool CellService::wait(std::span<pollfd> others, int most_ms) {
   std::vector<pollfd> all(others.begin(), others.end());
-  for (int fd : {audit_->wake_fd(), supervisor_->channel_fd(), supervisor_->exit_fd()}) all.push_back({fd, POLLIN, 0});
+  for (int fd : {addresses_.fd(), audit_->wake_fd(), supervisor_->channel_fd(), supervisor_->exit_fd()})
+    all.push_back({fd, POLLIN, 0});
   int sleep = std::min(most_ms, static_cast<int>(Supervisor::kPingInterval.count()));
-  if (const int flush = audit_->next_flush_ms(); flush >= 0) sleep = std::min(flush, sleep);
+  const int flush = audit_->next_flush_ms();
+  const int rest = addresses_.next_ms(AddressWatch::Clock::now());
+  for (const int ms : {flush, rest}) {
+    if (ms >= 0) sleep = std::min(ms, sleep);
+  }
   if (::poll(all.data(), all.size(), sleep) < 0) {
     for (pollfd& other : others) other.revents = 0;
     return errno == EINTR;
   }
   std::copy_n(all.begin(), others.size(), others.begin());
+  if (all[others.size()].revents != 0) addresses_.on_readable(AddressWatch::Clock::now());
   return true;
 }
 
 void CellService::step() {
   audit_->collect();
+  if (addresses_.changed(AddressWatch::Clock::now())) guard_own_addresses();
   supervisor_->on_channel();
   supervisor_->tick(Supervisor::Clock::now());
   pollfd ended{supervisor_->exit_fd(), POLLIN, 0};

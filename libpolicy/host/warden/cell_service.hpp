@@ -20,6 +20,7 @@
 
 #include "host/cell/cell.hpp"
 #include "host/plugin/plugin_image.hpp"
+#include "host/warden/address_watch.hpp"
 #include "host/warden/audit_trail.hpp"
 #include "host/warden/run.hpp"
 #include "host/warden/run_policy.hpp"
@@ -47,7 +48,7 @@ class CellService {
 
   // Sleeps until one of `others` or the service has something, or most_ms, or a second at most. False: poll() failed.
   bool wait(std::span<pollfd> others, int most_ms = 1000);
-  // What came up while it slept.
+  // What came up while it slept. Other addresses of the host than before are guarded from then on.
   void step();
 
   // Stops the worker, closes the listeners, writes out the audit.
@@ -63,8 +64,12 @@ class CellService {
 
  private:
   CellService() = default;
+  absl::Status publish(RunPolicy next);
+  void guard_own_addresses();
 
   RunOptions options_;
+  Supervisor::Log log_;
+  AddressWatch addresses_;
   RunPolicy policy_;
   bool has_resolvers_ = false;
   std::string plugin_directory_;

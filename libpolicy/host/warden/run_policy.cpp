@@ -42,6 +42,25 @@ std::string describe(const RunOptions& options, const PolicyModel& model) {
                          open ? "allowed" : "denied");
 }
 
+// The snapshot of policy.model, and the memory that it lies in.
+absl::Status compile_into(RunPolicy& policy, std::uint64_t generation) {
+  const Result<std::vector<std::byte>> bytes = compile(policy.model, generation);
+  if (!bytes.ok()) {
+    return absl::InternalError(
+        absl::StrFormat("sallyport: the policy cannot be compiled: %s\n", bytes.error().message));
+  }
+  absl::StatusOr<Descriptor> memory = sealed_memory("sallyport-policy", *bytes);
+  if (!memory.ok()) return memory.status();
+  Result<std::shared_ptr<const Snapshot>> snapshot = Snapshot::map(memory->get());
+  if (!snapshot.ok()) {
+    return absl::InternalError(
+        absl::StrFormat("sallyport: the policy cannot be mapped: %s\n", snapshot.error().message));
+  }
+  policy.snapshot = *snapshot;
+  policy.memory = *std::move(memory);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64_t generation) {
@@ -61,23 +80,22 @@ absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64
   }
   policy.model = *std::move(outcome.model);
 
-  const Result<std::vector<std::byte>> bytes = compile(policy.model, generation);
-  if (!bytes.ok()) {
-    return absl::InternalError(
-        absl::StrFormat("sallyport: the policy cannot be compiled: %s\n", bytes.error().message));
-  }
-  absl::StatusOr<Descriptor> memory = sealed_memory("sallyport-policy", *bytes);
-  if (!memory.ok()) return memory.status();
-  Result<std::shared_ptr<const Snapshot>> snapshot = Snapshot::map(memory->get());
-  if (!snapshot.ok()) {
-    return absl::InternalError(
-        absl::StrFormat("sallyport: the policy cannot be mapped: %s\n", snapshot.error().message));
-  }
-  policy.snapshot = *snapshot;
-  policy.memory = *std::move(memory);
+  if (absl::Status compiled = compile_into(policy, generation); !compiled.ok()) return compiled;
   policy.asks_upstream = asks_upstream(policy.model);
   policy.description = describe(options, policy.model);
   return policy;
+}
+
+absl::StatusOr<RunPolicy> with_own_addresses(const RunPolicy& policy, std::vector<Address> own,
+                                             std::uint64_t generation) {
+  RunPolicy next;
+  next.model = policy.model;
+  next.model.own_addresses = std::move(own);
+  next.asks_upstream = policy.asks_upstream;
+  next.description = policy.description;
+  next.warnings = policy.warnings;
+  if (absl::Status compiled = compile_into(next, generation); !compiled.ok()) return compiled;
+  return next;
 }
 
 }  // namespace sallyport

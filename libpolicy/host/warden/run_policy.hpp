@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/decide.hpp"
 #include "host/warden/memory_file.hpp"
@@ -25,5 +26,9 @@ struct RunPolicy {
 // generation: 1, or a later one where a policy follows another. kInvalidArgument: the rendered diagnostics, ready for
 // stderr.
 absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64_t generation = 1);
+
+// `policy` as it was read, where these are the host's addresses.
+absl::StatusOr<RunPolicy> with_own_addresses(const RunPolicy& policy, std::vector<Address> own,
+                                             std::uint64_t generation);
 
 }  // namespace sallyport

@@ -14,7 +14,12 @@ policy_code write_record(policy_thread* thread, const policy_query* query, const
   if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
   if (query == nullptr || verdict == nullptr || !POLICY_HAS(query, path) || !POLICY_HAS(verdict, generation))
     return POLICY_INVALID;
-  return write_audit(*thread->host, *query, *verdict, detail, raw, ref, kind);
+  if (verdict->generation != 0) return write_audit(*thread->host, *query, *verdict, detail, raw, ref, kind);
+  // Refused before the policy was asked. The one in force tells whose client it was.
+  policy_verdict undecided = *verdict;
+  const PolicyVersion* version = thread->reader.now();
+  if (version != nullptr) undecided.generation = version->snapshot->generation();
+  return write_audit(*thread->host, *query, undecided, detail, raw, ref, kind, kAuditUndecided);
 }
 
 policy_code write_decision(policy_thread* thread, const policy_query* query, const policy_verdict* verdict,
@@ -30,8 +35,9 @@ policy_code write_closed(policy_thread* thread, const policy_query* query, const
 }  // namespace
 
 policy_code write_audit(policy_host& host, const policy_query& query, const policy_verdict& verdict, policy_str detail,
-                        policy_str raw, policy_ref* ref, AuditKind kind) noexcept {
+                        policy_str raw, policy_ref* ref, AuditKind kind, std::uint8_t flags) noexcept {
   AuditRecord record;
+  record.flags = flags;
   timespec now;
   ::clock_gettime(CLOCK_REALTIME, &now);
   record.realtime_ns = static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);

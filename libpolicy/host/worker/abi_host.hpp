@@ -144,9 +144,9 @@ struct Unpacked {
 policy_code unpack(const WorkerShared& shared, const PolicyVersion& version, const policy_query& in,
                    Unpacked& out) noexcept;
 void verdict_out(const Verdict& verdict, policy_verdict& out) noexcept;
-// The record of a decision or of a flow's end. ref may be nullptr.
+// The record of a decision or of a flow's end. ref may be nullptr; flags: of AuditFlag.
 policy_code write_audit(policy_host& host, const policy_query& query, const policy_verdict& verdict, policy_str detail,
-                        policy_str raw, policy_ref* ref, AuditKind kind) noexcept;
+                        policy_str raw, policy_ref* ref, AuditKind kind, std::uint8_t flags = 0) noexcept;
 
 }  // namespace sallyport
 

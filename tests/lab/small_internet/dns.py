@@ -88,10 +88,10 @@ def reply(query, answers=(), authority=(), additional=(), rcode=0, flags=0x8180,
     )
 
 
-def svcb(owner, kind):
-    """An HTTPS record (RFC 9460) with everything in it that leads around a gateway, and what is harmless."""
+def svcb(owner, kind, qtype=65):
+    """An HTTPS or SVCB record (RFC 9460) with everything in it that leads around a gateway, and what is harmless."""
     if kind == "svcbalias":
-        return owner + struct.pack("!HHIH", 65, 1, 60, 2 + len(encode_name("x.evil.test"))) + b"\0\0" + encode_name("x.evil.test")
+        return owner + struct.pack("!HHIH", qtype, 1, 60, 2 + len(encode_name("x.evil.test"))) + b"\0\0" + encode_name("x.evil.test")
     target = encode_name("x.evil.test") if kind == "svcbaway" else b"\0"
     parameters = [
         (0, b"\0\1"),  # mandatory: alpn
@@ -103,7 +103,7 @@ def svcb(owner, kind):
         (65280, b"of my own"),
     ]
     data = b"\0\1" + target + b"".join(struct.pack("!HH", key, len(value)) + value for key, value in parameters)
-    return owner + struct.pack("!HHIH", 65, 1, 60, len(data)) + data
+    return owner + struct.pack("!HHIH", qtype, 1, 60, len(data)) + data
 
 
 class Script:
@@ -177,13 +177,16 @@ class Script:
         if first == "counts":  # promises records that are not there
             return [(0, plain[:6] + struct.pack("!H", 900) + plain[8:])]
         if first in ("ttl0", "ttlhuge", "ttlyear"):
-            ttl = {"ttl0": 0, "ttlhuge": 1 << 31, "ttlyear": 31_536_000}[first]
-            return [(0, reply(query, [record(owner, "A", world.GOOD4, ttl)] if good else [], () if good else soa))]
-        if first in ("gatewaylan", "gatewaywan"):  # a name of somebody else's that leads to the gateway itself
-            address = "172.20.0.1" if first == "gatewaylan" else world.HOST4
-            return [(0, reply(query, [record(owner, "A", address)] if good else [], () if good else soa))]
+            ttl, address = world.TTLS[first]
+            return [(0, reply(query, [record(owner, "A", address, ttl)] if good else [], () if good else soa))]
+        if first in world.GATEWAYS:  # a name of somebody else's that leads to the gateway itself
+            kind, *found = world.GATEWAYS[first]
+            own = [record(owner, kind, address) for address in found] if TYPES.get(qtype) == kind else []
+            return [(0, reply(query, own, () if own else soa))]
         if qtype == 65 and first in ("svcb", "svcbaway", "svcbalias"):
             return [(0, reply(query, [svcb(owner, first)]))]
+        if qtype == 64 and ".svcb." in name.lower():
+            return [(0, reply(query, [svcb(owner, "svcb", qtype)]))]
         if first == "rebind":
             return [
                 (

@@ -227,6 +227,16 @@ class Runner:
             data = file.read()
         return [json.loads(line) for line in data.splitlines() if line]
 
+    @staticmethod
+    def audit_so_far(base):
+        """Of a run that is not over: its last line may be half written."""
+        try:
+            with open(f"{base}/audit.jsonl", "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines() if line]
+
     def policyctl(self, *arguments, policy=None, cwd=None):
         """policyctl as the user, offline; `policy` is written to policy.yaml in the working directory."""
         cwd = cwd or self.workspace() + "/project"

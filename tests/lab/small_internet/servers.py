@@ -232,6 +232,10 @@ http {{
     root {state}/www;
     location = /whoami {{ return 200 "host=$http_host sni=$ssl_server_name addr=$server_addr port=$server_port proto=$server_protocol\\n"; }}
     location = /whoami.html {{ return 200 "host=$http_host sni=$ssl_server_name addr=$server_addr proto=$server_protocol\\n"; }}
+    location = /http3.html {{  # says that it speaks HTTP/3 too, and asks for more a moment later
+      add_header Alt-Svc 'h3=":443"; ma=86400';
+      return 200 "<body><script>let n = 0; const more = () => fetch('/whoami?' + n).then(r => r.text()).then(t => {{ document.body.append(t + ' '); if (++n < 5) setTimeout(more, 100); else document.title = 'done' }}); setTimeout(more, 300)</script></body>\n";
+    }}
     location = /to-evil {{ return 302 http://evil.test/; }}
     location = /slow {{ alias {state}/www/big; limit_rate 1m; }}
     location = /upload {{ return 200 "got\\n"; client_max_body_size 0; }}

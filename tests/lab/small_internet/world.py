@@ -87,6 +87,14 @@ ZONES = ["example.test", "cdn.test", "pkg.test", "shared.test", "evil.test", "gu
 
 # Names that dns.py answers by itself, each in its own wrong way.
 SCRIPTED = "scripted.test"
+# Names below it: those that lead to the gateway itself, and those with a TTL of their own, each with an address of its own.
+GATEWAYS = {
+    "gatewaylan": ("A", "172.20.0.1"),
+    "gatewaywan": ("A", HOST4),
+    "gatewaysix": ("AAAA", HOST6),
+    "gatewaymixed": ("A", HOST4, GOOD4),
+}
+TTLS = {"ttl0": (0, "52.31.0.1"), "ttlhuge": (1 << 31, "52.31.0.2"), "ttlyear": (31_536_000, "52.31.0.3")}
 
 # Names that web servers have certificates for; curl refuses a certificate for `*.test`, so all are listed.
 WEB_NAMES = [
