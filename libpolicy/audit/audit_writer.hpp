@@ -5,7 +5,7 @@
 // Identity Each line has an id of its own that sorts by time. Its last characters are the record's ref, which users
 //          see; the lines of one decision share it.
 // Folding  A repeat of the same decision within the window is not written at once; one line at the window's end
-//          stands for all of them. The sum of `count` is the number of records.
+//          stands for all of them, or later if the sink does not keep up. The sum of `count` is the number of records.
 // Memory   Bounded: pending output, fold groups, kept snapshots.
 // Threads  One thread at a time.
 // Errors   Never waits for the sink. What the sink does not take is held up to a bound, then dropped, counted, and
@@ -35,6 +35,7 @@ class AuditWriter {
     std::string gateway;                           // `gateway`: the cell's or gateway's name
     std::uint64_t run_seed = 0;                    // random; part of every id, so that two runs' ids differ
     std::uint64_t fold_window_ns = 1'000'000'000;  // a retry loop makes one line a second; 0: nothing is folded
+    std::uint64_t fold_seed = 0;                   // random; decisions are looked up by a hash that nobody can steer
     bool log_paths = false;        // http.path, http.query and http.target are left out unless asked for
     bool batched = false;          // lines go out with push(), not one by one
     bool after_half_line = false;  // the file ends within a line: ours start on one of their own
@@ -75,28 +76,39 @@ class AuditWriter {
  private:
   struct Group {
     std::uint64_t begun_ns = 0;
-    std::uint64_t repeats = 0;           // not yet written
-    std::unique_ptr<AuditRecord> first;  // of the repeats; most groups have none
+    std::uint64_t repeats = 0;   // not yet written
+    std::uint64_t first_ns = 0;  // of the first of them
+    std::uint16_t first_port = 0;
+  };
+  struct KeyHash {
+    using is_transparent = void;
+    std::uint64_t seed;
+    std::size_t operator()(std::string_view key) const noexcept;
   };
   struct Published {
     std::shared_ptr<const Snapshot> snapshot;
     MatchText match;
   };
 
-  std::string next_id(const AuditRecord& record);
-  std::string line(const AuditRecord& record, std::uint64_t count);
-  void write_line(std::string text);
-  void write_group(Group& group);
+  std::string_view time_text(std::uint64_t realtime_ns);
+  std::string_view line(const AuditRecord& record, std::uint64_t count);  // valid until the next
+  void write_line(std::string_view text, std::uint64_t records);
+  void write_group(std::string_view key, Group& group);
+  void end_all_groups();
   void drain();
 
   Options options_;
   int fd_;
   std::map<std::uint64_t, Published> snapshots_;
   std::unordered_map<std::uint64_t, std::string> clients_;
-  std::unordered_map<std::string, Group> groups_;  // by everything that makes two records the same
+  std::unordered_map<std::string, Group, KeyHash, std::equal_to<>> groups_;  // by the packed record, without its time
+  std::size_t folded_octets_ = 0;
+  std::string line_, place_, time_text_;  // room that is used again
+  std::uint64_t time_second_ = 0;         // that time_text_ is of
   std::uint64_t counter_ = 0;
   std::string sink_failure_;
-  std::string pending_;  // whole lines, less what was already written of the first
+  std::string pending_;            // whole lines, less what was already written of the first
+  std::uint64_t cut_records_ = 0;  // that the first stands for, if some of it is written
   std::uint64_t lost_ = 0, total_lost_ = 0, lines_ = 0;
 };
 

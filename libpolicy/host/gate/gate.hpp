@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "engine/decide.hpp"
-#include "host/warden/file_watch.hpp"
 #include "host/gate/gate_audit.hpp"
 #include "host/gate/gate_memory.hpp"
 #include "host/gate/group_worker.hpp"
@@ -25,6 +24,7 @@
 #include "host/gate/serve.hpp"
 #include "host/gate/sockets.hpp"
 #include "host/gate/status_socket.hpp"
+#include "host/warden/file_watch.hpp"
 
 namespace sallyport {
 
@@ -140,7 +140,7 @@ class Gate {
   bool stopping_ = false;
   Clock::time_point stop_end_{};
   std::chrono::microseconds watchdog_{0};
-  Clock::time_point fed_{};
+  Clock::time_point fed_{}, attended_{};
 };
 
 // "sallyport: text" on stderr, one line.
