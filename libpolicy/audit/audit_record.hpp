@@ -79,7 +79,7 @@ struct AuditRecord {
   void sanitize() noexcept;
 
   // The octets that are used, one part after the other: in a slot of the ring, or as the key of a decision.
-  static constexpr std::size_t kMaxPacked = 1536;
+  static constexpr std::size_t kMaxPacked = 1592;
   std::size_t pack(char* out) const noexcept;  // out has kMaxPacked; how many were written
   // Of memory that others may write to meanwhile: each octet is looked at once. Sizes are within their ranges
   // afterwards, all else is not.

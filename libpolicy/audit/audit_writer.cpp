@@ -28,7 +28,7 @@ namespace {
 constexpr std::size_t kMaxPending = 1024 * 1024;  // about 2,000 lines: some seconds of a sink that hangs
 constexpr std::size_t kBatchOctets = 64 * 1024;
 constexpr std::size_t kMaxFolded = 8 * 1024 * 1024;  // octets of distinct decisions within one window, about 25,000
-constexpr std::size_t kGroupOctets = 160;            // of one, beside its key
+constexpr std::size_t kAhead = 64;                   // records that are looked up at a time
 constexpr std::size_t kMaxUserText = 255;            // every octet of a user escaped
 constexpr std::size_t kKeptGenerations = 4;          // records are on their way for milliseconds; reloads take longer
 constexpr std::string_view kBeforeCount = ",\"trace\":null,\"count\":";
@@ -86,7 +86,7 @@ class Line {
   }
   // In quotes.
   void string(std::string_view text) {
-    if (std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; })) {
+    if (is_plain(text)) {
       put('"'), put(text), put('"');
     } else {
       put(nlohmann::json(std::string(text))
@@ -95,10 +95,8 @@ class Line {
   }
   // What a workload or a plugin chose, as text that is printable.
   void printable(std::string_view octets, std::size_t max_size = 1024, bool was_cut = false) {
-    const bool plain = !was_cut && octets.size() <= max_size && std::all_of(octets.begin(), octets.end(), [](char c) {
-      return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
-    });
-    plain ? string(octets) : string(sallyport::printable(octets, max_size, was_cut));
+    const bool as_it_is = !was_cut && octets.size() <= max_size && is_plain(octets);
+    as_it_is ? string(octets) : string(sallyport::printable(octets, max_size, was_cut));
   }
   void string_or_null(std::string_view text) { text.empty() ? put("null") : string(text); }
   void number_or_null(std::uint64_t value) { value == 0 ? put("null") : number(value); }
@@ -121,6 +119,14 @@ class Line {
   }
 
  private:
+  // No way out in the middle: so the compiler takes many octets at once.
+  static bool is_plain(std::string_view text) {
+    unsigned other = 0;
+    for (const char c : text)
+      other |= unsigned{c < 0x20} | unsigned{c >= 0x7f} | unsigned{c == '"'} | unsigned{c == '\\'};
+    return other == 0;
+  }
+
   std::string& out_;
 };
 
@@ -184,28 +190,8 @@ std::string qtype_text(std::uint16_t qtype) {
   return "TYPE" + std::to_string(qtype);
 }
 
-std::size_t AuditWriter::KeyHash::operator()(std::string_view key) const noexcept {
-  // Workloads choose names: without the seed they could make all keys of one hash.
-  std::uint64_t state = seed ^ key.size();
-  const auto mix = [&state](std::uint64_t a, std::uint64_t b) {
-    const auto product = static_cast<unsigned __int128>(a ^ state) * (b ^ 0xe7037ed1a0b428dbu);
-    state = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
-  };
-  const auto word = [](const char* from, std::size_t size) {
-    std::uint64_t out = 0;
-    std::memcpy(&out, from, size);
-    return out;
-  };
-  const char* at = key.data();
-  std::size_t left = key.size();
-  for (; left >= 16; at += 16, left -= 16) mix(word(at, 8), word(at + 8, 8));
-  if (left > 0) mix(word(at, std::min<std::size_t>(8, left)), left > 8 ? word(at + 8, left - 8) : 0);
-  mix(seed, 0x8ebc6af09c88c6e3u);
-  return state;
-}
-
 AuditWriter::AuditWriter(Options options, int fd)
-    : options_(std::move(options)), fd_(fd), groups_(0, KeyHash{options_.fold_seed}) {
+    : options_(std::move(options)), fd_(fd), folded_(options_.fold_seed, kMaxFolded) {
   if (options_.after_half_line && fd_ >= 0) pending_ = "\n";
 }
 
@@ -279,15 +265,13 @@ MatchText match_text(PolicyModel model) {
 
 std::string_view AuditWriter::time_text(std::uint64_t realtime_ns) {
   const std::uint64_t second = realtime_ns / 1'000'000'000;
-  if (second != time_second_ || time_text_.empty()) {
-    time_text_ = audit_time(realtime_ns);
-    time_second_ = second;
-  }
+  Second& known = times_[second % times_.size()];
+  if (second != known.second || known.text.empty()) known = {second, audit_time(realtime_ns)};
   // "…:52.104113Z": of the same second only the six digits of the fraction differ.
   auto micros = static_cast<std::uint32_t>(realtime_ns % 1'000'000'000 / 1000);
-  char* const fraction = time_text_.data() + time_text_.size() - 7;
+  char* const fraction = known.text.data() + known.text.size() - 7;
   for (int pair = 2; pair >= 0; --pair, micros /= 100) std::memcpy(fraction + 2 * pair, &kPairs[2 * (micros % 100)], 2);
-  return time_text_;
+  return known.text;
 }
 
 std::string_view AuditWriter::line(const AuditRecord& record, std::uint64_t count) {
@@ -403,65 +387,98 @@ std::string_view AuditWriter::line(const AuditRecord& record, std::uint64_t coun
 }
 
 std::string AuditWriter::add(const AuditRecord& record) {
-  const bool folds = options_.fold_window_ns > 0 && record.kind == AuditKind::kDecision;
-  if (!folds) {
-    write_line(line(record, 1), 1);
-    return ref_text(record.ref);
-  }
-  std::array<char, AuditRecord::kMaxPacked> packed;
-  const std::size_t size = record.pack(packed.data());
-  blank_what_repeats_may_differ_in({packed.data(), size});
-  const std::string_view key(packed.data(), size);
-  const auto found = groups_.find(key);
-  if (found == groups_.end()) {
-    write_line(line(record, 1), 1);
-    if (folded_octets_ + size + kGroupOctets > kMaxFolded) end_all_groups();
-    folded_octets_ += size + kGroupOctets;
-    groups_.emplace(key, Group{.begun_ns = record.realtime_ns});
-    return ref_text(record.ref);
-  }
-  Group& group = found->second;
-  if (is_within(group.begun_ns, record.realtime_ns, options_.fold_window_ns)) {
-    if (group.repeats++ == 0) {
-      group.first_ns = record.realtime_ns;
-      group.first_port = record.client_port;
-    }
-  } else {
-    write_group(key, group);
-    write_line(line(record, 1), 1);
-    group.begun_ns = record.realtime_ns;
-  }
+  add_all({&record, 1});
   return ref_text(record.ref);
 }
 
-void AuditWriter::write_group(std::string_view key, Group& group) {
+// All are looked up before the first is taken, so that the memory of one comes while the others are at work: the
+// decisions of a second are more than the processor has near at hand.
+void AuditWriter::add_all(std::span<const AuditRecord> records) {
+  std::array<std::uint64_t, kAhead> hashes;
+  std::array<std::string_view, kAhead> keys;
+  keys_.resize(kAhead * AuditRecord::kMaxPacked);
+  while (!records.empty()) {
+    const std::span<const AuditRecord> now = records.first(std::min(kAhead, records.size()));
+    records = records.subspan(now.size());
+    char* room = keys_.data();
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      keys[i] = {};
+      if (options_.fold_window_ns == 0 || now[i].kind != AuditKind::kDecision) continue;
+      const std::size_t size = now[i].pack(room);
+      blank_what_repeats_may_differ_in({room, size});
+      keys[i] = {room, size};
+      room += size;
+      hashes[i] = folded_.hash_of(keys[i]);
+      folded_.prefetch_place(hashes[i]);
+    }
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      if (!keys[i].empty()) folded_.prefetch_group(hashes[i]);
+    }
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      if (keys[i].empty()) {
+        write_line(line(now[i], 1), 1);
+      } else {
+        take(now[i], keys[i], hashes[i]);
+      }
+    }
+  }
+}
+
+void AuditWriter::take(const AuditRecord& record, std::string_view key, std::uint64_t hash) {
+  FoldTable::Group* group = folded_.find(key, hash);
+  const bool repeats = group != nullptr && group->is_open &&
+                       (is_held_up() || is_within(group->begun_ns, record.realtime_ns, options_.fold_window_ns));
+  if (repeats) {
+    if (group->repeats++ == 0) {
+      group->first_ns = record.realtime_ns;
+      group->first_port = record.client_port;
+    }
+    return;
+  }
+  if (group != nullptr && group->is_open) write_group(*group);
+  write_line(line(record, 1), 1);
+  if (group == nullptr) group = folded_.insert(key, hash);
+  if (group == nullptr) {
+    // If most of it is in use, the next sweep would come soon: all begin anew.
+    if (open_groups_ > folded_.groups() / 2) end_all_groups();
+    folded_.sweep();
+    group = folded_.insert(key, hash);
+    if (group == nullptr) return;
+  }
+  open_groups_ += group->is_open ? 0 : 1;
+  group->is_open = true;
+  group->begun_ns = record.realtime_ns;
+}
+
+void AuditWriter::write_group(FoldTable::Group& group) {
   if (group.repeats == 0) return;
   AuditRecord first;
-  AuditRecord::unpack(key.data(), first);
+  AuditRecord::unpack(group.key().data(), first);
   first.realtime_ns = group.first_ns;
   first.client_port = group.first_port;
   write_line(line(first, group.repeats), group.repeats);
   group.repeats = 0;
 }
 
+// A sink that does not keep up gets fewer lines, each of more records, and not as many as are lost for want of room.
+bool AuditWriter::is_held_up() const noexcept { return pending_.size() > kMaxPending / 2; }
+
 void AuditWriter::end_all_groups() {
-  for (auto& [key, group] : groups_) write_group(key, group);
-  groups_.clear();
-  folded_octets_ = 0;
+  folded_.for_each([this](FoldTable::Group& group) { write_group(group); });
+  folded_.clear();
+  open_groups_ = 0;
 }
 
 void AuditWriter::flush(std::uint64_t now_ns) {
-  for (auto group = groups_.begin(); group != groups_.end();) {
-    // A sink that does not keep up gets fewer lines, each of more records, and not as many as are lost for want of
-    // room.
-    const bool held_up = group->second.repeats > 0 && pending_.size() > kMaxPending / 2;
-    if (held_up || is_within(group->second.begun_ns, now_ns, options_.fold_window_ns)) {
-      ++group;
-      continue;
-    }
-    write_group(group->first, group->second);
-    folded_octets_ -= group->first.size() + kGroupOctets;
-    group = groups_.erase(group);
+  if (open_groups_ > 0) {
+    folded_.for_each([&](FoldTable::Group& group) {
+      if (!group.is_open || is_within(group.begun_ns, now_ns, options_.fold_window_ns)) return;
+      if (group.repeats > 0 && is_held_up()) return;
+      write_group(group);
+      group.is_open = false;
+      --open_groups_;
+    });
+    if (open_groups_ == 0) folded_.clear();
   }
   drain();
 }

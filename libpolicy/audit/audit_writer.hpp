@@ -12,15 +12,19 @@
 //          reported by `lost_before` of the next line that gets through.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "audit/audit_record.hpp"
+#include "audit/fold_table.hpp"
 #include "engine/decide.hpp"
 
 namespace sallyport {
@@ -55,6 +59,8 @@ class AuditWriter {
 
   // Takes one record, of whichever worker's ring; returns its ref.
   std::string add(const AuditRecord& record);
+  // The same for many.
+  void add_all(std::span<const AuditRecord> records);
 
   // Records that never came (AuditRing::lost() and the like); reported by the next line.
   void add_lost(std::uint64_t records) noexcept { lost_ += records; }
@@ -69,22 +75,11 @@ class AuditWriter {
   std::uint64_t lines() const noexcept { return lines_; }  // given to the sink
   std::uint64_t total_lost() const noexcept { return total_lost_ + lost_; }
   std::size_t pending_octets() const noexcept { return pending_.size(); }
-  bool is_folding() const noexcept { return !groups_.empty(); }  // flush() is to be called within a second
+  bool is_folding() const noexcept { return open_groups_ > 0; }  // flush() is to be called within a second
   // Why the sink took nothing when it last did not, in words ("No space left on device"); "" if it always did.
   const std::string& sink_failure() const noexcept { return sink_failure_; }
 
  private:
-  struct Group {
-    std::uint64_t begun_ns = 0;
-    std::uint64_t repeats = 0;   // not yet written
-    std::uint64_t first_ns = 0;  // of the first of them
-    std::uint16_t first_port = 0;
-  };
-  struct KeyHash {
-    using is_transparent = void;
-    std::uint64_t seed;
-    std::size_t operator()(std::string_view key) const noexcept;
-  };
   struct Published {
     std::shared_ptr<const Snapshot> snapshot;
     MatchText match;
@@ -93,7 +88,9 @@ class AuditWriter {
   std::string_view time_text(std::uint64_t realtime_ns);
   std::string_view line(const AuditRecord& record, std::uint64_t count);  // valid until the next
   void write_line(std::string_view text, std::uint64_t records);
-  void write_group(std::string_view key, Group& group);
+  void take(const AuditRecord& record, std::string_view key, std::uint64_t hash);
+  void write_group(FoldTable::Group& group);
+  bool is_held_up() const noexcept;
   void end_all_groups();
   void drain();
 
@@ -101,10 +98,15 @@ class AuditWriter {
   int fd_;
   std::map<std::uint64_t, Published> snapshots_;
   std::unordered_map<std::uint64_t, std::string> clients_;
-  std::unordered_map<std::string, Group, KeyHash, std::equal_to<>> groups_;  // by the packed record, without its time
-  std::size_t folded_octets_ = 0;
-  std::string line_, place_, time_text_;  // room that is used again
-  std::uint64_t time_second_ = 0;         // that time_text_ is of
+  FoldTable folded_;  // by the packed record, without its time
+  std::size_t open_groups_ = 0;
+  std::vector<char> keys_;    // of the records of one add_all()
+  std::string line_, place_;  // room that is used again
+  struct Second {
+    std::uint64_t second = 0;
+    std::string text;
+  };
+  std::array<Second, 4> times_;  // of lines that stand for now, and for a second ago
   std::uint64_t counter_ = 0;
   std::string sink_failure_;
   std::string pending_;            // whole lines, less what was already written of the first

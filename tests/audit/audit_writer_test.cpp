@@ -347,9 +347,12 @@ TEST(AuditWriter, ASlowSinkGetsFewerLinesAndLosesNoRepeats) {  // LOG-02
   for (int name = 0; name < 1500; ++name) {  // with their repeats more than may wait for a sink
     for (int repeat = 0; repeat < 3; ++repeat, ++records) writer.add(denied("n" + std::to_string(name) + ".test"));
   }
+  // Repeats after the window, too, while it does not keep up.
+  for (int name = 0; name < 1500; ++name, ++records)
+    writer.add(denied("n" + std::to_string(name) + ".test", kNow + 2 * kSecond));
   fcntl(ends[0], F_SETFL, O_NONBLOCK);
   std::string text;
-  for (std::uint64_t second = 1; second < 200 && (writer.is_folding() || writer.pending_octets() > 0); ++second) {
+  for (std::uint64_t second = 3; second < 200 && (writer.is_folding() || writer.pending_octets() > 0); ++second) {
     writer.flush(kNow + second * kSecond);
     std::array<char, 65536> chunk;
     for (ssize_t size; (size = read(ends[0], chunk.data(), chunk.size())) > 0;)

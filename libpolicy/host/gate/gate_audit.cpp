@@ -76,7 +76,7 @@ absl::StatusOr<std::unique_ptr<GateAudit>> GateAudit::open(const std::string& ga
 }
 
 absl::StatusOr<GateAudit::Source*> GateAudit::add_source() {
-  Result<AuditRing> ring = AuditRing::create(AuditRing::kDefaultSlots, wake_.get(), ref_seed_);
+  Result<AuditRing> ring = AuditRing::create(kSlots, wake_.get(), ref_seed_);
   if (!ring.ok())
     return absl::ResourceExhaustedError(absl::StrFormat("no memory for the audit ring: %s", ring.error().message));
   sources_.push_back({*std::move(ring), 0});
@@ -94,6 +94,8 @@ void GateAudit::remove_source(Source* source) {
 
 void GateAudit::publish(std::shared_ptr<const Snapshot> snapshot, MatchText match) {
   const std::uint64_t generation = snapshot->generation();
+  kinds_ = {};
+  sender_ = {};
   for (Sink& sink : sinks_) {
     sink.writer->publish(snapshot, match);
     for (unsigned bit = 0; bit < 64; ++bit)
@@ -105,19 +107,19 @@ void GateAudit::publish(std::shared_ptr<const Snapshot> snapshot, MatchText matc
 }
 
 unsigned GateAudit::group_of(const Snapshot& snapshot, const AuditRecord& record) {
-  const Address address = record.client_address();
-  if (!sender_.is_set || sender_.generation != record.generation || sender_.address != address) {
-    const std::uint64_t groups = snapshot.groups_of_address(address);
+  if (sender_.family != record.client_addr_family || sender_.generation != record.generation ||
+      sender_.address != record.client_addr) {
+    const std::uint64_t groups = snapshot.groups_of_address(record.client_address());
     sender_ = {.generation = record.generation,
-               .address = address,
-               .bit = groups == 0 ? kNoGroup : static_cast<unsigned>(std::countr_zero(groups)),
-               .is_set = true};
+               .family = record.client_addr_family,
+               .address = record.client_addr,
+               .group = groups == 0 ? kNoGroup : static_cast<unsigned>(std::countr_zero(groups))};
   }
-  return sender_.bit;
+  return sender_.group;
 }
 
 bool GateAudit::Kind::is_of(const AuditRecord& record, unsigned group) const noexcept {
-  return decisions > 0 && generation == record.generation && rule == record.rule && verdict == record.verdict &&
+  return is_set && generation == record.generation && rule == record.rule && verdict == record.verdict &&
          reason == record.reason && bit == group && plugin_size == record.plugin_size &&
          std::memcmp(plugin.data(), record.plugin.data(), plugin_size) == 0;
 }
@@ -143,6 +145,7 @@ void GateAudit::count(const Snapshot* snapshot, const AuditRecord& record, unsig
           .verdict = record.verdict,
           .reason = record.reason,
           .bit = group,
+          .is_set = true,
           .plugin_size = record.plugin_size,
           .plugin = {}};
   std::memcpy(kind.plugin.data(), record.plugin.data(), record.plugin_size);
@@ -167,12 +170,12 @@ void GateAudit::add(AuditRecord& record) {
     record.client_id = group_id(record.generation, group);
   }
   count(snapshot, record, group);
-  for (Sink& sink : sinks_) sink.writer->add(record);
 }
 
 bool GateAudit::take(Source& source) {
   const std::size_t count = source.ring.read(batch_);
   for (std::size_t i = 0; i < count; ++i) add(batch_[i]);
+  for (Sink& sink : sinks_) sink.writer->add_all({batch_.data(), count});
   count_kinds();
   if (const std::uint64_t lost = source.ring.lost(); lost > source.reported_lost) {
     const std::uint64_t fresh = lost - source.reported_lost;
@@ -184,6 +187,11 @@ bool GateAudit::take(Source& source) {
   return count > 0;
 }
 
+void GateAudit::know_plugin(std::string_view name) {
+  counts_.know_plugin(name);
+  kinds_ = {};  // what was nobody's may be its now
+}
+
 void GateAudit::collect() {
   std::uint64_t unused;
   [[maybe_unused]] const ssize_t drained = ::read(wake_.get(), &unused, sizeof unused);
@@ -191,7 +199,7 @@ void GateAudit::collect() {
   for (Source& source : sources_) {
     // Bounded: a worker that writes without end must not keep the warden from its signals.
     std::size_t taken = 0;
-    while (taken < 4 * AuditRing::kDefaultSlots && take(source)) taken += batch_.size();
+    while (taken < 2 * kSlots && take(source)) taken += batch_.size();
     // Who is busy is looked at again soon, and wakes nobody for each of its records.
     if (taken > 0 || !source.ring.arm()) any = true;
   }
