@@ -53,10 +53,11 @@ struct AuditRecord {
   std::uint8_t plugin_size = 0, name_size = 0, user_size = 0;
   std::uint16_t detail_size = 0;
   std::array<std::uint8_t, 16> addr{}, client_addr{};  // as in Address::octets()
-  std::array<char, kMaxPlugin + 1> plugin{};
-  std::array<char, kMaxUser + 1> user{};  // whom the client's credentials were verified for
-  std::array<char, kMaxName + 1> name{};
-  std::array<char, kMaxDetail> detail{};  // last: see AuditRing::write()
+  // As many octets as their sizes say; what lies behind them is nothing, and costs no writing.
+  std::array<char, kMaxPlugin + 1> plugin;
+  std::array<char, kMaxUser + 1> user;  // whom the client's credentials were verified for
+  std::array<char, kMaxName + 1> name;
+  std::array<char, kMaxDetail> detail;
 
   void set_name(const DomainName& canonical) noexcept;
   void set_raw(std::string_view refused) noexcept;  // cut at kMaxName
@@ -77,6 +78,13 @@ struct AuditRecord {
   // Brings sizes, enumerators and families into their ranges. What a reader does first with a record from shared
   // memory.
   void sanitize() noexcept;
+
+  // The octets that are used, one part after the other: in a slot of the ring, or as the key of a decision.
+  static constexpr std::size_t kMaxPacked = 1592;
+  std::size_t pack(char* out) const noexcept;  // out has kMaxPacked; how many were written
+  // Of memory that others may write to meanwhile: each octet is looked at once. Sizes are within their ranges
+  // afterwards, all else is not.
+  static void unpack(const char* packed, AuditRecord& out) noexcept;
 };
 
 // The ref of a decision, by which a person who was refused and the line of the audit find each other.

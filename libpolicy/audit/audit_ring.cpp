@@ -19,7 +19,7 @@
 namespace sallyport {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x3347'4e49'5244'5541;  // "AUDRING3"
+constexpr std::uint64_t kMagic = 0x3447'4e49'5244'5541;  // "AUDRING4"
 constexpr std::uint32_t kMaxSlots = 1u << 20;
 
 static_assert(std::is_trivially_copyable_v<AuditRecord>, "records are copied octet by octet");
@@ -37,9 +37,10 @@ struct AuditRing::Header {
   std::atomic<std::uint32_t> sleeping;
 };
 
-struct AuditRing::Slot {
-  std::atomic<std::uint64_t> published;  // ticket + 1 of the record in it
-  AuditRecord record;
+// An odd number of cache lines, so that the beginnings of slots do not all fall on a few sets of the cache.
+struct alignas(64) AuditRing::Slot {
+  std::atomic<std::uint64_t> published;              // ticket + 1 of the record in it
+  std::array<char, AuditRecord::kMaxPacked> packed;  // a decision about a name takes three cache lines of it
 };
 
 void AuditRecord::set_name(const DomainName& canonical) noexcept {
@@ -100,6 +101,57 @@ Address address_of(std::uint8_t family, const std::array<std::uint8_t, 16>& octe
 Address AuditRecord::address() const noexcept { return address_of(addr_family, addr); }
 Address AuditRecord::client_address() const noexcept { return address_of(client_addr_family, client_addr); }
 
+namespace {
+
+// Up to here all is of fixed size and without a hole, so that equal decisions are equal octets.
+constexpr std::size_t kFixed = offsetof(AuditRecord, plugin);
+static_assert(kFixed == 3 * 8 + 2 * 4 + 8 * 2 + 8 + 2 + 2 * 16);
+static_assert(kFixed + (AuditRecord::kMaxPlugin + 1) + (AuditRecord::kMaxUser + 1) + (AuditRecord::kMaxName + 1) +
+                  AuditRecord::kMaxDetail <=
+              AuditRecord::kMaxPacked);
+
+template <typename Size>
+void clamp(Size& size, std::size_t most) noexcept {
+  size = static_cast<Size>(std::min<std::size_t>(size, most));
+}
+
+void clamp_sizes(AuditRecord& record) noexcept {
+  clamp(record.plugin_size, AuditRecord::kMaxPlugin);
+  clamp(record.user_size, AuditRecord::kMaxUser);
+  clamp(record.name_size, AuditRecord::kMaxName);
+  clamp(record.detail_size, AuditRecord::kMaxDetail);
+}
+
+}  // namespace
+
+std::size_t AuditRecord::pack(char* out) const noexcept {
+  const char* const begin = out;
+  const auto put = [&out](const void* octets, std::size_t size) {
+    std::memcpy(out, octets, size);
+    out += size;
+  };
+  put(this, kFixed);
+  put(plugin.data(), std::min<std::size_t>(plugin_size, kMaxPlugin));
+  put(user.data(), std::min<std::size_t>(user_size, kMaxUser));
+  put(name.data(), std::min<std::size_t>(name_size, kMaxName));
+  put(detail.data(), std::min<std::size_t>(detail_size, kMaxDetail));
+  return static_cast<std::size_t>(out - begin);
+}
+
+void AuditRecord::unpack(const char* packed, AuditRecord& out) noexcept {
+  const auto take = [&packed](void* octets, std::size_t size) {
+    std::memcpy(octets, packed, size);
+    packed += size;
+  };
+  take(&out, kFixed);
+  std::atomic_signal_fence(std::memory_order_acq_rel);  // the sizes below are those of the copy, and stay so
+  clamp_sizes(out);
+  take(out.plugin.data(), out.plugin_size);
+  take(out.user.data(), out.user_size);
+  take(out.name.data(), out.name_size);
+  take(out.detail.data(), out.detail_size);
+}
+
 void AuditRecord::sanitize() noexcept {
   // Out of range reads as the strictest, as everywhere.
   if (verdict > Effect::kContinue) verdict = Effect::kDeny;
@@ -110,16 +162,10 @@ void AuditRecord::sanitize() noexcept {
   if (mode > AuditMode::kLearn) mode = AuditMode::kEnforce;
   if (addr_family != 4 && addr_family != 6) addr_family = 0;
   if (client_addr_family != 4 && client_addr_family != 6) client_addr_family = 0;
-  name_size = static_cast<std::uint8_t>(std::min<std::size_t>(name_size, kMaxName));
-  plugin_size = static_cast<std::uint8_t>(std::min<std::size_t>(plugin_size, kMaxPlugin));
-  user_size = static_cast<std::uint8_t>(std::min<std::size_t>(user_size, kMaxUser));
-  detail_size = static_cast<std::uint16_t>(std::min<std::size_t>(detail_size, kMaxDetail));
+  clamp_sizes(*this);
   ref &= (std::uint32_t{1} << kRefBits) - 1;
   // A name that is not canonical is refused input, whatever the flag says.
-  if (name_size > 0 && (flags & kAuditRaw) == 0) {
-    const Result<DomainName> canonical = DomainName::parse(name_text());
-    if (!canonical.ok() || canonical->text() != name_text()) flags |= kAuditRaw;
-  }
+  if (name_size > 0 && (flags & kAuditRaw) == 0 && !DomainName::is_canonical(name_text())) flags |= kAuditRaw;
 }
 
 std::uint32_t audit_ref(const AuditRecord& record, std::uint64_t seed) noexcept {
@@ -210,6 +256,18 @@ Result<AuditRing> AuditRing::map(int fd, int wake_fd) {
   return ring;
 }
 
+// The first lines of a slot: what a decision about a name takes. Slots lie on pages of their own, more or less, and
+// nothing else would fetch the next.
+void AuditRing::expect_write(std::uint64_t ticket) const noexcept {
+  const char* const at = reinterpret_cast<const char*>(&slot(ticket));
+  for (std::size_t line = 0; line < 4; ++line) __builtin_prefetch(at + 64 * line, 1);
+}
+
+void AuditRing::expect_read(std::uint64_t ticket) const noexcept {
+  const char* const at = reinterpret_cast<const char*>(&slot(ticket));
+  for (std::size_t line = 0; line < 4; ++line) __builtin_prefetch(at + 64 * line, 0);
+}
+
 bool AuditRing::write(const AuditRecord& record) noexcept {
   Header& head = header();
   const std::uint64_t in_use =
@@ -220,9 +278,8 @@ bool AuditRing::write(const AuditRecord& record) noexcept {
   }
   const std::uint64_t ticket = head.tickets.fetch_add(1, std::memory_order_relaxed);
   Slot& mine = slot(ticket);
-  const std::size_t size =
-      offsetof(AuditRecord, detail) + std::min<std::size_t>(record.detail_size, AuditRecord::kMaxDetail);
-  std::memcpy(static_cast<void*>(&mine.record), &record, size);
+  record.pack(mine.packed.data());
+  expect_write(ticket + 1);  // most likely this thread's next
   // Ordered with arm(): either this sees the reader asleep, or the reader sees the record.
   mine.published.store(ticket + 1, std::memory_order_seq_cst);
   if (wake_fd_ >= 0 && head.sleeping.load(std::memory_order_seq_cst) != 0 &&
@@ -239,11 +296,9 @@ std::size_t AuditRing::read(std::span<AuditRecord> out) noexcept {
   while (count < out.size()) {
     const Slot& next = slot(next_);
     if (next.published.load(std::memory_order_acquire) != next_ + 1) break;
-    AuditRecord& record = out[count];
-    std::memcpy(static_cast<void*>(&record), &next.record, offsetof(AuditRecord, detail));
-    const std::size_t detail_size = std::min<std::size_t>(record.detail_size, AuditRecord::kMaxDetail);
-    std::memcpy(record.detail.data(), next.record.detail.data(), detail_size);
-    record.sanitize();
+    expect_read(next_ + 2);
+    AuditRecord::unpack(next.packed.data(), out[count]);
+    out[count].sanitize();
     ++next_;
     ++count;
     head.taken.store(next_, std::memory_order_release);

@@ -23,7 +23,7 @@ class AuditRing {
  public:
   // Threads that may be inside write() at once. So many slots stay free, so that a ticket always finds its slot empty.
   static constexpr std::uint32_t kMaxWriters = 64;
-  static constexpr std::uint32_t kDefaultSlots = 2048;  // 2.9 MB, touched as used; some 100 ms of a busy worker
+  static constexpr std::uint32_t kDefaultSlots = 2048;  // 3.3 MB, touched as used; some 100 ms of a busy worker
 
   // slots: a power of two, at least 2 * kMaxWriters. wake_fd (-1: none) is borrowed and must outlive the ring.
   // ref_seed: random, of the run; writers make their records' refs with it.
@@ -57,6 +57,8 @@ class AuditRing {
   AuditRing() = default;
   Header& header() const noexcept;
   Slot& slot(std::uint64_t ticket) const noexcept;
+  void expect_write(std::uint64_t ticket) const noexcept;
+  void expect_read(std::uint64_t ticket) const noexcept;
 
   SharedMemory memory_;
   int wake_fd_ = -1;

@@ -102,13 +102,16 @@ Result<DecisionJournal> DecisionJournal::map(int fd) {
 
 void DecisionJournal::append(const DecisionRecord& record) noexcept {
   if (!writable_) return;
-  std::array<std::uint64_t, kWords> words{};
+  // What of the slot's name lies behind this one's end is an older one's, and nobody's.
+  const std::size_t used = (offsetof(DecisionRecord, name) + record.name_size + 7) / 8;
+  std::array<std::uint64_t, kWords> words;
+  words[kWords - 1] = 0;
   std::memcpy(words.data(), &record, sizeof record);
   const std::uint64_t sequence = ++last_;
   Slot& mine = slot(sequence);
   mine.stamp.store(2 * sequence - 1, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_release);  // nothing below is seen without the odd stamp
-  for (std::size_t i = 0; i < kWords; ++i) mine.words[i].store(words[i], std::memory_order_relaxed);
+  for (std::size_t i = 0; i < used; ++i) mine.words[i].store(words[i], std::memory_order_relaxed);
   mine.stamp.store(2 * sequence, std::memory_order_release);
   header().last.store(sequence, std::memory_order_release);
 }

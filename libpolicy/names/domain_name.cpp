@@ -177,6 +177,24 @@ Result<DomainName> DomainName::parse(std::string_view presentation) noexcept {
   }
 }
 
+bool DomainName::is_canonical(std::string_view text) noexcept {
+  if (text.empty() || text.size() > kMaxOctets) return false;
+  std::size_t start = 0;
+  for (std::size_t at = 0; at <= text.size(); ++at) {
+    if (at < text.size() && text[at] != '.') {
+      const std::uint8_t folded = kFolded[static_cast<std::uint8_t>(text[at])];
+      if (folded == 0 || folded != static_cast<std::uint8_t>(text[at])) return false;
+      continue;
+    }
+    const std::string_view label = text.substr(start, at - start);
+    if (label.empty() || label.size() > kMaxLabel) return false;
+    if (label.starts_with("xn--") && why_not_an_a_label(label) != nullptr) return false;
+    start = at + 1;
+    if (at == text.size()) return !reads_as_number(label);
+  }
+  return false;
+}
+
 Result<DomainName> DomainName::from_wire(std::span<const std::uint8_t> wire) noexcept {
   DomainNameBuilder builder;
   std::size_t at = 0;

@@ -34,6 +34,10 @@ class DomainName {
   // above inside a label is kMalformed: it must never match as text.
   static Result<DomainName> from_wire(std::span<const std::uint8_t> wire) noexcept;
 
+  // Whether text is that of some name, as it stands: parse() takes it and leaves it unchanged. Cheaper than parse(),
+  // for those who need no hashes.
+  static bool is_canonical(std::string_view text) noexcept;
+
   // Valid while *this lives.
   std::string_view text() const noexcept { return {text_.data(), length_}; }
   unsigned labels() const noexcept { return labels_; }

@@ -34,6 +34,15 @@ FixedText<2 * wire::WireName::kMaxOctets> octets_of(const wire::WireName& name) 
 
 bool is_transfer(std::uint16_t type) { return type == wire::kTypeAxfr || type == wire::kTypeIxfr; }
 
+template <std::size_t kRoom>
+FixedText<kRoom> detail_of(std::uint16_t qtype, std::size_t rcode, Transport transport, std::string_view cause) {
+  FixedText<kRoom> out;
+  out << R"({"dns":{"qtype":")" << qtype_word(qtype).view() << R"(","rcode":")" << rcode_word(rcode)
+      << (transport == Transport::kTcp ? R"(","transport":"tcp"})" : R"(","transport":"udp"})");
+  if (!cause.empty()) out << R"(,"cause":)" << net::json_text(cause);
+  return out << '}';
+}
+
 // A dual-stack socket shows IPv4 clients as mapped addresses; they are the same clients as on an IPv4 one.
 policy_code canonical_peer(const policy_edge_v1& edge, const Origin& origin, policy_addr& out) {
   policy_error error{};
@@ -76,14 +85,22 @@ policy::Audited Responder::audit(const policy_query& asked, const policy_verdict
                                  Rcode rcode, Transport transport, std::string_view raw, std::string_view cause) {
   const std::size_t index = rcode_index(rcode);
   ++counters_.replies[static_cast<std::size_t>(transport)][index];
-  FixedText<1024> detail;
-  detail << R"({"dns":{"qtype":")" << qtype_word(qtype).view() << R"(","rcode":")" << rcode_word(index)
-         << (transport == Transport::kTcp ? R"(","transport":"tcp"})" : R"(","transport":"udp"})");
-  if (!cause.empty()) detail << R"(,"cause":)" << net::json_text(cause);
-  detail << '}';
+  if (cause.empty()) {
+    // The same few texts for nearly every query.
+    const std::size_t spread = qtype % 61u + 9 * index + 31 * static_cast<std::size_t>(transport);
+    Detail& known = details_[spread % details_.size()];
+    if (known.text.view().empty() || known.qtype != qtype || known.rcode != rcode || known.transport != transport)
+      known = {qtype, rcode, transport, detail_of<kDetailOctets>(qtype, index, transport, {})};
+    return write_audit(asked, verdict, transport, known.text.view(), raw);
+  }
+  return write_audit(asked, verdict, transport, detail_of<1024>(qtype, index, transport, cause).view(), raw);
+}
+
+policy::Audited Responder::write_audit(const policy_query& asked, const policy_verdict& verdict, Transport transport,
+                                       std::string_view detail, std::string_view raw) {
   policy_query with_transport = asked;  // decide() is asked about the destination, of which nothing is known yet
   with_transport.proto = transport == Transport::kTcp ? IPPROTO_TCP : IPPROTO_UDP;
-  return services_.reader->audit(with_transport, verdict, detail.view(), raw);
+  return services_.reader->audit(with_transport, verdict, detail, raw);
 }
 
 bool Responder::identify(const Origin& origin, Pending& pending) {

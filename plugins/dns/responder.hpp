@@ -156,12 +156,25 @@ class Responder {
 
   policy::Audited audit(const policy_query& asked, const policy_verdict& verdict, std::uint16_t qtype,
                         wire::Rcode rcode, Transport transport, std::string_view raw = {}, std::string_view cause = {});
+  policy::Audited write_audit(const policy_query& asked, const policy_verdict& verdict, Transport transport,
+                              std::string_view detail, std::string_view raw);
   static policy_query query_of(const Pending& pending);
+
+  // What a record says beside the decision.
+  static constexpr std::size_t kDetailOctets =
+      96;  // {"dns":{"qtype":"TYPE65535","rcode":"NXDOMAIN","transport":"udp"}}
+  struct Detail {
+    std::uint16_t qtype = 0;
+    wire::Rcode rcode{};
+    Transport transport{};
+    FixedText<kDetailOctets> text;
+  };
 
   Services services_;
   const Config& config_;
   std::vector<policy_addr> gateway_;  // canonical
   WireCache cache_;
+  std::array<Detail, 64> details_;  // by qtype, rcode and transport
   Counters counters_;
 };
 

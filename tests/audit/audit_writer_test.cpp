@@ -302,15 +302,69 @@ TEST(AuditWriter, SumOfCountsIsTheNumberOfRecords) {
   Sink sink;
   AuditWriter writer = writer_to(sink);
   std::uint64_t records = 0;
-  for (std::uint64_t t = 0; t < 6000; ++t) {  // more distinct decisions than there are groups
+  constexpr std::uint64_t kDecisions = 40'000;  // more distinct ones than are folded at a time
+  for (std::uint64_t t = 0; t < kDecisions; ++t) {
     for (unsigned repeat = 0; repeat <= t % 3; ++repeat, ++records) {
       writer.add(denied("n" + std::to_string(t) + ".test", kNow + t * 1000));
     }
   }
+  EXPECT_GT(writer.lines(), kDecisions) << "some were written before their time, for want of room";
   EXPECT_TRUE(writer.finish());
   std::uint64_t sum = 0;
   for (const json& line : sink.lines()) sum += line["count"].get<std::uint64_t>();
   EXPECT_EQ(sum, records);
+}
+
+// What a line stands for is lost with it, whether it never got in, waits still, or is half written.
+TEST(AuditWriter, EveryRecordOfALostLineIsCounted) {  // LOG-02
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  ASSERT_GT(fcntl(ends[1], F_SETPIPE_SZ, 4096), 0);
+  fcntl(ends[1], F_SETFL, O_NONBLOCK);
+  AuditWriter writer({.gateway = "g"}, ends[1]);
+  std::uint64_t records = 0;
+  for (int name = 0; name < 3000; ++name) {
+    for (int repeat = 0; repeat < 4; ++repeat, ++records) writer.add(denied("n" + std::to_string(name) + ".test"));
+  }
+  EXPECT_FALSE(writer.finish());
+  std::string text(65536, '\0');
+  text.resize(static_cast<std::size_t>(read(ends[0], text.data(), text.size())));
+  std::uint64_t told = 0;
+  text.resize(text.rfind('\n') + 1);  // whole lines
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) told += json::parse(line)["count"].get<std::uint64_t>();
+  EXPECT_GT(told, 0u);
+  EXPECT_EQ(told + writer.total_lost(), records);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST(AuditWriter, ASlowSinkGetsFewerLinesAndLosesNoRepeats) {  // LOG-02
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  AuditWriter writer({.gateway = "g", .batched = true}, ends[1]);
+  std::uint64_t records = 0;
+  for (int name = 0; name < 1500; ++name) {  // with their repeats more than may wait for a sink
+    for (int repeat = 0; repeat < 3; ++repeat, ++records) writer.add(denied("n" + std::to_string(name) + ".test"));
+  }
+  // Repeats after the window, too, while it does not keep up.
+  for (int name = 0; name < 1500; ++name, ++records)
+    writer.add(denied("n" + std::to_string(name) + ".test", kNow + 2 * kSecond));
+  fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  std::string text;
+  for (std::uint64_t second = 3; second < 200 && (writer.is_folding() || writer.pending_octets() > 0); ++second) {
+    writer.flush(kNow + second * kSecond);
+    std::array<char, 65536> chunk;
+    for (ssize_t size; (size = read(ends[0], chunk.data(), chunk.size())) > 0;)
+      text.append(chunk.data(), static_cast<std::size_t>(size));
+  }
+  EXPECT_EQ(writer.total_lost(), 0u);
+  std::uint64_t sum = 0;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) sum += json::parse(line)["count"].get<std::uint64_t>();
+  EXPECT_EQ(sum, records);
+  close(ends[0]);
+  close(ends[1]);
 }
 
 TEST(AuditWriter, ClockThatIsSetBackEndsTheWindow) {  // REL-06

@@ -65,6 +65,8 @@ TEST_P(ParseAccepts, AndCanonicalises) {
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
   EXPECT_EQ(parsed->text(), GetParam().canonical);
   EXPECT_EQ(parsed->labels(), GetParam().labels);
+  EXPECT_TRUE(DomainName::is_canonical(GetParam().canonical));
+  EXPECT_EQ(DomainName::is_canonical(GetParam().text), GetParam().text == GetParam().canonical);
   const Result<DomainName> again = DomainName::parse(parsed->text());
   ASSERT_TRUE(again.ok());
   EXPECT_TRUE(*again == *parsed);
@@ -109,6 +111,7 @@ class ParseRefuses : public testing::TestWithParam<Refused> {};
 TEST_P(ParseRefuses, WithCodeAndPlace) {
   const Result<DomainName> parsed = DomainName::parse(GetParam().text);
   ASSERT_FALSE(parsed.ok()) << parsed->text();
+  EXPECT_FALSE(DomainName::is_canonical(GetParam().text));
   EXPECT_EQ(parsed.error().code, GetParam().code) << parsed.error().message;
   EXPECT_EQ(parsed.error().offset, GetParam().offset) << parsed.error().message;
   EXPECT_STRNE(parsed.error().message, "");
@@ -335,6 +338,23 @@ TEST(SmallWorld, EqualSuffixesHaveEqualHashesAndOthersDiffer) {
     }
   }
   EXPECT_EQ(hash_of.size(), 120U);
+}
+
+// Texts of the parts that names trip over, among them octets that no name holds.
+TEST(SmallWorld, CanonicalIsWhatParsesToItself) {
+  const std::vector<std::string> parts = {
+      "a", "A", "1", "0x7f", ".", "..", "xn--", "xn--mnchen-3ya", "-", "_", "\0"s, "\xff", " ", std::string(63, 'l')};
+  std::mt19937 random(1);
+  unsigned canonical = 0;
+  for (int round = 0; round < 100'000; ++round) {
+    std::string text;
+    for (unsigned count = 1 + random() % 6; count > 0; --count) text += parts[random() % parts.size()];
+    const Result<DomainName> parsed = DomainName::parse(text);
+    const bool expected = parsed.ok() && parsed->text() == text;
+    canonical += expected ? 1 : 0;
+    ASSERT_EQ(DomainName::is_canonical(text), expected) << text;
+  }
+  EXPECT_GT(canonical, 1000U);
 }
 
 class RandomNames : public testing::TestWithParam<unsigned> {};

@@ -39,8 +39,8 @@ void DecisionCounts::know_plugin(std::string_view name) {
   if (plugins_.size() < kMaxPlugins) plugins_.try_emplace(std::string(name), static_cast<int>(plugins_.size()));
 }
 
-void DecisionCounts::count(Words& words, std::size_t most, std::string_view metric, std::string_view label,
-                           std::string_view value, Effect verdict) {
+std::uint32_t DecisionCounts::id_of(Words& words, std::size_t most, std::string_view metric, std::string_view label,
+                                    std::string_view value, Effect verdict) {
   auto found = words.find(value);
   if (found == words.end()) {
     if (words.size() >= most) value = kOther;
@@ -51,12 +51,13 @@ void DecisionCounts::count(Words& words, std::size_t most, std::string_view metr
     id = define(metric,
                 std::string(label) + "=" + quoted(found->first) + ",verdict=\"" + std::string(word_of(verdict)) + "\"");
   }
-  metrics_.add(id, 1);
+  return id;
 }
 
-void DecisionCounts::add(const AuditRecord& record, std::string_view rule, std::string_view client) {
+std::optional<DecisionCounts::Series> DecisionCounts::series_of(const AuditRecord& record, std::string_view rule,
+                                                                std::string_view client) {
   if (record.kind != AuditKind::kDecision || record.verdict > Effect::kContinue || record.reason > Reason::kLast)
-    return;
+    return std::nullopt;
   const auto plugin = plugins_.find(record.plugin_text());
   const int number = plugin == plugins_.end() ? kOtherPlugin : plugin->second;
   std::uint32_t& id = decisions_[{number, record.verdict, record.reason}].id;
@@ -66,10 +67,17 @@ void DecisionCounts::add(const AuditRecord& record, std::string_view rule, std::
                     ",verdict=\"" + std::string(word_of(record.verdict)) + "\",reason=\"" +
                     std::string(to_string(record.reason)) + "\"");
   }
-  metrics_.add(id, 1);
-  count(rules_, kMaxRules, "sallyport_rule_hits_total", "rule", rule.empty() ? "_default" : rule, record.verdict);
-  count(clients_, kMaxClients, "sallyport_client_decisions_total", "client", client.empty() ? kOther : client,
-        record.verdict);
+  return Series{.decision = id,
+                .rule = id_of(rules_, kMaxRules, "sallyport_rule_hits_total", "rule", rule.empty() ? "_default" : rule,
+                              record.verdict),
+                .client = id_of(clients_, kMaxClients, "sallyport_client_decisions_total", "client",
+                                client.empty() ? kOther : client, record.verdict)};
+}
+
+void DecisionCounts::add(const Series& series, std::uint64_t decisions) noexcept {
+  metrics_.add(series.decision, decisions);
+  metrics_.add(series.rule, decisions);
+  metrics_.add(series.client, decisions);
 }
 
 }  // namespace sallyport

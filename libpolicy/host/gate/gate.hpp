@@ -143,7 +143,7 @@ class Gate {
   bool stopping_ = false;
   Clock::time_point stop_end_{};
   std::chrono::microseconds watchdog_{0};
-  Clock::time_point fed_{};
+  Clock::time_point fed_{}, attended_{};
 };
 
 // "sallyport: text" on stderr, one line.

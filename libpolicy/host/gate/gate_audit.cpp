@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
+#include <optional>
 
 #include "host/warden/audit_file.hpp"
 
@@ -16,7 +18,6 @@ namespace sallyport {
 namespace {
 
 constexpr std::size_t kKeptGenerations = 4;
-constexpr int kPauseMs = 2;  // between two looks at a busy ring: at 300,000 records a second a third of it
 constexpr std::uint64_t kFlushNs = 250'000'000;
 
 // Ids under which the writers know the groups of one generation: the host's own ids of addresses are as many as there
@@ -47,8 +48,9 @@ absl::StatusOr<std::unique_ptr<GateAudit>> GateAudit::open(const std::string& ga
   AuditWriter::Options options;
   options.gateway = gateway;
   options.batched = true;
-  if (audit->wake_.get() < 0 || ::getrandom(&options.run_seed, sizeof options.run_seed, 0) != sizeof options.run_seed ||
-      ::getrandom(&audit->ref_seed_, sizeof audit->ref_seed_, 0) != sizeof audit->ref_seed_)
+  const auto fill_random = [](std::uint64_t& out) { return ::getrandom(&out, sizeof out, 0) == sizeof out; };
+  if (audit->wake_.get() < 0 || !fill_random(options.run_seed) || !fill_random(options.fold_seed) ||
+      !fill_random(audit->ref_seed_))
     return absl::UnavailableError("no random numbers");
   for (const std::string& spec : sinks) {
     Sink sink;
@@ -74,7 +76,7 @@ absl::StatusOr<std::unique_ptr<GateAudit>> GateAudit::open(const std::string& ga
 }
 
 absl::StatusOr<GateAudit::Source*> GateAudit::add_source() {
-  Result<AuditRing> ring = AuditRing::create(AuditRing::kDefaultSlots, wake_.get(), ref_seed_);
+  Result<AuditRing> ring = AuditRing::create(kSlots, wake_.get(), ref_seed_);
   if (!ring.ok())
     return absl::ResourceExhaustedError(absl::StrFormat("no memory for the audit ring: %s", ring.error().message));
   sources_.push_back({*std::move(ring), 0});
@@ -92,6 +94,8 @@ void GateAudit::remove_source(Source* source) {
 
 void GateAudit::publish(std::shared_ptr<const Snapshot> snapshot, MatchText match) {
   const std::uint64_t generation = snapshot->generation();
+  kinds_ = {};
+  sender_ = {};
   for (Sink& sink : sinks_) {
     sink.writer->publish(snapshot, match);
     for (unsigned bit = 0; bit < 64; ++bit)
@@ -102,29 +106,77 @@ void GateAudit::publish(std::shared_ptr<const Snapshot> snapshot, MatchText matc
   while (snapshots_.size() > kKeptGenerations) snapshots_.erase(snapshots_.begin());
 }
 
+unsigned GateAudit::group_of(const Snapshot& snapshot, const AuditRecord& record) {
+  if (sender_.family != record.client_addr_family || sender_.generation != record.generation ||
+      sender_.address != record.client_addr) {
+    const std::uint64_t groups = snapshot.groups_of_address(record.client_address());
+    sender_ = {.generation = record.generation,
+               .family = record.client_addr_family,
+               .address = record.client_addr,
+               .group = groups == 0 ? kNoGroup : static_cast<unsigned>(std::countr_zero(groups))};
+  }
+  return sender_.group;
+}
+
+bool GateAudit::Kind::is_of(const AuditRecord& record, unsigned group) const noexcept {
+  return is_set && generation == record.generation && rule == record.rule && verdict == record.verdict &&
+         reason == record.reason && bit == group && plugin_size == record.plugin_size &&
+         std::memcmp(plugin.data(), record.plugin.data(), plugin_size) == 0;
+}
+
+void GateAudit::count(const Snapshot* snapshot, const AuditRecord& record, unsigned group) {
+  Kind& kind = kinds_[(static_cast<unsigned>(record.reason) * 5 + static_cast<unsigned>(record.verdict) +
+                       record.rule * 7 + group * 3 + record.plugin_size) %
+                      kKinds];
+  if (kind.is_of(record, group) && record.kind == AuditKind::kDecision) {
+    ++kind.decisions;
+    return;
+  }
+  const std::string_view client = group == kNoGroup || snapshot == nullptr ? "" : snapshot->group_name(group);
+  const bool known = snapshot != nullptr && record.rule < snapshot->rules();
+  const std::string_view rule = record.rule == kNoRuleIndex ? "" : known ? snapshot->rule_name(record.rule) : "_other";
+  const std::optional<DecisionCounts::Series> series = counts_.series_of(record, rule, client);
+  if (!series) return;
+  if (kind.decisions > 0) counts_.add(kind.series, kind.decisions);
+  kind = {.series = *series,
+          .decisions = 1,
+          .generation = record.generation,
+          .rule = record.rule,
+          .verdict = record.verdict,
+          .reason = record.reason,
+          .bit = group,
+          .is_set = true,
+          .plugin_size = record.plugin_size,
+          .plugin = {}};
+  std::memcpy(kind.plugin.data(), record.plugin.data(), record.plugin_size);
+}
+
+void GateAudit::count_kinds() noexcept {
+  for (Kind& kind : kinds_) {
+    if (kind.decisions == 0) continue;
+    counts_.add(kind.series, kind.decisions);
+    kind.decisions = 0;
+  }
+}
+
 void GateAudit::add(AuditRecord& record) {
   ++records_;
   journal_.append(DecisionRecord::of(record));
   const auto found = snapshots_.find(record.generation);
   const Snapshot* const snapshot = found == snapshots_.end() ? nullptr : found->second.get();
-  std::string_view client;
+  unsigned group = kNoGroup;
   if (snapshot != nullptr && record.client_addr_family != 0) {
-    const std::uint64_t groups = snapshot->groups_of_address(record.client_address());
-    const unsigned bit = groups == 0 ? 64u : static_cast<unsigned>(std::countr_zero(groups));
-    record.client_id = group_id(record.generation, bit);
-    client = snapshot->group_name(bit);
+    group = group_of(*snapshot, record);
+    record.client_id = group_id(record.generation, group);
   }
-  if (snapshot == nullptr || (record.rule != kNoRuleIndex && record.rule >= snapshot->rules())) {
-    counts_.add(record, record.rule == kNoRuleIndex ? "" : "_other", client);
-  } else {
-    counts_.add(record, snapshot->rule_name(record.rule), client);
-  }
-  for (Sink& sink : sinks_) sink.writer->add(record);
+  count(snapshot, record, group);
 }
 
 bool GateAudit::take(Source& source) {
   const std::size_t count = source.ring.read(batch_);
   for (std::size_t i = 0; i < count; ++i) add(batch_[i]);
+  for (Sink& sink : sinks_) sink.writer->add_all({batch_.data(), count});
+  count_kinds();
   if (const std::uint64_t lost = source.ring.lost(); lost > source.reported_lost) {
     const std::uint64_t fresh = lost - source.reported_lost;
     for (Sink& sink : sinks_) sink.writer->add_lost(fresh);
@@ -135,6 +187,11 @@ bool GateAudit::take(Source& source) {
   return count > 0;
 }
 
+void GateAudit::know_plugin(std::string_view name) {
+  counts_.know_plugin(name);
+  kinds_ = {};  // what was nobody's may be its now
+}
+
 void GateAudit::collect() {
   std::uint64_t unused;
   [[maybe_unused]] const ssize_t drained = ::read(wake_.get(), &unused, sizeof unused);
@@ -142,7 +199,7 @@ void GateAudit::collect() {
   for (Source& source : sources_) {
     // Bounded: a worker that writes without end must not keep the warden from its signals.
     std::size_t taken = 0;
-    while (taken < 4 * AuditRing::kDefaultSlots && take(source)) taken += batch_.size();
+    while (taken < 2 * kSlots && take(source)) taken += batch_.size();
     // Who is busy is looked at again soon, and wakes nobody for each of its records.
     if (taken > 0 || !source.ring.arm()) any = true;
   }

@@ -34,7 +34,8 @@ absl::StatusOr<AuditTrail> AuditTrail::open(const std::string& path, std::shared
   options.gateway = cell;
   options.after_half_line = file->ends_within_a_line;
   std::uint64_t ref_seed;  // not the run's own, which the ids show
-  if (!fill_random(options.run_seed) || !fill_random(ref_seed)) return absl::UnavailableError("no random numbers");
+  if (!fill_random(options.run_seed) || !fill_random(options.fold_seed) || !fill_random(ref_seed))
+    return absl::UnavailableError("no random numbers");
   Result<AuditRing> ring = AuditRing::create(AuditRing::kDefaultSlots, wake.get(), ref_seed);
   if (wake.get() < 0 || !ring.ok()) return absl::ResourceExhaustedError("no memory for the audit ring");
   AuditTrail trail(*std::move(ring), std::move(wake), std::move(file->fd), options);
