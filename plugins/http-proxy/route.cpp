@@ -1,15 +1,11 @@
 #include "http-proxy/route.hpp"
 
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <memory>
 #include <vector>
 
-#include "support/deadline.hpp"
 #include "support/dialler.hpp"
 #include "support/sockets.hpp"
 
@@ -117,7 +113,7 @@ class Finder {
     net::Dialled dialled;
     const auto deadline = net::Clock::now() + config_.connect_timeout;
     if (candidates_.size() == 1) {
-      co_await dial_one(candidates_.front().endpoint, deadline, &dialled);
+      dialled = co_await net::dial_one(candidates_.front().endpoint, deadline);
     } else {
       dialled = co_await net::dial(net::interleave(std::move(v6), std::move(v4)), deadline);
     }
@@ -173,48 +169,6 @@ class Finder {
   }
 
  private:
-  // net::dial() without a race, which most names need: they have one address.
-  awaitable<void> dial_one(net::tcp::endpoint peer, net::Clock::time_point deadline, net::Dialled* out) {
-    const auto executor = co_await net::asio::this_coro::executor;
-    const auto failed = [out] { out->error = net::error_code(errno, net::asio::error::get_system_category()); };
-    const int family = peer.address().is_v6() ? AF_INET6 : AF_INET;
-    const int fd = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) co_return failed();
-    net::set_no_delay(fd);
-    net::tcp::socket socket(executor);
-    const int connected = ::connect(fd, peer.data(), static_cast<socklen_t>(peer.size()));
-    if (connected != 0 && errno != EINPROGRESS) {
-      failed();
-      ::close(fd);
-      co_return;
-    }
-    if (socket.assign(peer.protocol(), fd, out->error)) {
-      ::close(fd);
-      co_return;
-    }
-    if (connected != 0) {
-      bool late = false;
-      net::Deadline limit(executor);
-      limit.set(deadline - net::Clock::now(), [&socket, &late] {
-        late = true;
-        net::error_code ignored;
-        socket.cancel(ignored);
-      });
-      const auto [error] = co_await socket.async_wait(net::tcp::socket::wait_write, net::kAsResult);
-      limit.cancel();
-      if (late) out->error = net::asio::error::timed_out;
-      if (!late && error) out->error = error;
-      int status = 0;
-      socklen_t length = sizeof status;
-      if (!out->error && ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &status, &length) == 0 && status != 0) {
-        out->error = net::error_code(status, net::asio::error::get_system_category());
-      }
-    }
-    if (!out->error) out->peer = socket.remote_endpoint(out->error);
-    if (!out->error && out->peer != peer) out->error = net::asio::error::address_in_use;
-    if (!out->error) out->socket = std::move(socket);
-  }
-
   const Services& services_;
   const Config& config_;
   const policy_query& query_;

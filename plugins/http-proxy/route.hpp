@@ -15,12 +15,13 @@
 #include "http-proxy/services.hpp"
 #include "http-proxy/target.hpp"
 #include "support/async.hpp"
+#include "support/stream.hpp"
 
 namespace sallyport::http_proxy {
 
 struct Route {
-  std::optional<net::tcp::socket> socket;  // non-blocking, TCP_NODELAY
-  policy_addr peer{};                      // of the socket; else the address that was refused, if has_peer
+  std::optional<net::Stream> socket;  // TCP_NODELAY
+  policy_addr peer{};                 // of the socket; else the address that was refused, if has_peer
   bool has_peer = false;
   policy_verdict verdict{};  // of that address
   bool tunnel_any = false;   // what goes there is not looked into

@@ -11,16 +11,20 @@
 #include <vector>
 
 #include "support/async.hpp"
+#include "support/stream.hpp"
 
 namespace sallyport::net {
 
 inline constexpr std::chrono::milliseconds kAttemptDelay{250};  // RFC 8305 §5, recommended
 
 struct Dialled {
-  std::optional<tcp::socket> socket;  // non-blocking, TCP_NODELAY
+  std::optional<Stream> socket;  // TCP_NODELAY
   tcp::endpoint peer;
   error_code error;  // of the last attempt; asio::error::timed_out after the deadline
 };
+
+// One address, and so no race.
+awaitable<Dialled> dial_one(tcp::endpoint peer, Clock::time_point deadline);
 
 // RFC 8305 §4: families in turn, IPv6 first.
 std::vector<tcp::endpoint> interleave(std::vector<tcp::endpoint> v6, std::vector<tcp::endpoint> v4);
