@@ -81,7 +81,8 @@ class Signal {
 
   template <typename Token>
   auto async_wait(Token&& token) {
-    return asio::async_initiate<Token, void(error_code)>([this](auto handler) { this->start(std::move(handler)); }, token);
+    return asio::async_initiate<Token, void(error_code)>([this](auto handler) { this->start(std::move(handler)); },
+                                                         token);
   }
   bool is_awaited() const noexcept { return waiter_ != nullptr; }
   // It goes on here and now, and may be the end of whoever calls.
