@@ -14,7 +14,6 @@
 namespace sallyport::http_proxy {
 
 using net::awaitable;
-using net::error_code;
 using wire::HttpState;
 
 namespace {
@@ -32,13 +31,13 @@ bool passes(const policy_verdict& verdict, bool is_name) {
 
 }  // namespace
 
-Connection::Connection(const Config& config, const Services& services, Shared& shared, net::tcp::socket socket,
+Connection::Connection(const Config& config, const Services& services, Shared& shared, net::Stream socket,
                        const Client& client)
     : config_(config),
       services_(services),
       shared_(shared),
       client_(std::move(socket)),
-      server_(client_.get_executor()),
+      server_(client_.poller()),
       relay_(client_, server_, *shared.relay),
       who_(client),
       request_(config.head_limits()) {}
@@ -60,17 +59,15 @@ void Connection::no_limit() {
 }
 
 void Connection::wake() {
-  error_code ignored;
-  if (client_.is_open()) client_.cancel(ignored);
-  if (server_.is_open()) server_.cancel(ignored);
+  client_.cancel();
+  server_.cancel();
 }
 
 void Connection::cut() { relay_.fail(); }
 
 void Connection::close() {
-  error_code ignored;
-  server_.close(ignored);
-  client_.close(ignored);
+  server_.close();
+  client_.close();
 }
 
 void Connection::expired() {
@@ -199,26 +196,24 @@ std::string Connection::client_key() const {
 // The far end is one of our own listeners: a request would come back for ever.
 bool Connection::is_ourselves() const {
   if (!server_.is_open() || !services_.listens || !services_.listens(target_.port)) return false;
-  error_code error;
-  const auto local = server_.local_endpoint(error);
-  return !error && peer_ && local.address() == net::to_asio(*peer_);
+  const auto local = net::local_endpoint(server_.native_handle());
+  return local && peer_ && local->address() == net::to_asio(*peer_);
 }
 
 awaitable<void> Connection::linger() {
-  error_code ignored;
-  server_.close(ignored);
-  client_.shutdown(net::tcp::socket::shutdown_send, ignored);
+  server_.close();
+  client_.shutdown_send();
   limit(Phase::kAnswer, kLinger);
   std::size_t dropped = 0;
   while (client_.is_open() && !timed_out_ && dropped < kMostDropped) {
     std::span<std::uint8_t> scratch(*shared_.relay->scratch);
-    const ssize_t n = ::recv(client_.native_handle(), scratch.data(), scratch.size(), MSG_DONTWAIT);
+    const ssize_t n = client_.receive(scratch);
     if (n > 0) {
       dropped += static_cast<std::size_t>(n);
     } else if (n < 0 && would_block(errno)) {
       const Io waited = co_await readable(client_);
       if (waited != Io::kOk) break;
-    } else if (n == 0 || errno != EINTR) {
+    } else {
       break;
     }
   }
@@ -298,8 +293,7 @@ awaitable<bool> Connection::read_head() {
       from_client_.take(request_.consumed());
     } else {
       std::span<std::uint8_t> scratch(*shared_.relay->scratch);
-      const ssize_t n = ::recv(client_.native_handle(), scratch.data(), scratch.size(), MSG_DONTWAIT);
-      if (n < 0 && errno == EINTR) continue;
+      const ssize_t n = client_.receive(scratch);
       if (n < 0 && would_block(errno)) {
         if (shared_.draining && !started) {
           close();

@@ -29,6 +29,7 @@
 #include "http-proxy/upstream_pool.hpp"
 #include "support/flow_ticket.hpp"
 #include "support/relay.hpp"
+#include "support/stream.hpp"
 #include "wire/http_chunked.hpp"
 #include "wire/http_head.hpp"
 
@@ -60,8 +61,7 @@ struct Client {
 
 class Connection final : public TimerWheel::Entry {
  public:
-  Connection(const Config& config, const Services& services, Shared& shared, net::tcp::socket socket,
-             const Client& client);
+  Connection(const Config& config, const Services& services, Shared& shared, net::Stream socket, const Client& client);
   ~Connection() override;
 
   net::awaitable<void> run();
@@ -155,10 +155,10 @@ class Connection final : public TimerWheel::Entry {
   bool is_ourselves() const;
 
   // io.cpp
-  net::awaitable<Io> send(net::tcp::socket& to, std::string_view octets);
-  net::awaitable<Io> send_parts(net::tcp::socket& to, std::string_view head, std::span<const std::uint8_t> data,
+  net::awaitable<Io> send(net::Stream& to, std::string_view octets);
+  net::awaitable<Io> send_parts(net::Stream& to, std::string_view head, std::span<const std::uint8_t> data,
                                 std::string_view tail);
-  net::awaitable<Io> readable(net::tcp::socket& from);
+  net::awaitable<Io> readable(net::Stream& from);
   net::awaitable<Io> pass_body(Body body, std::uint64_t* passed);
 
   // tunnel.cpp
@@ -191,7 +191,7 @@ class Connection final : public TimerWheel::Entry {
   const Config& config_;
   const Services& services_;
   Shared& shared_;
-  net::tcp::socket client_, server_;
+  net::Stream client_, server_;
   net::Relay relay_;
   const Client who_;
 

@@ -15,7 +15,6 @@ namespace sallyport::http_proxy {
 
 using namespace boost::asio::experimental::awaitable_operators;
 using net::awaitable;
-using net::error_code;
 using wire::BodyKind;
 using wire::HttpState;
 
@@ -83,7 +82,8 @@ awaitable<bool> Connection::forward() {
       }
       if (!reused) {
         no_limit();
-        Route route = co_await find_route(services_, config_, *shared_.tasks, query(POLICY_LAYER_HTTP), target_);
+        Route route = co_await find_route(services_, config_, *shared_.tasks, query(POLICY_LAYER_HTTP), target_,
+                                          Opening::kRequest);
         if (!route.socket) co_return co_await no_route(route);
         server_ = std::move(*route.socket);
         peer_ = route.peer;
@@ -103,8 +103,7 @@ awaitable<bool> Connection::forward() {
     exchanging_ = false;
     if (outcome == Outcome::kUnanswered && reused && can_retry && !timed_out_) {
       // It was closed while it waited for this request. Once: the next is a new one.
-      error_code ignored;
-      server_.close(ignored);
+      server_.close();
       peer_.reset();
       reused = false;
       continue;
@@ -196,8 +195,7 @@ awaitable<Connection::Io> Connection::next_response() {
     if (from_server_.empty()) {
       if (!server_.is_open()) co_return Io::kError;
       std::span<std::uint8_t> scratch(*shared_.relay->scratch);
-      const ssize_t n = ::recv(server_.native_handle(), scratch.data(), scratch.size(), MSG_DONTWAIT);
-      if (n < 0 && errno == EINTR) continue;
+      const ssize_t n = server_.receive(scratch);
       if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         const Io waited = co_await readable(server_);
         if (waited != Io::kOk) co_return waited;
@@ -328,13 +326,10 @@ awaitable<bool> Connection::finish_exchange(Outcome outcome) {
     case Outcome::kClose:
       if (!inside_ && keep_server_ && !shared_.draining) {
         shared_.pool->keep(client_key(), target_.authority(), {std::move(server_), *peer_}, net::Clock::now());
-        server_ = net::tcp::socket(client_.get_executor());
+        server_ = net::Stream(client_.poller());
       }
       if (inside_ && !keep_server_) outcome = Outcome::kClose;
-      if (!inside_) {
-        error_code ignored;
-        server_.close(ignored);
-      }
+      if (!inside_) server_.close();
       if (outcome == Outcome::kKeep) co_return true;
       co_await linger();
       co_return false;

@@ -23,6 +23,10 @@ std::string_view text_of(std::span<const std::uint8_t> octets) {
   return {reinterpret_cast<const char*>(octets.data()), octets.size()};
 }
 
+std::span<const std::uint8_t> octets_of(std::string_view text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
 // Octets a second, once there has been time enough to tell.
 bool is_slower(std::uint64_t octets, net::Clock::duration took, std::chrono::milliseconds grace, std::uint64_t rate) {
   if (rate == 0 || took <= grace) return false;
@@ -32,28 +36,27 @@ bool is_slower(std::uint64_t octets, net::Clock::duration took, std::chrono::mil
 
 }  // namespace
 
-awaitable<Connection::Io> Connection::readable(net::tcp::socket& from) {
+awaitable<Connection::Io> Connection::readable(net::Stream& from) {
   if (!from.is_open()) co_return Io::kError;
-  const auto [error] = co_await from.async_wait(net::tcp::socket::wait_read, net::kAsResult);
+  const auto [error] = co_await from.async_wait(net::Stream::kRead, net::kAsResult);
   if (timed_out_) co_return Io::kTimeout;
   co_return error ? Io::kError : Io::kOk;
 }
 
 // octets stay where they are until this has ended.
-awaitable<Connection::Io> Connection::send(net::tcp::socket& to, std::string_view octets) {
+awaitable<Connection::Io> Connection::send(net::Stream& to, std::string_view octets) {
   while (!octets.empty()) {
     if (!to.is_open()) co_return Io::kSinkError;
-    const ssize_t n = ::send(to.native_handle(), octets.data(), octets.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t n = to.send(octets_of(octets));
     if (n >= 0) {
       octets.remove_prefix(static_cast<std::size_t>(n));
       if (blocked_.count() > 0 && &to == &client_) blocked_octets_ += static_cast<std::uint64_t>(n);
       continue;
     }
-    if (errno == EINTR) continue;
     if (!would_block(errno)) co_return Io::kSinkError;
     rearm();
     const net::Clock::time_point since = net::Clock::now();
-    const auto [error] = co_await to.async_wait(net::tcp::socket::wait_write, net::kAsResult);
+    const auto [error] = co_await to.async_wait(net::Stream::kWrite, net::kAsResult);
     if (timed_out_) co_return Io::kSinkTimeout;
     if (error) co_return Io::kSinkError;
     if (&to != &client_) continue;
@@ -64,7 +67,7 @@ awaitable<Connection::Io> Connection::send(net::tcp::socket& to, std::string_vie
 }
 
 // data may lie in the thread's scratch: what is not taken at once is copied.
-awaitable<Connection::Io> Connection::send_parts(net::tcp::socket& to, std::string_view head,
+awaitable<Connection::Io> Connection::send_parts(net::Stream& to, std::string_view head,
                                                  std::span<const std::uint8_t> data, std::string_view tail) {
   if (!to.is_open()) co_return Io::kSinkError;
   iovec parts[3] = {{const_cast<char*>(head.data()), head.size()},
@@ -89,8 +92,8 @@ awaitable<Connection::Io> Connection::send_parts(net::tcp::socket& to, std::stri
 
 // From one side's framing to the other's. *passed counts data octets. A response's pending_ head goes with the first.
 awaitable<Connection::Io> Connection::pass_body(Body body, std::uint64_t* passed) {
-  net::tcp::socket& from = body.up ? client_ : server_;
-  net::tcp::socket& to = body.up ? server_ : client_;
+  net::Stream& from = body.up ? client_ : server_;
+  net::Stream& to = body.up ? server_ : client_;
   Input& input = body.up ? from_client_ : from_server_;
   wire::ChunkedReader chunks;
   const net::Clock::time_point began = net::Clock::now();
@@ -107,8 +110,7 @@ awaitable<Connection::Io> Connection::pass_body(Body body, std::uint64_t* passed
       std::span<std::uint8_t> room(*shared_.relay->scratch);
       if (body.kind == BodyKind::kLength) room = room.first(std::min<std::uint64_t>(room.size(), left));
       if (!from.is_open()) co_return Io::kError;
-      const ssize_t n = ::recv(from.native_handle(), room.data(), room.size(), MSG_DONTWAIT);
-      if (n < 0 && errno == EINTR) continue;
+      const ssize_t n = from.receive(room);
       if (n < 0 && !would_block(errno)) co_return Io::kError;
       if (n == 0 && body.kind != BodyKind::kUntilClose) co_return Io::kEnd;
       if (n < 0) {
@@ -139,7 +141,7 @@ awaitable<Connection::Io> Connection::pass_body(Body body, std::uint64_t* passed
         std::string_view run;
         chunks.next(text_of(part).substr(consumed), run);
         consumed += chunks.consumed();
-        std::memmove(part.data() + size, run.data(), run.size());
+        if (!run.empty()) std::memmove(part.data() + size, run.data(), run.size());
         size += run.size();
       }
       if (chunks.state() == HttpState::kFailed) {

@@ -33,8 +33,8 @@ std::chrono::milliseconds tick_of(const Config& config) {
 }  // namespace
 
 std::size_t affordable_connections(std::size_t wanted) {
-  // A tunnel has two sockets, each a second time with the host, and up to four pipe ends when it turns out to be bulk;
-  // few are all of that at once. kSpare covers listeners, lookups and the host's own.
+  // A tunnel has two sockets, and up to four pipe ends when it turns out to be bulk; few are that at once. kSpare
+  // covers listeners, lookups and the host's own.
   constexpr rlim_t kSpare = 64, kPerConnection = 4;
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return wanted;
@@ -45,6 +45,7 @@ std::size_t affordable_connections(std::size_t wanted) {
 Proxy::Proxy(net::EventLoop& loop, const Config& config, Services services)
     : loop_(loop),
       config_(config),
+      poller_(net::Poller::of(loop.context())),
       wheel_(loop.context(), tick_of(config)),
       pool_(config.max_idle_upstreams, config.upstream_idle),
       services_(std::move(services)),
@@ -168,9 +169,8 @@ void Proxy::shed_without_descriptors(net::tcp::acceptor& acceptor) {
 
 void Proxy::admit(int fd, const net::tcp::endpoint& from, std::uint64_t listener) {
   ++counters_.accepted;
-  net::tcp::socket socket(loop_.context());
-  error_code error;
-  if (socket.assign(from.protocol(), fd, error)) {
+  net::Stream socket(poller_);
+  if (!socket.assign(fd)) {
     ::close(fd);
     return;
   }
@@ -209,7 +209,7 @@ void Proxy::admit(int fd, const net::tcp::endpoint& from, std::uint64_t listener
 }
 
 // Says why, and gives the client a moment to read it before the close; what it sends is dropped.
-awaitable<void> Proxy::turn_away(net::tcp::socket socket, unsigned status, std::uint16_t reason, std::string ref) {
+awaitable<void> Proxy::turn_away(net::Stream socket, unsigned status, std::uint16_t reason, std::string ref) {
   struct Count {
     std::size_t& count;
     explicit Count(std::size_t& c) : count(c) { ++count; }
@@ -218,24 +218,20 @@ awaitable<void> Proxy::turn_away(net::tcp::socket socket, unsigned status, std::
   const Count count(turning_away_);
   const std::string text = answer_text({.status = status, .reason = reason, .ref = ref});
   (void)::send(socket.native_handle(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-  error_code ignored;
-  socket.shutdown(net::tcp::socket::shutdown_send, ignored);
+  socket.shutdown_send();
   net::Deadline limit(loop_.context().get_executor());
-  limit.set(kTurnAway, [&socket] {
-    error_code error;
-    socket.close(error);
-  });
+  limit.set(kTurnAway, [&socket] { socket.close(); });
   while (socket.is_open()) {
-    const ssize_t n = ::recv(socket.native_handle(), relay_.scratch->data(), relay_.scratch->size(), MSG_DONTWAIT);
-    if (n > 0 || (n < 0 && errno == EINTR)) continue;
+    const ssize_t n = socket.receive(*relay_.scratch);
+    if (n > 0) continue;
     if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) break;
-    const auto [error] = co_await socket.async_wait(net::tcp::socket::wait_read, net::kAsResult);
+    const auto [error] = co_await socket.async_wait(net::Stream::kRead, net::kAsResult);
     if (error) break;
   }
   limit.cancel();
 }
 
-awaitable<void> Proxy::serve(net::tcp::socket socket, Client client, net::ClientCounts::Place) {
+awaitable<void> Proxy::serve(net::Stream socket, Client client, net::ClientCounts::Place) {
   struct Live {
     std::atomic<std::size_t>& count;
     explicit Live(std::atomic<std::size_t>& c) : count(c) { count.fetch_add(1, std::memory_order_relaxed); }

@@ -44,14 +44,15 @@ class Proxy {
   };
 
   net::awaitable<void> accept(std::shared_ptr<net::tcp::acceptor> acceptor, std::uint64_t client_id);
-  net::awaitable<void> serve(net::tcp::socket socket, Client client, net::ClientCounts::Place place);
-  net::awaitable<void> turn_away(net::tcp::socket socket, unsigned status, std::uint16_t reason, std::string ref);
+  net::awaitable<void> serve(net::Stream socket, Client client, net::ClientCounts::Place place);
+  net::awaitable<void> turn_away(net::Stream socket, unsigned status, std::uint16_t reason, std::string ref);
   net::awaitable<void> sweep();
   void admit(int fd, const net::tcp::endpoint& from, std::uint64_t listener);
   void shed_without_descriptors(net::tcp::acceptor& acceptor);
 
   net::EventLoop& loop_;
   const Config& config_;
+  net::Poller& poller_;
   net::RelayResources relay_;
   TimerWheel wheel_;
   UpstreamPool pool_;

@@ -1,15 +1,11 @@
 #include "http-proxy/route.hpp"
 
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <memory>
 #include <vector>
 
-#include "support/deadline.hpp"
 #include "support/dialler.hpp"
 #include "support/sockets.hpp"
 
@@ -64,8 +60,9 @@ awaitable<void> wait_for(std::shared_ptr<Lookups> lookups, net::Clock::time_poin
 
 class Finder {
  public:
-  Finder(const Services& services, const Config& config, const policy_query& query, const Target& target)
-      : services_(services), config_(config), query_(query), target_(target) {}
+  Finder(const Services& services, const Config& config, const policy_query& query, const Target& target,
+         Opening opening)
+      : services_(services), config_(config), query_(query), target_(target), opening_(opening) {}
 
   void consider(const policy_addr& address) {
     const policy_verdict verdict = weigh(services_, query_, address);
@@ -116,10 +113,12 @@ class Finder {
     for (const Candidate& one : candidates_) (one.endpoint.address().is_v6() ? v6 : v4).push_back(one.endpoint);
     net::Dialled dialled;
     const auto deadline = net::Clock::now() + config_.connect_timeout;
+    const bool ours = opening_ == Opening::kRequest || (opening_ == Opening::kHello && !tunnel_any_);
+    const net::FirstWord first = ours ? net::FirstWord::kOurs : net::FirstWord::kEither;
     if (candidates_.size() == 1) {
-      co_await dial_one(candidates_.front().endpoint, deadline, &dialled);
+      dialled = co_await net::dial_one(candidates_.front().endpoint, deadline, first);
     } else {
-      dialled = co_await net::dial(net::interleave(std::move(v6), std::move(v4)), deadline);
+      dialled = co_await net::dial(net::interleave(std::move(v6), std::move(v4)), deadline, nullptr, first);
     }
     dial_error_ = dialled.error;
     if (dialled.socket) {
@@ -173,52 +172,11 @@ class Finder {
   }
 
  private:
-  // net::dial() without a race, which most names need: they have one address.
-  awaitable<void> dial_one(net::tcp::endpoint peer, net::Clock::time_point deadline, net::Dialled* out) {
-    const auto executor = co_await net::asio::this_coro::executor;
-    const auto failed = [out] { out->error = net::error_code(errno, net::asio::error::get_system_category()); };
-    const int family = peer.address().is_v6() ? AF_INET6 : AF_INET;
-    const int fd = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) co_return failed();
-    net::set_no_delay(fd);
-    net::tcp::socket socket(executor);
-    const int connected = ::connect(fd, peer.data(), static_cast<socklen_t>(peer.size()));
-    if (connected != 0 && errno != EINPROGRESS) {
-      failed();
-      ::close(fd);
-      co_return;
-    }
-    if (socket.assign(peer.protocol(), fd, out->error)) {
-      ::close(fd);
-      co_return;
-    }
-    if (connected != 0) {
-      bool late = false;
-      net::Deadline limit(executor);
-      limit.set(deadline - net::Clock::now(), [&socket, &late] {
-        late = true;
-        net::error_code ignored;
-        socket.cancel(ignored);
-      });
-      const auto [error] = co_await socket.async_wait(net::tcp::socket::wait_write, net::kAsResult);
-      limit.cancel();
-      if (late) out->error = net::asio::error::timed_out;
-      if (!late && error) out->error = error;
-      int status = 0;
-      socklen_t length = sizeof status;
-      if (!out->error && ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &status, &length) == 0 && status != 0) {
-        out->error = net::error_code(status, net::asio::error::get_system_category());
-      }
-    }
-    if (!out->error) out->peer = socket.remote_endpoint(out->error);
-    if (!out->error && out->peer != peer) out->error = net::asio::error::address_in_use;
-    if (!out->error) out->socket = std::move(socket);
-  }
-
   const Services& services_;
   const Config& config_;
   const policy_query& query_;
   const Target& target_;
+  const Opening opening_;
   std::vector<Candidate> candidates_;
   std::optional<policy_verdict> refusal_;  // of the first address that may not be dialled
   policy_addr refused_{};
@@ -237,9 +195,9 @@ policy_verdict weigh(const Services& services, policy_query query, const policy_
 }
 
 awaitable<Route> find_route(const Services& services, const Config& config, net::TaskScope& scope, policy_query query,
-                            const Target& target) {
+                            const Target& target, Opening opening) {
   Route out;
-  Finder finder(services, config, query, target);
+  Finder finder(services, config, query, target, opening);
   if (!target.is_name) {
     finder.consider(target.literal);
     (void)co_await finder.dial(&out);

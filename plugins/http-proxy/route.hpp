@@ -15,12 +15,13 @@
 #include "http-proxy/services.hpp"
 #include "http-proxy/target.hpp"
 #include "support/async.hpp"
+#include "support/stream.hpp"
 
 namespace sallyport::http_proxy {
 
 struct Route {
-  std::optional<net::tcp::socket> socket;  // non-blocking, TCP_NODELAY
-  policy_addr peer{};                      // of the socket; else the address that was refused, if has_peer
+  std::optional<net::Stream> socket;  // TCP_NODELAY
+  policy_addr peer{};                 // of the socket; else the address that was refused, if has_peer
   bool has_peer = false;
   policy_verdict verdict{};  // of that address
   bool tunnel_any = false;   // what goes there is not looked into
@@ -32,9 +33,15 @@ struct Route {
   bool refused() const noexcept { return status == 403; }
 };
 
+enum class Opening : std::uint8_t {
+  kEither,   // a tunnel to a server that may speak first
+  kHello,    // a tunnel that begins with a ClientHello, unless it is not looked into
+  kRequest,  // of ours
+};
+
 // query: client, credential, method and path; name, port and destination come from the target. scope is the thread's.
 net::awaitable<Route> find_route(const Services& services, const Config& config, net::TaskScope& scope,
-                                 policy_query query, const Target& target);
+                                 policy_query query, const Target& target, Opening opening);
 
 // Weighs one address for it, at layer dial.
 policy_verdict weigh(const Services& services, policy_query query, const policy_addr& address);

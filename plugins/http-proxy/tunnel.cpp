@@ -20,7 +20,6 @@ namespace sallyport::http_proxy {
 
 using namespace boost::asio::experimental::awaitable_operators;
 using net::awaitable;
-using net::error_code;
 
 namespace {
 
@@ -43,14 +42,15 @@ bool Connection::open_ticket() {
                                         });
   if (code != POLICY_OK) return false;
   relay_.watch_ticket(&ticket_);
-  ticket_.attach(client_.native_handle());
-  ticket_.attach(server_.native_handle());
+  ticket_.attach(client_);
+  ticket_.attach(server_);
   return true;
 }
 
 awaitable<void> Connection::connect_request() {
   no_limit();
-  Route route = co_await find_route(services_, config_, *shared_.tasks, query(POLICY_LAYER_HTTP), target_);
+  const Opening opening = target_.port == kHttps ? Opening::kHello : Opening::kEither;
+  Route route = co_await find_route(services_, config_, *shared_.tasks, query(POLICY_LAYER_HTTP), target_, opening);
   if (!route.socket) {
     (void)co_await no_route(route);
     co_return;
@@ -111,11 +111,9 @@ void Connection::start_hello_limit() {
 }
 
 awaitable<std::size_t> Connection::read_more() {
-  std::vector<std::uint8_t>& held = from_client_.octets;
-  const std::size_t before = held.size();
-  held.resize(before + kReadOctets);
-  const std::size_t n = co_await relay_.read_up(std::span(held).subspan(before));
-  held.resize(before + n);
+  const auto room = std::span(*shared_.relay->scratch).first(kReadOctets);
+  const std::size_t n = co_await relay_.read_up(room);
+  from_client_.octets.insert(from_client_.octets.end(), room.begin(), room.begin() + static_cast<std::ptrdiff_t>(n));
   if (n > 0) start_hello_limit();
   co_return n;
 }
@@ -164,8 +162,7 @@ awaitable<void> Connection::inspect_and_signal(bool* good) {
     *good = true;
   }
   if (phase_ == Phase::kHello || phase_ == Phase::kTunnel) phase_ = Phase::kRoute;  // decided
-  error_code ignored;
-  server_.cancel(ignored);  // serve_until_inspected() looks again
+  server_.cancel();  // serve_until_inspected() looks again
 }
 
 // What a server says first goes to the client while the client's own first octets are still held back.
@@ -173,16 +170,15 @@ awaitable<void> Connection::serve_until_inspected() {
   const auto undecided = [this] { return phase_ == Phase::kHello || phase_ == Phase::kTunnel; };
   std::vector<std::uint8_t> buffer(kReadOctets);
   while (undecided() && !relay_.failed() && server_.is_open()) {
-    const auto [error] = co_await server_.async_wait(net::tcp::socket::wait_read, net::kAsResult);
+    const auto [error] = co_await server_.async_wait(net::Stream::kRead, net::kAsResult);
     if (error || !undecided()) co_return;
-    const ssize_t n = ::recv(server_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const ssize_t n = server_.receive(buffer);
     if (n > 0) {
       (void)co_await relay_.write_down(std::span(buffer).first(static_cast<std::size_t>(n)));
     } else if (n == 0) {
-      error_code ignored;
-      client_.shutdown(net::tcp::socket::shutdown_send, ignored);
+      client_.shutdown_send();
       co_return;
-    } else if (errno != EAGAIN && errno != EINTR) {
+    } else if (errno != EAGAIN) {
       cut();
     }
   }
@@ -289,8 +285,7 @@ awaitable<void> Connection::carry() {
     if (!sent) co_return;
   }
   from_client_ = {};
-  co_await (relay_.pump_up() && relay_.pump_down());
-  if (!relay_.failed()) relay_.close();
+  co_await relay_.run();
 }
 
 // Clear HTTP in a tunnel: each request as strictly as outside, to this one server.

@@ -8,7 +8,7 @@ namespace sallyport::http_proxy {
 namespace {
 
 // Octets that answer nothing, an end or an error: such a connection is of no more use.
-bool is_quiet(net::tcp::socket& socket) {
+bool is_quiet(const net::Stream& socket) {
   char octet;
   return ::recv(socket.native_handle(), &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
          (errno == EAGAIN || errno == EWOULDBLOCK);

@@ -16,11 +16,12 @@
 #include <string_view>
 
 #include "support/async.hpp"
+#include "support/stream.hpp"
 
 namespace sallyport::http_proxy {
 
 struct Upstream {
-  net::tcp::socket socket;
+  net::Stream socket;
   policy_addr peer{};
 };
 

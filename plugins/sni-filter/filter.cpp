@@ -10,9 +10,9 @@ namespace sallyport::sni {
 
 // A flow has two sockets and, when it turns out to be bulk, up to two pipes; kSpare covers listeners and lookups. Flows
 // beyond what descriptors allow would fail in the middle instead of at the door.
-std::size_t affordable_flows(std::size_t wanted, bool tickets) {
+std::size_t affordable_flows(std::size_t wanted, bool copies) {
   constexpr rlim_t kSpare = 128;
-  const rlim_t per_flow = tickets ? 5 : 3;  // a ticket holds duplicates of both sockets
+  const rlim_t per_flow = copies ? 5 : 3;  // of both sockets, which a host holds that cannot borrow them
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return wanted;
   const rlim_t left = limit.rlim_cur > kSpare ? limit.rlim_cur - kSpare : per_flow;
@@ -20,7 +20,11 @@ std::size_t affordable_flows(std::size_t wanted, bool tickets) {
 }
 
 Filter::Filter(net::EventLoop& loop, const Config& config, Services services, net::ClientCounts& counts)
-    : loop_(loop), config_(config), services_(std::move(services)), counts_(counts) {
+    : loop_(loop),
+      config_(config),
+      poller_(net::Poller::of(loop.context())),
+      services_(std::move(services)),
+      counts_(counts) {
   if (!services_.relay) services_.relay = &relay_;
   services_.loop = &loop.context();
 }
@@ -47,11 +51,15 @@ void Filter::add(net::Listener listener) {
                      .client = {},
                      .destination = destination_at(listener),
                      .transparent = listener.is_transparent};
-  loop_.tasks().spawn(
-      net::accept_loop(acceptor, [this, here](net::tcp::socket socket) { accepted(std::move(socket), here); }));
+  loop_.tasks().spawn(net::accept_descriptors(acceptor, [this, here](net::UniqueFd fd) {
+    net::Stream socket(poller_);
+    if (!socket.assign(fd.get())) return;
+    fd.release();
+    accepted(std::move(socket), here);
+  }));
 }
 
-void Filter::accepted(net::tcp::socket socket, Arrival arrival) {
+void Filter::accepted(net::Stream socket, Arrival arrival) {
   ++counters_.accepted;
   const bool gate = arrival.client_id == 0;
   std::uint16_t refusal = POLICY_REASON_OK;
@@ -84,7 +92,7 @@ void Filter::accepted(net::tcp::socket socket, Arrival arrival) {
 }
 
 // At a gate a client is who has the address.
-std::uint16_t Filter::identify(net::tcp::socket& socket, Arrival& arrival) {
+std::uint16_t Filter::identify(net::Stream& socket, Arrival& arrival) {
   const auto peer = net::peer_endpoint(socket.native_handle());
   if (peer) arrival.client = net::canonical(*services_.edge, net::unmapped(peer->address()), peer->port());
   if (!arrival.client || !services_.clients) return POLICY_REASON_CLIENT_UNKNOWN;
@@ -108,7 +116,7 @@ void Filter::close_listeners() {
   open_.clear();
 }
 
-net::awaitable<void> Filter::serve(net::tcp::socket socket, Arrival arrival, net::ClientCounts::Place) {
+net::awaitable<void> Filter::serve(net::Stream socket, Arrival arrival, net::ClientCounts::Place) {
   Flow flow(config_, services_, counters_, std::move(socket), arrival);
   co_await flow.run();
 }

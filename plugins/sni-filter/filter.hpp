@@ -14,7 +14,7 @@
 namespace sallyport::sni {
 
 // What the limit on descriptors carries, of what the config wants.
-std::size_t affordable_flows(std::size_t wanted, bool tickets);
+std::size_t affordable_flows(std::size_t wanted, bool copies);
 
 class Filter {
  public:
@@ -36,12 +36,13 @@ class Filter {
   };
 
   Destination destination_at(const net::Listener& listener) const;
-  void accepted(net::tcp::socket socket, Arrival arrival);
-  std::uint16_t identify(net::tcp::socket& socket, Arrival& arrival);
-  net::awaitable<void> serve(net::tcp::socket socket, Arrival arrival, net::ClientCounts::Place place);
+  void accepted(net::Stream socket, Arrival arrival);
+  std::uint16_t identify(net::Stream& socket, Arrival& arrival);
+  net::awaitable<void> serve(net::Stream socket, Arrival arrival, net::ClientCounts::Place place);
 
   net::EventLoop& loop_;
   const Config& config_;
+  net::Poller& poller_;
   net::RelayResources relay_;
   Services services_;
   Counters counters_;

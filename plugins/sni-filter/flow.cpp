@@ -16,7 +16,6 @@ namespace sallyport::sni {
 
 using namespace boost::asio::experimental::awaitable_operators;
 using net::awaitable;
-using net::error_code;
 
 namespace {
 
@@ -44,12 +43,12 @@ std::string_view text_of(const std::vector<std::uint8_t>& octets) {
 
 }  // namespace
 
-Flow::Flow(const Config& config, const Services& services, Counters& counters, net::tcp::socket client, Arrival arrival)
+Flow::Flow(const Config& config, const Services& services, Counters& counters, net::Stream client, Arrival arrival)
     : config_(config),
       services_(services),
       counters_(counters),
       client_(std::move(client)),
-      server_(client_.get_executor()),
+      server_(client_.poller()),
       arrival_(arrival),
       began_(net::Clock::now()),
       relay_(client_, server_, *services.relay),
@@ -144,8 +143,7 @@ awaitable<void> Flow::alert(std::uint16_t reason, std::string_view extra_json) {
   // The words that this alert answers with are a fallback too: a peer that is no TLS client just sees the close.
   const std::string record = net::tls_alert(reason);
   (void)co_await relay_.write_down({reinterpret_cast<const std::uint8_t*>(record.data()), record.size()});
-  error_code ignored;
-  client_.shutdown(net::tcp::socket::shutdown_send, ignored);
+  client_.shutdown_send();
   hello_deadline_.set(kAlertDrain, [this] { relay_.close(); });
   std::vector<std::uint8_t> dropped(4096);
   for (std::size_t n = 1; n > 0;) n = co_await relay_.read_up(dropped);
@@ -171,10 +169,9 @@ void Flow::start_hello_deadline() {
 }
 
 awaitable<std::size_t> Flow::read_more() {
-  const std::size_t before = held_.size();
-  held_.resize(before + kReadOctets);
-  const std::size_t n = co_await relay_.read_up(std::span(held_).subspan(before));
-  held_.resize(before + n);
+  const auto room = std::span(*services_.relay->scratch).first(kReadOctets);
+  const std::size_t n = co_await relay_.read_up(room);
+  held_.insert(held_.end(), room.begin(), room.begin() + static_cast<std::ptrdiff_t>(n));
   if (n > 0) start_hello_deadline();
   co_return n;
 }
@@ -332,24 +329,22 @@ awaitable<bool> Flow::classify_http() {
 
 awaitable<void> Flow::classify_and_signal(bool* good) {
   *good = co_await classify();
-  error_code ignored;
-  server_.cancel(ignored);  // serve_until_classified() looks again
+  server_.cancel();  // serve_until_classified() looks again
 }
 
 // What a server says first goes to the client while the client's own first octets are still held back.
 awaitable<void> Flow::serve_until_classified() {
   std::vector<std::uint8_t> buffer(kReadOctets);
   while (kind_ == Kind::kPending && !relay_.failed() && server_.is_open()) {
-    const auto [error] = co_await server_.async_wait(net::tcp::socket::wait_read, net::kAsResult);
+    const auto [error] = co_await server_.async_wait(net::Stream::kRead, net::kAsResult);
     if (error || kind_ != Kind::kPending) co_return;
-    const ssize_t n = ::recv(server_.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const ssize_t n = server_.receive(buffer);
     if (n > 0) {
       (void)co_await relay_.write_down(std::span(buffer).first(static_cast<std::size_t>(n)));
     } else if (n == 0) {
-      error_code ignored;
-      client_.shutdown(net::tcp::socket::shutdown_send, ignored);
+      client_.shutdown_send();
       co_return;
-    } else if (errno != EAGAIN && errno != EINTR) {
+    } else if (errno != EAGAIN) {
       relay_.fail();
     }
   }
@@ -406,8 +401,8 @@ bool Flow::open_ticket() {
                                           relay_.fail();
                                         });
   if (code != POLICY_OK) return false;
-  ticket_.attach(client_.native_handle());
-  ticket_.attach(server_.native_handle());
+  ticket_.attach(client_);
+  ticket_.attach(server_);
   relay_.watch_ticket(&ticket_);
   return true;
 }

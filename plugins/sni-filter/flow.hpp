@@ -75,7 +75,7 @@ struct Arrival {
 
 class Flow {
  public:
-  Flow(const Config& config, const Services& services, Counters& counters, net::tcp::socket client, Arrival arrival);
+  Flow(const Config& config, const Services& services, Counters& counters, net::Stream client, Arrival arrival);
   ~Flow();
   Flow(const Flow&) = delete;
   Flow& operator=(const Flow&) = delete;
@@ -138,7 +138,7 @@ class Flow {
   const Config& config_;
   const Services& services_;
   Counters& counters_;
-  net::tcp::socket client_, server_;
+  net::Stream client_, server_;
   Arrival arrival_;
   net::Clock::time_point began_;
   net::Relay relay_;

@@ -13,7 +13,6 @@ namespace sallyport::sni {
 
 using namespace boost::asio::experimental::awaitable_operators;
 using net::awaitable;
-using net::error_code;
 using wire::BodyKind;
 using wire::HttpState;
 
@@ -43,8 +42,8 @@ std::string without_h2c(const wire::HttpRequestHead& head, std::string_view raw)
 
 }  // namespace
 
-HttpExchange::HttpExchange(net::Relay& relay, net::tcp::socket& client, net::tcp::socket& server,
-                           std::vector<std::uint8_t> held, Check check, Refused refused)
+HttpExchange::HttpExchange(net::Relay& relay, net::Stream& client, net::Stream& server, std::vector<std::uint8_t> held,
+                           Check check, Refused refused)
     : relay_(relay),
       client_(client),
       server_(server),
@@ -86,8 +85,7 @@ awaitable<void> HttpExchange::changed() {
 void HttpExchange::finish() {
   if (std::exchange(ended_, true)) return;
   relay_.end_server();
-  error_code ignored;
-  client_.shutdown(net::tcp::socket::shutdown_send, ignored);
+  client_.shutdown_send();
   drain_.set(kDrain, [this] { relay_.close(); });
   signal_.cancel();
 }
@@ -225,8 +223,7 @@ awaitable<void> HttpExchange::requests_up() {
     if (outstanding_.empty()) {
       finish();
     } else {
-      error_code ignored;
-      server_.shutdown(net::tcp::socket::shutdown_send, ignored);
+      server_.shutdown_send();
     }
   }
 }

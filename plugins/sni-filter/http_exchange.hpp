@@ -36,8 +36,8 @@ class HttpExchange {
   using Refused = std::function<std::string(const Refusal&)>;
 
   // held: what the client has sent so far.
-  HttpExchange(net::Relay& relay, net::tcp::socket& client, net::tcp::socket& server, std::vector<std::uint8_t> held,
-               Check check, Refused refused);
+  HttpExchange(net::Relay& relay, net::Stream& client, net::Stream& server, std::vector<std::uint8_t> held, Check check,
+               Refused refused);
 
   // Reads and checks the first request. False: it was refused and answered, or the client is gone; nothing is to be
   // dialled.
@@ -89,8 +89,8 @@ class HttpExchange {
   void finish();
 
   net::Relay& relay_;
-  net::tcp::socket& client_;
-  net::tcp::socket& server_;
+  net::Stream& client_;
+  net::Stream& server_;
   Check check_;
   Refused refused_;
   Input from_client_, from_server_;

@@ -40,7 +40,8 @@ class SniFilter final : public policy::Plugin {
 
   policy::Status start() override {
     const bool gate = host.get<policy_clients_v1>(POLICY_CLIENTS_ID) != nullptr;
-    const std::size_t most = affordable_flows(config_.max_flows, host.get<policy_flow_v1>(POLICY_FLOW_ID) != nullptr);
+    const auto* flow = host.get<policy_flow_v1>(POLICY_FLOW_ID);
+    const std::size_t most = affordable_flows(config_.max_flows, flow && !POLICY_HAS(flow, take_back));
     counts_ = std::make_unique<net::ClientCounts>(most, config_.max_flows_per_client);
     metrics_ = std::make_unique<Metrics>(host);
     redirected_ = redirected_listeners(host);

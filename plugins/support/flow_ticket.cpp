@@ -32,12 +32,22 @@ void FlowTicket::revoked(void* user, std::uint64_t, std::uint16_t reason) noexce
   });
 }
 
+void FlowTicket::attach(Stream& stream) {
+  if (!state_ || !stream.is_open()) return;
+  const int fd = stream.native_handle();
+  if (!POLICY_HAS(state_->api, take_back)) {
+    if (state_->api->attach(state_->flow, fd) == POLICY_OK) stream.was_copied();
+  } else if (state_->api->lend(state_->flow, fd) == POLICY_OK) {
+    stream.lent_to(state_);
+  }
+}
+
 void FlowTicket::close(std::uint16_t reason) {
   if (!state_) return;
   const std::shared_ptr<State> state = std::move(state_);
   state_.reset();
   state->on_revoked = nullptr;
-  state->api->close(state->flow, state->up, state->down, reason);
+  state->api->close(std::exchange(state->flow, nullptr), state->up, state->down, reason);
 }
 
 }  // namespace sallyport::net

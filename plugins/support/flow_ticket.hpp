@@ -1,5 +1,6 @@
 // FlowTicket: one ticket of policy.flow/1 with one owner. Its revocation arrives on the loop.
 //
+// Sockets   Lent to the host where it can borrow, else copied by it: either way it can end the flow by itself.
 // Lifetime  close() once, when the flow ends; without it the ticket is closed with what counted() said last. The
 //           callback does not run after close(), nor after the owner has gone.
 // Threads   The loop's. The host may revoke from any thread: that is posted.
@@ -14,6 +15,7 @@
 #include <policy/plugin.hpp>
 
 #include "support/async.hpp"
+#include "support/stream.hpp"
 
 namespace sallyport::net {
 
@@ -32,9 +34,8 @@ class FlowTicket {
   std::uint64_t id() const { return state_ ? state_->api->id(state_->flow) : 0; }
   bool live() const { return !state_ || state_->api->live(state_->flow) != 0; }
 
-  void attach(int fd) {
-    if (state_) (void)state_->api->attach(state_->flow, fd);
-  }
+  // The stream takes itself back before it is closed.
+  void attach(Stream& stream);
   void counted(std::uint64_t up, std::uint64_t down) noexcept {
     if (state_) state_->up = up, state_->down = down;
   }
@@ -42,11 +43,14 @@ class FlowTicket {
   void close(std::uint16_t reason);
 
  private:
-  struct State : std::enable_shared_from_this<State> {
+  struct State final : std::enable_shared_from_this<State>, Stream::Borrower {
     explicit State(asio::io_context& context) noexcept : loop(context) {}
+    void take_back(int fd) noexcept override {
+      if (flow) api->take_back(flow, fd);
+    }
     asio::io_context& loop;
     const policy_flow_v1* api = nullptr;
-    policy_flow* flow = nullptr;
+    policy_flow* flow = nullptr;                    // nullptr: closed
     std::function<void(std::uint16_t)> on_revoked;  // the loop's thread alone
     std::uint64_t up = 0, down = 0;
   };

@@ -48,22 +48,27 @@ void Listeners::on_listener(void* self, std::uint32_t added, policy_str name, in
 }
 
 awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::function<void(tcp::socket)> on_connection) {
-  asio::steady_timer pause(acceptor->get_executor());
   error_code gone;
   const tcp protocol = acceptor->local_endpoint(gone).protocol();
   if (gone) co_return;
+  co_await accept_descriptors(acceptor, [acceptor = acceptor.get(), protocol, &on_connection](UniqueFd fd) {
+    tcp::socket socket(acceptor->get_executor());
+    error_code error;
+    if (socket.assign(protocol, fd.get(), error)) return;
+    fd.release();
+    socket.native_non_blocking(true, error);
+    on_connection(std::move(socket));
+  });
+}
+
+awaitable<void> accept_descriptors(std::shared_ptr<tcp::acceptor> acceptor,
+                                   std::function<void(UniqueFd)> on_connection) {
+  asio::steady_timer pause(acceptor->get_executor());
   unsigned burst = 0;
   while (acceptor->is_open()) {
     const int fd = ::accept4(acceptor->native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-      tcp::socket socket(acceptor->get_executor());
-      error_code error;
-      if (socket.assign(protocol, fd, error)) {
-        ::close(fd);
-      } else {
-        socket.native_non_blocking(true, error);
-        on_connection(std::move(socket));
-      }
+      on_connection(UniqueFd(fd));
       if (++burst == kAcceptBurst) {  // who is served already gets a turn too
         burst = 0;
         co_await asio::post(acceptor->get_executor(), asio::use_awaitable);

@@ -48,5 +48,7 @@ class Listeners {
 inline constexpr std::chrono::milliseconds kAcceptPause{50};
 inline constexpr unsigned kAcceptBurst = 64;
 awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::function<void(tcp::socket)> on_connection);
+awaitable<void> accept_descriptors(std::shared_ptr<tcp::acceptor> acceptor,
+                                   std::function<void(UniqueFd)> on_connection);
 
 }  // namespace sallyport::net

@@ -1,21 +1,28 @@
 // Relay: octets between two connected sockets, both ways, until both have ended or one has failed.
 //
-// Half-close  The end of one direction is passed on as shutdown(SHUT_WR); the other direction goes on.
+// Half-close  The end of one direction is passed on as shutdown(SHUT_WR), in one segment with the octets before it
+// where
+//             both are there; the other direction goes on. What ends second is left to the close that follows.
 // Failure     A reset of one side resets the other, so that a cut-off transfer never looks complete.
 // Memory      No buffer per flow: octets are read into the thread's Scratch and written at once; only what the receiver
-// does not
-//             take is kept. After kSpliceAfter octets a direction moves to splice(2) with a pooled pipe.
-// Threads     The loop's. The sockets are non-blocking (native_non_blocking).
+//             does not take is kept. After kSpliceAfter octets a direction moves to splice(2) with a pooled pipe.
+// Shape       A direction is a small state machine that the poller drives; the coroutine that awaits it sleeps until it
+//             has ended.
+// Threads     The loop's.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <vector>
 
 #include "support/async.hpp"
 #include "support/flow_ticket.hpp"
+#include "support/handler_waiter.hpp"
 #include "support/pipe_pool.hpp"
+#include "support/stream.hpp"
 
 namespace sallyport::net {
 
@@ -37,15 +44,16 @@ class Relay {
   static constexpr std::uint64_t kSpliceAfter = 64 * 1024;  // PERF 5: below, a copy is cheaper than a pipe
   static constexpr std::uint64_t kTurn = 1024 * 1024;       // octets before another flow gets the thread
 
-  Relay(tcp::socket& client, tcp::socket& server, RelayResources& resources) noexcept
-      : client_(client), server_(server), resources_(resources), last_(Clock::now()) {}
+  Relay(Stream& client, Stream& server, RelayResources& resources) noexcept;
 
   // Everything until the end of both directions, an error, or `idle` without an octet either way; then both are closed.
   awaitable<void> run(std::chrono::milliseconds idle);
+  // The same without `idle`, for a caller that has a time limit of its own.
+  awaitable<void> run();
 
   // The pieces, for a caller that reads one direction itself. Each returns false after fail().
-  awaitable<bool> pump_up() { return pump(client_, server_, counts_.up); }
-  awaitable<bool> pump_down() { return pump(server_, client_, counts_.down); }
+  awaitable<bool> pump_up() { return pump(up_); }
+  awaitable<bool> pump_down() { return pump(down_); }
   awaitable<bool> write_up(std::span<const std::uint8_t> octets) { return write(server_, octets, counts_.up); }
   awaitable<bool> write_down(std::span<const std::uint8_t> octets) { return write(client_, octets, counts_.down); }
   // Reads what there is, waiting for the first octet. 0: the end, or fail().
@@ -69,23 +77,69 @@ class Relay {
   Clock::time_point last_progress() const noexcept { return last_; }
 
  private:
-  awaitable<bool> pump(tcp::socket& from, tcp::socket& to, std::uint64_t& count);
-  awaitable<bool> splice(tcp::socket& from, tcp::socket& to, std::uint64_t& count, PipePool::Lease pipe);
-  awaitable<bool> write(tcp::socket& to, std::span<const std::uint8_t> octets, std::uint64_t& count);
-  awaitable<std::size_t> read(tcp::socket& from, std::span<std::uint8_t> buffer);
-  awaitable<bool> wait(tcp::socket& socket, tcp::socket::wait_type what);
-  bool usable(const tcp::socket& socket) const noexcept { return !failed_ && socket.is_open(); }
+  // Invariant: while running_, it waits for one side of one socket, or step() is at work.
+  class Direction final : public Poller::Waiter {
+   public:
+    Direction(Relay& relay, Stream& from, Stream& to, std::uint64_t& count) noexcept
+        : ended(from.poller()), relay_(relay), from_(from), to_(to), count_(count) {}
+    ~Direction() { stop(); }
+    Direction(const Direction&) = delete;
+    Direction& operator=(const Direction&) = delete;
+
+    // Goes as far as it can; then ready() goes on.
+    void start();
+    void stop();
+    bool is_running() const noexcept { return running_; }
+    bool has_ended_well() const noexcept { return !running_ && well_; }
+    // Its end needs no shutdown of the socket that it writes to: once both have ended, that is closed.
+    void end_with(const Direction* other) noexcept { other_ = other; }
+
+    void ready() override;
+    void aborted() override;
+    void destroy() override;
+
+    Signal ended;
+
+   private:
+    enum class Step : std::uint8_t { kMore, kWaitToRead, kWaitToWrite, kEnd, kFailed };
+    void step();
+    Step copy();
+    Step splice();
+    Step flush();
+    void wait(Stream& stream, Poller::Side side);
+    void end();
+
+    Relay& relay_;
+    Stream& from_;
+    Stream& to_;
+    std::uint64_t& count_;
+    const Direction* other_ = nullptr;
+    std::uint64_t began_ = 0;              // count_ at the start
+    std::uint64_t turn_ = 0;               // octets since somebody else had the thread
+    std::vector<std::uint8_t> left_;       // read, and not taken
+    std::size_t left_sent_ = 0;            // of those
+    std::optional<PipePool::Lease> pipe_;  // bulk
+    Stream* waits_on_ = nullptr;
+    Poller::Side waits_for_ = Poller::kRead;
+    bool running_ = false, well_ = false, read_all_ = false;
+  };
+
+  awaitable<bool> pump(Direction& direction);
+  awaitable<bool> write(Stream& to, std::span<const std::uint8_t> octets, std::uint64_t& count);
+  awaitable<std::size_t> read(Stream& from, std::span<std::uint8_t> buffer);
+  awaitable<bool> wait(Stream& stream, Poller::Side side);
+  bool usable(const Stream& stream) const noexcept { return !failed_ && stream.is_open(); }
   bool revoked();  // fail()s if so
   void progress() noexcept { last_ = Clock::now(); }
-  bool end_of(tcp::socket& to);
 
-  tcp::socket& client_;
-  tcp::socket& server_;
+  Stream& client_;
+  Stream& server_;
   RelayResources& resources_;
   const FlowTicket* ticket_ = nullptr;
   RelayCounts counts_;
   Clock::time_point last_;
   bool failed_ = false;
+  Direction up_, down_;
 };
 
 }  // namespace sallyport::net

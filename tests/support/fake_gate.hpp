@@ -10,6 +10,7 @@
 // Threads  As FakeHost: extensions from any thread, under one lock of its own; callbacks are made without it.
 #pragma once
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <policy/ext/clients.h>
 #include <policy/ext/draft/topology.h>
@@ -46,6 +47,7 @@ struct policy_flow {
   void* user = nullptr;
   std::atomic<std::uint32_t> live{1};
   std::vector<int> attached;
+  std::set<int> lent;
   bool calling = false;
 };
 
@@ -174,6 +176,7 @@ class FakeGate {
     for (policy_flow* flow : open_) {
       if (flow->live != 0) continue;
       for (int fd : flow->attached) ::shutdown(fd, SHUT_RDWR);
+      for (int fd : flow->lent) EXPECT_EQ(::shutdown(fd, SHUT_RDWR), 0) << "a lent descriptor was closed";
     }
   }
 
@@ -304,6 +307,21 @@ struct GateExtensions {
     flow->attached.push_back(::dup(fd));
     ++g.record_of(flow->id).attached;
     return POLICY_OK;
+  }
+  static policy_code lend(policy_flow* flow, int fd) {
+    FakeGate& g = gate(flow->thread);
+    const std::lock_guard lock(g.mutex_);
+    EXPECT_LT(flow->attached.size() + flow->lent.size(), 2u);
+    EXPECT_GE(::fcntl(fd, F_GETFD), 0) << "lent what is not open";
+    flow->lent.insert(fd);
+    ++g.record_of(flow->id).attached;
+    return POLICY_OK;
+  }
+  static void take_back(policy_flow* flow, int fd) {
+    FakeGate& g = gate(flow->thread);
+    const std::lock_guard lock(g.mutex_);
+    EXPECT_GE(::fcntl(fd, F_GETFD), 0) << "taken back after it was closed";
+    flow->lent.erase(fd);
   }
   static std::uint64_t id(const policy_flow* flow) { return flow->id; }
   static std::uint32_t live(const policy_flow* flow) { return flow->live; }
@@ -480,7 +498,8 @@ struct GateExtensions {
 
   static const void* get(std::string_view wanted) {
     static constexpr policy_clients_v1 kClients = {sizeof(policy_clients_v1), &identify, &verify, &recall};
-    static constexpr policy_flow_v1 kFlow = {sizeof(policy_flow_v1), &open, &attach, &id, &live, &close};
+    static constexpr policy_flow_v1 kFlow = {
+        sizeof(policy_flow_v1), &open, &attach, &id, &live, &close, &lend, &take_back};
     static constexpr policy_ledger_v1 kLedger = {
         sizeof(policy_ledger_v1), &record, &find, &next, &applied, &when_applied, &on_recorded, &record_asked, &forget};
     static constexpr policy_tasks_v1 kTasks = {sizeof(policy_tasks_v1), &on_publish, &timer, &cancel};

@@ -45,9 +45,21 @@ bool still_allowed(const WorkerShared& shared, const PolicyVersion& version, con
 }
 
 void shut(policy_flow& flow) {
-  for (const int fd : flow.attached) {
-    if (fd >= 0) ::shutdown(fd, SHUT_RDWR);
+  for (const policy_flow::Held& held : flow.attached) {
+    if (held.fd >= 0) ::shutdown(held.fd, SHUT_RDWR);
   }
+}
+
+void close_copies(const policy_flow& flow) {
+  for (const policy_flow::Held& held : flow.attached) {
+    if (held.fd >= 0 && !held.lent) ::close(held.fd);
+  }
+}
+
+policy_flow::Held* free_place(policy_flow& flow) {
+  const auto place =
+      std::find_if(flow.attached.begin(), flow.attached.end(), [](const auto& one) { return one.fd < 0; });
+  return place != flow.attached.end() ? &*place : nullptr;
 }
 
 }  // namespace
@@ -55,9 +67,7 @@ void shut(policy_flow& flow) {
 FlowTable::~FlowTable() {
   for (Shard& shard : shards_) {
     for (policy_flow* flow : shard.flows) {
-      for (const int fd : flow->attached) {
-        if (fd >= 0) ::close(fd);
-      }
+      close_copies(*flow);
       delete flow;
     }
   }
@@ -92,13 +102,31 @@ policy_code FlowTable::open(policy_thread& thread, const policy_query& query, co
 policy_code FlowTable::attach(policy_flow& flow, int fd) {
   Shard& shard = shard_of(flow);
   const std::lock_guard lock(shard.mutex);
-  const auto place = std::find(flow.attached.begin(), flow.attached.end(), -1);
-  if (place == flow.attached.end()) return POLICY_EXHAUSTED;
+  policy_flow::Held* const place = free_place(flow);
+  if (place == nullptr) return POLICY_EXHAUSTED;
   const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (copy < 0) return errno == EBADF ? POLICY_INVALID : POLICY_EXHAUSTED;
-  *place = copy;
+  *place = {.fd = copy, .lent = false};
   if (flow.shut) ::shutdown(copy, SHUT_RDWR);
   return POLICY_OK;
+}
+
+policy_code FlowTable::lend(policy_flow& flow, int fd) {
+  Shard& shard = shard_of(flow);
+  const std::lock_guard lock(shard.mutex);
+  policy_flow::Held* const place = free_place(flow);
+  if (place == nullptr) return POLICY_EXHAUSTED;
+  *place = {.fd = fd, .lent = true};
+  if (flow.shut) ::shutdown(fd, SHUT_RDWR);
+  return POLICY_OK;
+}
+
+void FlowTable::take_back(policy_flow& flow, int fd) {
+  Shard& shard = shard_of(flow);
+  const std::lock_guard lock(shard.mutex);
+  for (policy_flow::Held& held : flow.attached) {
+    if (held.lent && held.fd == fd) held = {};
+  }
 }
 
 void FlowTable::close(policy_flow* flow) {
@@ -108,9 +136,7 @@ void FlowTable::close(policy_flow* flow) {
     shard.called.wait(lock, [flow] { return !flow->calling; });
     shard.flows.erase(flow);
   }
-  for (const int fd : flow->attached) {
-    if (fd >= 0) ::close(fd);
-  }
+  close_copies(*flow);
   delete flow;
 }
 
@@ -202,6 +228,14 @@ policy_code attach(policy_flow* flow, int fd) noexcept {
   return flow != nullptr && fd >= 0 ? flow->host->shared->flows.attach(*flow, fd) : POLICY_INVALID;
 }
 
+policy_code lend(policy_flow* flow, int fd) noexcept {
+  return flow != nullptr && fd >= 0 ? flow->host->shared->flows.lend(*flow, fd) : POLICY_INVALID;
+}
+
+void take_back(policy_flow* flow, int fd) noexcept {
+  if (flow != nullptr && fd >= 0) flow->host->shared->flows.take_back(*flow, fd);
+}
+
 uint64_t id(const policy_flow* flow) noexcept { return flow != nullptr ? flow->id : 0; }
 
 uint32_t live(const policy_flow* flow) noexcept {
@@ -228,7 +262,7 @@ void close(policy_flow* flow, uint64_t up, uint64_t down, uint16_t reason) noexc
 }  // namespace
 
 const policy_flow_v1& flow_extension() noexcept {
-  static constexpr policy_flow_v1 kFlow = {sizeof(policy_flow_v1), open, attach, id, live, close};
+  static constexpr policy_flow_v1 kFlow = {sizeof(policy_flow_v1), open, attach, id, live, close, lend, take_back};
   return kFlow;
 }
 

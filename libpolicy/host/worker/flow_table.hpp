@@ -2,7 +2,11 @@
 //
 // Revoked  A ticket that a new version of the policy would not have allowed: live() says 0, its callback is called, and
 //          kGrace later the host shuts down what is attached, with a line in the log that names the plugin.
-// Threads  open(), attach() and close() from any thread, a ticket from one at a time; decide_again(), shut_late() and
+// Lent     A descriptor that stays the plugin's: this only knows its number, under the shard's lock, which take_back()
+// and
+//          close() take too. So shutdown(2) never meets a number that has been closed and given out again.
+// Threads  open(), attach(), lend() and close() from any thread, a ticket from one at a time; decide_again(),
+// shut_late() and
 //          next_due() on [main]. No lock is held while a callback runs; close() waits for that of its own ticket.
 // Time     Nanoseconds of CLOCK_MONOTONIC, passed in.
 #pragma once
@@ -42,7 +46,11 @@ struct policy_flow {
 
   std::atomic<std::uint32_t> live{1};
   // Under the lock of its shard.
-  std::array<int, 2> attached{-1, -1};
+  struct Held {
+    int fd = -1;
+    bool lent = false;  // not ours to close
+  };
+  std::array<Held, 2> attached{};
   std::uint64_t revoked_ns = 0;  // 0: not
   bool shut = false;             // the grace is over
   bool calling = false;          // its callback runs
@@ -62,6 +70,8 @@ class FlowTable {
   policy_code open(policy_thread& thread, const policy_query& query, const policy_verdict& verdict,
                    policy_revoked_fn revoked, void* user, std::uint64_t now_ns, policy_flow** out);
   policy_code attach(policy_flow& flow, int fd);
+  policy_code lend(policy_flow& flow, int fd);
+  void take_back(policy_flow& flow, int fd);
   // Frees it.
   void close(policy_flow* flow);
 

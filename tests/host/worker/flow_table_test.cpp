@@ -171,6 +171,94 @@ TEST_F(Flow, IsShutDownASecondLaterIfItIsStillOpen) {
   for (const int fd : {ends[0], ends[1], late[0], late[1]}) ::close(fd);
 }
 
+TEST_F(Flow, WhatIsLentIsShutDownTooAndStaysThePlugins) {
+  int ends[2], late[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, late), 0);
+  publish(allow("api.test"));
+  const policy_query asked = query(api_, peer_);
+  policy_flow* flow = open(asked, reader().decide(asked));
+  EXPECT_EQ(flow_extension().lend(flow, -1), POLICY_INVALID);
+  EXPECT_EQ(flow_extension().lend(flow, ends[0]), POLICY_OK);
+  publish(PolicyModel{});
+  decide_again();
+  char octet;
+  shared_.flows.shut_late(shared_, 1 + FlowTable::kGraceNs);
+  EXPECT_EQ(::recv(ends[1], &octet, 1, MSG_DONTWAIT), 0);
+  EXPECT_EQ(flow_extension().lend(flow, late[0]), POLICY_OK);
+  EXPECT_EQ(::recv(late[1], &octet, 1, MSG_DONTWAIT), 0) << "too late for a new one";
+  EXPECT_EQ(flow_extension().lend(flow, late[0]), POLICY_EXHAUSTED);
+  EXPECT_EQ(flow_extension().attach(flow, late[0]), POLICY_EXHAUSTED);
+  flow_extension().close(flow, 0, 0, POLICY_REASON_OK);
+  for (const int fd : {ends[0], ends[1], late[0], late[1]})
+    EXPECT_EQ(::close(fd), 0) << "the host closed what was lent";
+}
+
+TEST_F(Flow, ANumberThatWasTakenBackMayBeSomebodyElses) {
+  int ends[2], next[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  publish(allow("api.test"));
+  const policy_query asked = query(api_, peer_);
+  policy_flow* flow = open(asked, reader().decide(asked));
+  ASSERT_EQ(flow_extension().lend(flow, ends[0]), POLICY_OK);
+  flow_extension().take_back(flow, ends[1]);  // not lent
+  flow_extension().take_back(flow, ends[0]);
+  ::close(ends[0]);
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, next), 0);
+  ASSERT_EQ(next[0], ends[0]) << "the kernel gives out the lowest number";
+  publish(PolicyModel{});
+  decide_again();
+  shared_.flows.shut_late(shared_, 1 + FlowTable::kGraceNs);
+  char octet;
+  EXPECT_EQ(::recv(next[1], &octet, 1, MSG_DONTWAIT), -1) << "another's socket was shut down";
+  EXPECT_EQ(logged_.size(), 1u) << "the ticket itself is still open";
+  EXPECT_EQ(flow_extension().lend(flow, next[0]), POLICY_OK) << "its place is free";
+  EXPECT_EQ(::recv(next[1], &octet, 1, MSG_DONTWAIT), 0);
+  flow_extension().close(flow, 0, 0, POLICY_REASON_OK);
+  for (const int fd : {ends[1], next[0], next[1]}) EXPECT_EQ(::close(fd), 0);
+}
+
+// A plugin's thread closes and opens sockets while [main] shuts late flows down: what was taken back is never touched.
+TEST_F(Flow, TakingBackAndShuttingDownDoNotCross) {
+  const policy_query asked = query(api_, peer_);
+  std::atomic<bool> done{false};
+  std::atomic<std::uint64_t> rounds{0};
+  constexpr int kTurns = 100;
+  std::thread main([&] {
+    for (; !done; ++rounds) {
+      shared_.flows.shut_late(shared_, 1 + FlowTable::kGraceNs);
+      std::this_thread::yield();
+    }
+  });
+  int crossed = 0, shut = 0;
+  for (int i = 0; i < kTurns; ++i) {
+    publish(allow("api.test"));
+    policy_flow* flow = open(asked, reader().decide(asked));
+    ASSERT_EQ(code_, POLICY_OK);
+    int ends[2], next[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    ASSERT_EQ(flow_extension().lend(flow, ends[0]), POLICY_OK);
+    publish(PolicyModel{});
+    decide_again(1);
+    if (i % 2 == 0) {
+      for (const std::uint64_t before = rounds; rounds < before + 2;) std::this_thread::yield();
+    }
+    char octet;
+    shut += ::recv(ends[1], &octet, 1, MSG_DONTWAIT) == 0;
+    flow_extension().take_back(flow, ends[0]);
+    ::close(ends[0]);
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, next), 0);
+    for (const std::uint64_t before = rounds; rounds < before + 1;) std::this_thread::yield();
+    crossed += ::recv(next[1], &octet, 1, MSG_DONTWAIT) == 0;
+    flow_extension().close(flow, 0, 0, POLICY_REASON_OK);
+    for (const int fd : {ends[1], next[0], next[1]}) ::close(fd);
+  }
+  done = true;
+  main.join();
+  EXPECT_EQ(crossed, 0);
+  EXPECT_GE(shut, kTurns / 2) << "the two never met";
+}
+
 TEST_F(Flow, CloseWaitsForItsCallback) {
   publish(allow("api.test"));
   const policy_query asked = query(api_, peer_);

@@ -137,7 +137,7 @@ TEST_F(ProxyBench, HelloInTwoSegmentsAtEveryCut) {
 }
 
 TEST_F(ProxyBench, SilenceInATunnelEnds) {
-  config.hello_timeout = 150ms;
+  config.hello_timeout = 400ms;  // after 200 the kernel no longer waits for octets to acknowledge the handshake with
   Witness witness;
   Origin origin(kGood, 443, witness.record());
   start();
@@ -185,6 +185,30 @@ TEST_F(ProxyBench, OnOtherPortsTheServerMaySpeakFirst) {
   client.shutdown_send();
   EXPECT_EQ(client.receive_all(), "");
   EXPECT_EQ(witness.wait_recorded(1), std::vector{"SSH-2.0-client\r\n" + std::string("\x00\x01\x02", 3)});
+}
+
+// The client has not read what the server said first, so its refusal has to wait for room beside it.
+TEST_F(ProxyBench, ARefusalWaitsForAClientThatIsSlowToRead) {
+  std::atomic<bool> stuck{false};
+  Origin origin(kGood, 8443, [&](Peer& peer) {
+    const timeval patience{0, 300'000};
+    ::setsockopt(peer.fd(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    while (peer.send(std::string(1 << 20, 's'))) {
+    }
+    stuck = true;
+    peer.receive_all();
+  });
+  start();
+  Peer client = tunnel("pkg.test:8443");
+  ASSERT_TRUE(becomes_true([&] { return stuck.load(); }));
+  client.send(make_hello("evil.test"));
+  host.wait_for_audit(2);
+  client.receive_all();
+  EXPECT_NE(client.end, "hang");
+  const auto audit = host.wait_for_audit(3);
+  ASSERT_EQ(audit.size(), 3u);
+  EXPECT_EQ(audit[1].reason, POLICY_REASON_SNI_MISMATCH);
+  EXPECT_TRUE(audit[2].closed);
 }
 
 class OtherPort : public ProxyBench, public testing::WithParamInterface<TunnelCase> {};

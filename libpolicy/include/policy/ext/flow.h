@@ -23,6 +23,10 @@ typedef struct {
   /* Ends the ticket; when it returns no callback is running and none will come. Also writes the closing record of the
    * audit, with up and down (octets) and the ticket's age; reason: POLICY_REASON_OK, or why it ended. [worker] */
   void (*close)(policy_flow*, uint64_t up, uint64_t down, uint16_t reason);
+  /* As attach(), without the copy: the host keeps the number. It stays this open socket until take_back() or close()
+   * has returned; when one has, the host does not touch it any more. At most two, attached ones included. [worker] */
+  policy_code (*lend)(policy_flow*, int fd);
+  void (*take_back)(policy_flow*, int fd); /* [worker] before it is closed; of what was not lent: nothing */
 } policy_flow_v1;
 
 #ifdef __cplusplus
