@@ -42,11 +42,11 @@ void Filter::add(net::Listener listener) {
   auto acceptor = std::make_shared<net::tcp::acceptor>(loop_.context());
   if (acceptor->assign(listener.is_v6 ? net::tcp::v6() : net::tcp::v4(), listener.fd.get(), error)) return;
   listener.fd.release();
-  open_.push_back({listener.name, listener.client_id, acceptor});
   const Arrival here{.client_id = listener.client_id,
                      .client = {},
                      .destination = destination_at(listener),
                      .transparent = listener.is_transparent};
+  open_.push_back({listener.name, listener.client_id, acceptor, here});
   loop_.tasks().spawn(
       net::accept_loop(acceptor, [this, here](net::tcp::socket socket) { accepted(std::move(socket), here); }));
 }
@@ -96,10 +96,18 @@ std::uint16_t Filter::identify(net::tcp::socket& socket, Arrival& arrival) {
 void Filter::remove(const std::string& name, std::uint64_t client_id) {
   std::erase_if(open_, [&](const Open& open) {
     if (open.name != name || open.client_id != client_id) return false;
-    net::error_code ignored;
-    open.acceptor->close(ignored);
+    close_empty(open);
     return true;
   });
+}
+
+void Filter::close_empty(const Open& open) {
+  net::close_empty(*open.acceptor, [&](net::tcp::socket socket) { accepted(std::move(socket), open.here); });
+}
+
+void Filter::drain() {
+  for (const Open& open : open_) close_empty(open);
+  open_.clear();
 }
 
 void Filter::close_listeners() {

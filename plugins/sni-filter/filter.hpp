@@ -25,6 +25,7 @@ class Filter {
   void add(net::Listener listener);
   void remove(const std::string& name, std::uint64_t client_id);
   void close_listeners();
+  void drain();  // takes what waits at the listeners, and nothing more
 
   const Counters& counters() const noexcept { return counters_; }
 
@@ -33,9 +34,11 @@ class Filter {
     std::string name;
     std::uint64_t client_id;
     std::shared_ptr<net::tcp::acceptor> acceptor;
+    Arrival here;
   };
 
   Destination destination_at(const net::Listener& listener) const;
+  void close_empty(const Open& open);
   void accepted(net::tcp::socket socket, Arrival arrival);
   std::uint16_t identify(net::tcp::socket& socket, Arrival& arrival);
   net::awaitable<void> serve(net::tcp::socket socket, Arrival arrival, net::ClientCounts::Place place);

@@ -47,6 +47,44 @@ void Listeners::on_listener(void* self, std::uint32_t added, policy_str name, in
   listeners.loop_.post([&listeners, moved = std::move(listener)]() mutable { listeners.added_(std::move(moved)); });
 }
 
+bool is_of_one_connection(int error) noexcept {
+  switch (error) {
+    case ECONNABORTED:
+    case EINTR:
+    case EPROTO:
+    case EPERM:
+    case ENETDOWN:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void close_empty(tcp::acceptor& acceptor, const std::function<void(tcp::socket)>& on_connection) {
+  error_code error;
+  const tcp protocol = acceptor.local_endpoint(error).protocol();
+  for (unsigned i = 0; i < kMostQueued && !error; ++i) {
+    const int fd = ::accept4(acceptor.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+      if (is_of_one_connection(errno)) continue;
+      break;
+    }
+    tcp::socket socket(acceptor.get_executor());
+    if (socket.assign(protocol, fd, error)) {
+      ::close(fd);
+      break;
+    }
+    socket.native_non_blocking(true, error);
+    on_connection(std::move(socket));
+  }
+  acceptor.close(error);
+}
+
 awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::function<void(tcp::socket)> on_connection) {
   asio::steady_timer pause(acceptor->get_executor());
   error_code gone;
@@ -76,10 +114,8 @@ awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::functi
       pause.expires_after(kAcceptPause);
       const auto [error] = co_await pause.async_wait(kAsResult);
       if (error) co_return;
-    } else if (errno != ECONNABORTED && errno != EINTR && errno != EPROTO && errno != EPERM && errno != ENETDOWN &&
-               errno != EHOSTDOWN && errno != EHOSTUNREACH && errno != ENETUNREACH && errno != ENONET &&
-               errno != ENOPROTOOPT) {
-      co_return;  // EBADF, EINVAL: the listener is gone. The others speak of one connection (accept(2))
+    } else if (!is_of_one_connection(errno)) {
+      co_return;  // EBADF, EINVAL: the listener is gone
     }
   }
 }

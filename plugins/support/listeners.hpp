@@ -49,4 +49,14 @@ inline constexpr std::chrono::milliseconds kAcceptPause{50};
 inline constexpr unsigned kAcceptBurst = 64;
 awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::function<void(tcp::socket)> on_connection);
 
+// Takes what waits at the acceptor, then closes it: if no other process has the listener, the close resets whoever is
+// left in its queue, connected and unaware.
+void close_empty(tcp::acceptor& acceptor, const std::function<void(tcp::socket)>& on_connection);
+
+// Does errno after accept(2) speak of one connection, and not of the listener?
+bool is_of_one_connection(int error) noexcept;
+
+// As much as a queue holds (the host's listen backlog): more have come since, and would go on coming.
+inline constexpr unsigned kMostQueued = 4096;
+
 }  // namespace sallyport::net
