@@ -38,50 +38,116 @@ def origin(lab):
 MIX = {"connect": 200, "direct": 200, "refused": 150, "get": 100, "dns": 60}
 
 
-def test_a_hundred_reloads_refuse_and_reset_nobody(lab, agents, work, witness, origin):
+class Mixed:
+    """A load of these kinds for so many seconds, and what came of it."""
+
+    def __init__(self, lab, work, seconds, kinds=MIX):
+        self._lab, self._seconds, base = lab, seconds, lab.workspace()
+        self._running = {
+            kind: load(work, base, kind, seconds, "evil.test:443" if kind == "refused" else f"load.example.test:{PORT}", 64, MIX[kind], pause=30)
+            for kind in kinds
+        }
+        self._queries = dnsperf(work, lab.workspace(), seconds, qps=300)
+        self._denied = dnsperf(work, lab.workspace(), seconds, ["evil.test"], qps=100)
+
+    def finish(self):
+        self.counted = {kind: json.loads(self._lab.finish(run, 60).text) for kind, run in self._running.items()}
+        self.queries, self.denied = Counted(self._lab.finish(self._queries, 60)), Counted(self._lab.finish(self._denied, 60))
+        self.per_second = sum(one["connections"] for one in self.counted.values()) / self._seconds
+        print(f"\n{self.per_second:.0f} connections/s; {self.counted} {self.queries.codes} {self.denied.codes}")
+        return self
+
+    def sum(self, what):
+        return sum(one[what] for one in self.counted.values())
+
+    def all_is_well(self):
+        """Nothing was refused, reset, cut off or answered wrongly, and nothing was left out."""
+        for kind, one in self.counted.items():
+            assert one["errors"] == one["again"] == 0, f"{kind}: {one}"
+            assert one["done"] >= 0.9 * MIX[kind] * self._seconds, f"{kind}: {one}"
+        assert self.queries.lost == 0 and set(self.queries.codes) == {"NOERROR"}, self.queries.run
+        assert self.denied.lost == 0 and set(self.denied.codes) == {"NXDOMAIN"}, self.denied.run
+
+
+@pytest.fixture
+def gate(lab, agents, work, origin):
+    gate = Gate(lab, gateway_yaml("real"), POLICY).start()
+    assert work.dig("+short", "load.example.test").text.strip() == world.LOAD4
+    yield gate
+    gate.stop()
+
+
+def process_of(gate, plugin="http-proxy"):
+    return next((p["pid"] for p in gate.status()["plugins"] if p["name"] == plugin), None)
+
+
+def test_a_hundred_reloads_refuse_and_reset_nobody(lab, work, witness, gate):
     """REL-01: tunnels, transparent flows, pages, refusals and queries at once; every tenth reload also changes a plugin's entry, so that
     the worker is replaced and the one before drains."""
     changes = ["listen: [proxy], connect_timeout: {}s", "listen: [dns], apply_timeout: {}00ms", "destination: original, idle_timeout: {}m"]
-    gate = Gate(lab, gateway_yaml("real"), POLICY).start()
-    seconds = 30
-    try:
-        assert work.dig("+short", "load.example.test").text.strip() == world.LOAD4
-        # The witness looks before the load begins: it waits for a quiet moment.
-        with witness.expect_only("api.example.test", "load.example.test", ports=[(world.LOAD4, PORT)]):
-            began = time.monotonic()
-            base = lab.workspace()
-            running = {
-                mode: load(work, base, mode, seconds, "evil.test:443" if mode == "refused" else f"load.example.test:{PORT}", 64, rate, pause=30)
-                for mode, rate in MIX.items()
-            }
-            queries = dnsperf(work, lab.workspace(), seconds, qps=300)
-            denied = dnsperf(work, lab.workspace(), seconds, ["evil.test"], qps=100)
-            processes = set()
-            for i in range(100):
-                processes.add(gate.status()["plugins"][1]["pid"])
-                if i % 10 == 9:
-                    change = changes[i // 10 % len(changes)]
-                    gate.write(gate.config, gateway_yaml("real").replace(change[: change.index(",")], change.format(20 + i // 10)))
-                gate.write(gate.policy_file, f"{POLICY}\n# {i}\n")
-                gate.hang_up()
-                time.sleep(max(0.0, began + (i + 1) * 0.25 - time.monotonic()))
-            assert time.monotonic() - began < seconds, "all of them while the load lasts"
-            counted = {mode: json.loads(lab.finish(run, 60).text) for mode, run in running.items()}
-            queries, denied = Counted(lab.finish(queries, 60)), Counted(lab.finish(denied, 60))
-        per_second = sum(one["connections"] for one in counted.values()) / seconds
-        print(f"\n{gate.status()['generation']} generations, {per_second:.0f} connections/s; {counted} {queries.codes} {denied.codes}")
-        for mode, one in counted.items():
-            assert one["errors"] == one["again"] == 0, f"{mode}: {one}\n{gate.log()[-3000:]}"
-            assert one["done"] >= 0.9 * MIX[mode] * seconds, f"{mode}: {one}"
-        assert per_second >= 500, counted
-        assert queries.lost == 0 and set(queries.codes) == {"NOERROR"}, queries.run
-        assert denied.lost == 0 and set(denied.codes) == {"NXDOMAIN"}, denied.run
-        assert gate.status()["generation"] > 100 and len(processes) >= 10, (gate.status()["generation"], processes)
-        assert not [r for r in gate.audit(verdict="deny") if r["name"] == "load.example.test"], "no wrong verdict"
-        assert not [r for r in gate.audit(verdict="allow") if r["name"] == "evil.test"], "no wrong verdict"
-        assert "killed" not in gate.log(), gate.log()[-3000:]
-    finally:
-        gate.stop()
+    flips = "  - {{ name: flips, action: {}, clients: [agents], domains: [flips.cdn.test], ports: [443] }}\n"
+    seconds, processes = 30, set()
+    # The witness looks before the load begins: it waits for a quiet moment.
+    with witness.expect_only("api.example.test", "load.example.test", ports=[(world.LOAD4, PORT)]):
+        began = time.monotonic()
+        mixed = Mixed(lab, work, seconds)
+        for i in range(100):
+            processes.add(process_of(gate))
+            if i % 10 == 9:
+                change = changes[i // 10 % len(changes)]
+                gate.write(gate.config, gateway_yaml("real").replace(change[: change.index(",")], change.format(20 + i // 10)))
+            gate.write(gate.policy_file, POLICY.replace("rules:\n", "rules:\n" + flips.format("deny" if i % 2 else "allow"), 1))
+            gate.hang_up()
+            time.sleep(max(0.0, began + (i + 1) * 0.25 - time.monotonic()))
+        assert time.monotonic() - began < seconds, "all of them while the load lasts"
+        mixed.finish()
+    mixed.all_is_well()
+    assert mixed.per_second >= 500, mixed.counted
+    assert gate.status()["generation"] > 100 and len(processes) >= 10, (gate.status()["generation"], processes)
+    assert not [r for r in gate.audit(verdict="deny") if r["name"] == "load.example.test"], "no wrong verdict"
+    assert not [r for r in gate.audit(verdict="allow") if r["name"] == "evil.test"], "no wrong verdict"
+    assert "killed" not in gate.log(), gate.log()[-3000:]
+
+
+def test_a_plugin_that_comes_and_goes_disturbs_no_other(lab, work, gate):
+    """REL-01's class: with its listener the kernel's tables and whoever looks at the topology are replaced too."""
+    without = "\n".join(line for line in gateway_yaml("real").splitlines() if "http-proxy" not in line) + "\n"
+    mixed = Mixed(lab, work, 8, ["direct", "dns"])
+    for _ in range(3):
+        for text, there in ((without, False), (gateway_yaml("real"), True)):
+            before = gate.status()["generation"]
+            time.sleep(0.6)
+            gate.write(gate.config, text)
+            until(lambda before=before: gate.status()["generation"] > before and gate.status()["state"] == "serving")
+            assert bool(process_of(gate)) == there
+    mixed.finish().all_is_well()
+
+
+def test_a_killed_worker_refuses_nobody(lab, work, gate):
+    """REL-01's class: its open connections are lost, and the datagrams that it had taken; whoever comes while there is no worker waits for
+    the next one."""
+    mixed = Mixed(lab, work, 9)
+    for _ in range(3):
+        time.sleep(2.5)
+        os.kill(process_of(gate), signal.SIGKILL)
+    mixed.finish()
+    assert mixed.sum("refused") == mixed.sum("wrong") == mixed.sum("stuck") == 0, mixed.counted
+    open_at_once = sum(MIX.values()) * 0.1  # 30 ms of pause, and some more
+    assert 0 < mixed.sum("errors") <= 3 * open_at_once, mixed.counted
+    assert mixed.queries.lost + mixed.denied.lost <= 3 * 8, (mixed.queries.run, mixed.denied.run)
+    assert set(mixed.queries.codes) == {"NOERROR"} and set(mixed.denied.codes) == {"NXDOMAIN"}, (mixed.queries.run, mixed.denied.run)
+
+
+def test_a_stop_resets_nobody(lab, work, gate):
+    """REL-01's class: who was connected when SIGTERM came is served to the end, who comes later is refused, and it ends when they have."""
+    mixed = Mixed(lab, work, 4)
+    time.sleep(2)
+    began = time.monotonic()
+    gate.process.send_signal(signal.SIGTERM)
+    assert gate.process.wait(20) == 0
+    assert time.monotonic() - began < 4, "it waits for them, not for the deadline"
+    mixed.finish()
+    assert mixed.sum("refused") == mixed.sum("errors") > 500, mixed.counted
 
 
 def flood(lab, agents, address, port, count, first=b""):
