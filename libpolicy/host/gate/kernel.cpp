@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 #include "host/kernel/kernel_tables.hpp"
+#include "host/kernel/ruleset.hpp"
 #include "host/kernel/steering.hpp"
 #include "host/warden/memory_file.hpp"
 
@@ -21,16 +24,31 @@ absl::Status failed(const std::string& error) {
                       error));
 }
 
+// The elements for listeners that were there before and are no longer.
+std::string drained(const kernel::Topology& now, const nlohmann::json& before, std::chrono::seconds drain) {
+  if (before.is_null()) return {};
+  const Result<kernel::Topology> parsed = kernel::parse_topology(before.dump());
+  if (!parsed.ok()) return {};
+  std::vector<kernel::GateListener> gone;
+  std::ranges::copy_if(parsed->listeners, std::back_inserter(gone), [&](const kernel::GateListener& listener) {
+    return std::ranges::none_of(now.listeners, [&](const kernel::GateListener& other) {
+      return other.proto == listener.proto && other.address == listener.address && other.port == listener.port &&
+             other.transparent == listener.transparent;
+    });
+  });
+  return kernel::drained_elements(gone, drain);
+}
+
 }  // namespace
 
-absl::Status close_kernel(const nlohmann::json& topology) {
+absl::Status close_kernel(const nlohmann::json& topology, const nlohmann::json& before, std::chrono::seconds drain) {
   const Result<kernel::Topology> parsed = kernel::parse_topology(topology.dump());
   if (!parsed.ok()) return absl::InternalError(std::string(parsed.error().message));
   kernel::KernelTables tables;
   const kernel::KernelError obstacle = kernel::steering_obstacle(*parsed);
   // Closed all the same: a gateway that serves keeps its tables, one that starts leaves those that let nothing through.
   if (obstacle && !tables.shape().empty()) return absl::FailedPreconditionError(*obstacle);
-  if (kernel::KernelError error = tables.install(*parsed)) return failed(*error);
+  if (kernel::KernelError error = tables.install(*parsed, drained(*parsed, before, drain))) return failed(*error);
   if (obstacle) return absl::FailedPreconditionError(*obstacle);
   return absl::OkStatus();
 }

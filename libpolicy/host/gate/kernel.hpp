@@ -6,13 +6,15 @@
 
 #include <absl/status/status.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 namespace sallyport {
 
 // Installs the tables that drop what does not go through the gateway, or changes them to this topology in one
-// transaction.
-absl::Status close_kernel(const nlohmann::json& topology);
+// transaction. Flows that were accepted at listeners which it has no longer, and `before` had, go on for so long.
+absl::Status close_kernel(const nlohmann::json& topology, const nlohmann::json& before = {},
+                          std::chrono::seconds drain = {});
 
 // Lifts the kernel's limit of ICMP errors to one address (net.ipv4.icmp_ratelimit, net.ipv6.icmp.ratelimit): one a
 // second is silence for a client that tries ten flows at once. The tables limit each source instead. False: /proc/sys

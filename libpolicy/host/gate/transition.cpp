@@ -19,6 +19,9 @@ namespace {
 
 using nlohmann::json;
 
+// From the change of the tables to the drain of the workers: those that are new have to be serving.
+constexpr std::chrono::seconds kChangeTime{5};
+
 void print(const Diagnostics& diagnostics) {
   const std::string text = render(diagnostics, ::isatty(2) == 1 && ::getenv("NO_COLOR") == nullptr);
   std::fputs(text.c_str(), stderr);
@@ -142,7 +145,8 @@ bool Gate::open_sockets(Transition& next) {
   const bool stays = !next.first && next.topology == topology_ && healthy() && prepared_->enforcers > 0 &&
                      next.prepared->enforcers > 0;
   if (!reporter.failed() && next.prepared->closes_kernel() && !stays) {
-    if (absl::Status closed = close_kernel(next.topology); !closed.ok()) {
+    const auto drain = std::chrono::ceil<std::chrono::seconds>(gateway.drain + kChangeTime);
+    if (absl::Status closed = close_kernel(next.topology, topology_, drain); !closed.ok()) {
       say(std::string(closed.message()));
       return false;
     }

@@ -32,7 +32,7 @@ std::string KernelTables::claims() {
   for (const ClaimKind& kind : kClaimKinds) {
     for (const char* prefix : {"claim", "claimed"}) {
       const std::string set = prefix + std::string(kind.name);
-      const std::optional<std::string> list = with_expiry(set);
+      const std::optional<std::string> list = with_expiry("bridge sallyport", set);
       if (!list) return {};
       if (!list->empty()) out += "add element bridge sallyport " + set + " { " + *list + " }\n";
     }
@@ -40,10 +40,20 @@ std::string KernelTables::claims() {
   return out;
 }
 
+// Of the tables that are there, whoever put them in.
+std::string KernelTables::drained() {
+  std::string out;
+  for (const DrainedSet& set : kDrainedSets) {
+    const std::optional<std::string> list = with_expiry("inet sallyport", std::string(set.name));
+    if (list && !list->empty()) out += "add element inet sallyport " + std::string(set.name) + " { " + *list + " }\n";
+  }
+  return out;
+}
+
 // "a . b expires 9s, ...", as `add element` takes it; nothing if the set cannot be read.
-std::optional<std::string> KernelTables::with_expiry(const std::string& set) {
+std::optional<std::string> KernelTables::with_expiry(const std::string& table, const std::string& set) {
   std::string text, list;
-  if (context_.list("list set bridge sallyport " + set, text)) return std::nullopt;
+  if (context_.list("list set " + table + " " + set, text)) return std::nullopt;
   const json listing = json::parse(text, nullptr, false);
   if (!listing.is_object()) return std::nullopt;
   for (const json& entry : listing.value("nftables", json::array())) {
@@ -71,7 +81,8 @@ std::string KernelTables::shape() {
   return text.substr(begin, text.find('"', begin) - begin);
 }
 
-KernelError KernelTables::install_inet(const Topology& topology, const std::string& elements) {
+KernelError KernelTables::install_inet(const Topology& topology, const std::string& own_elements) {
+  const std::string elements = own_elements + drained();  // in this order: the later end of an element is the new one
   const KernelError error = context_.run(inet_table(topology, elements));
   // In a user namespace a socket's buffer has a bound that only the host's root may lift (net.core.wmem_max): then the
   // closed tables first, and what opens them in steps.
