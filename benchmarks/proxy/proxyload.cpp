@@ -3,9 +3,9 @@
 //   proxyload origin ADDRESS PORT [BULK_OCTETS]
 //     answers the first octets of a connection, then closes; a GET in HTTP
 //   proxyload load PROXY_ADDRESS PORT TARGETS_FILE MODE CONNECTIONS SECONDS [RATE [PAUSE_MS]]
-//     MODE: connect, refused, direct: a tunnel each; get: pages, up to 50 on a connection; dns: the host's address, one
-//     query a TCP connection. RATE: how many a second; 0: as fast as they end. PAUSE: between a connection and its
-//     first octets, as on a long way
+//     MODE: connect, refused, direct: a tunnel each; get: pages, up to 50 on a connection; site: the same of the origin
+//     itself; dns: the host's address, one query a TCP connection. RATE: how many a second; 0: as fast as they end.
+//     PAUSE: between a connection and its first octets, as on a long way
 //   proxyload bulk PROXY_ADDRESS PORT TARGET connect|direct OCTETS
 //
 // A tunnel carries what a TLS client sends first, a ClientHello with the target's name, and gets some octets back: the
@@ -160,7 +160,7 @@ int origin(const char* address, const char* port, std::size_t bulk) {
 
 // ---- the load
 
-enum class Mode { kConnect, kRefused, kDirect, kGet, kDns };
+enum class Mode { kConnect, kRefused, kDirect, kGet, kSite, kDns };
 enum class End { kGood, kRefused, kReset, kCut, kWrong, kStuck, kAgain, kIdle };
 
 constexpr unsigned kPages = 50;  // on a connection
@@ -174,7 +174,7 @@ struct Session {
 };
 
 struct Target {
-  std::string request, hello, page, query;
+  std::string request, hello, page, own_page, query;
 };
 
 // RFC 1035 4.1, 4.2.2: an A query with its length.
@@ -195,7 +195,8 @@ std::string dns_query(const std::string& name) {
 Target make_target(const std::string& line) {
   const std::string host = line.substr(0, line.rfind(':'));
   return {"CONNECT " + line + " HTTP/1.1\r\nHost: " + line + "\r\n\r\n", client_hello(host),
-          "GET http://" + line + "/ HTTP/1.1\r\nHost: " + line + "\r\n\r\n", dns_query(host)};
+          "GET http://" + line + "/ HTTP/1.1\r\nHost: " + line + "\r\n\r\n",
+          "GET / HTTP/1.1\r\nHost: " + line + "\r\n\r\n", dns_query(host)};
 }
 
 Mode mode_of(std::string_view word) {
@@ -203,6 +204,7 @@ Mode mode_of(std::string_view word) {
   if (word == "refused") return Mode::kRefused;
   if (word == "direct") return Mode::kDirect;
   if (word == "get") return Mode::kGet;
+  if (word == "site") return Mode::kSite;
   if (word == "dns") return Mode::kDns;
   fail("mode");
 }
@@ -268,7 +270,7 @@ class Load {
     Session& session = sessions_[fd];
     session.received.clear();
     session.began = Clock::now();
-    send(fd, targets_[session.target].page);
+    send(fd, first_words(targets_[session.target]));
   }
   void begin() {
     const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -307,6 +309,7 @@ class Load {
   const std::string& first_words(const Target& target) const {
     return mode_ == Mode::kDirect ? target.hello
            : mode_ == Mode::kGet  ? target.page
+           : mode_ == Mode::kSite ? target.own_page
            : mode_ == Mode::kDns  ? target.query
                                   : target.request;
   }
@@ -361,7 +364,7 @@ class Load {
       return;
     }
     const bool open = more(fd, session);
-    if (mode_ == Mode::kGet) return page(fd, session, open);
+    if (mode_ == Mode::kGet || mode_ == Mode::kSite) return page(fd, session, open);
     if (mode_ == Mode::kDns) return reply(fd, session, open);
     if (session.state == Session::State::kReply) {
       if (session.received.find("\r\n\r\n") == std::string::npos) return open ? void() : end(fd, end_of(error_));

@@ -106,6 +106,8 @@ void Filter::close_empty(const Open& open) {
 }
 
 void Filter::drain() {
+  services_.draining = true;
+  for (Flow* flow : flows_) flow->drain();
   for (const Open& open : open_) close_empty(open);
   open_.clear();
 }
@@ -118,6 +120,13 @@ void Filter::close_listeners() {
 
 net::awaitable<void> Filter::serve(net::tcp::socket socket, Arrival arrival, net::ClientCounts::Place) {
   Flow flow(config_, services_, counters_, std::move(socket), arrival);
+  struct Listed {
+    std::unordered_set<Flow*>& all;
+    Flow* one;
+    ~Listed() { all.erase(one); }
+  };
+  flows_.insert(&flow);
+  const Listed listed{flows_, &flow};
   co_await flow.run();
 }
 

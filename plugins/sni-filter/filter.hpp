@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "sni-filter/flow.hpp"
@@ -25,7 +26,7 @@ class Filter {
   void add(net::Listener listener);
   void remove(const std::string& name, std::uint64_t client_id);
   void close_listeners();
-  void drain();  // takes what waits at the listeners, and nothing more
+  void drain();  // takes what waits at the listeners, and nothing more; kept HTTP connections have one request more
 
   const Counters& counters() const noexcept { return counters_; }
 
@@ -49,6 +50,7 @@ class Filter {
   Services services_;
   Counters counters_;
   std::vector<Open> open_;
+  std::unordered_set<Flow*> flows_;
   net::ClientCounts& counts_;
   std::uint64_t next_flow_ = 1;
 };

@@ -19,12 +19,12 @@ DB4 = "52.1.2.3"
 
 
 def load(work, base, mode, seconds, target=f"load.example.test:{PORT}", connections=8, rate=0, pause=0):
-    """Starts a load of tunnels, by the proxy or (direct) transparently, of pages (get), or of queries over TCP (dns): so many a second, or
+    """Starts a load of tunnels, by the proxy or (direct) transparently, of pages (get, site), or of queries over TCP (dns): so many a second, or
     as fast as they end; with so many ms between a connection and its first octets; lab.finish() gives its JSON."""
     os.makedirs(f"{base}/{mode}", exist_ok=True)
     with open(f"{base}/{mode}/targets", "w") as file:
         file.write(f"{target}\n")
-    address, port = {"direct": (world.LOAD4, PORT), "dns": (GATE4, 53)}.get(mode, (GATE4, 3128))
+    address, port = {"direct": (world.LOAD4, PORT), "site": (world.LOAD4, PORT), "dns": (GATE4, 53)}.get(mode, (GATE4, 3128))
     numbers = [str(n) for n in (connections, seconds, rate, pause)]
     return work.start(PROXYLOAD, "load", address, str(port), f"{base}/{mode}/targets", mode, *numbers, base=base)
 

@@ -35,7 +35,7 @@ def origin(lab):
 
 # What a client does in a second of REL-01: 600 connections and more. Each says its first octets 30 ms after it has been made, as over a
 # long way, so that at any moment some 18 are known to the gate and have asked for nothing; and each must end as without a reload.
-MIX = {"connect": 200, "direct": 200, "refused": 150, "get": 100, "dns": 60}
+MIX = {"connect": 200, "direct": 200, "refused": 150, "get": 60, "site": 60, "dns": 60}
 
 
 class Mixed:
@@ -43,10 +43,12 @@ class Mixed:
 
     def __init__(self, lab, work, seconds, kinds=MIX):
         self._lab, self._seconds, base = lab, seconds, lab.workspace()
-        self._running = {
-            kind: load(work, base, kind, seconds, "evil.test:443" if kind == "refused" else f"load.example.test:{PORT}", 64, MIX[kind], pause=30)
-            for kind in kinds
-        }
+        self._running = {}
+        for kind in kinds:
+            target = "evil.test:443" if kind == "refused" else f"load.example.test:{PORT}"
+            # So few kept connections that each is used several times a second: one that rests for longer may end while a page is asked for.
+            connections = 16 if kind in ("get", "site") else 64
+            self._running[kind] = load(work, base, kind, seconds, target, connections, MIX[kind], pause=30)
         self._queries = dnsperf(work, lab.workspace(), seconds, qps=300)
         self._denied = dnsperf(work, lab.workspace(), seconds, ["evil.test"], qps=100)
 
@@ -112,7 +114,7 @@ def test_a_hundred_reloads_refuse_and_reset_nobody(lab, work, witness, gate):
 def test_a_plugin_that_comes_and_goes_disturbs_no_other(lab, work, gate):
     """REL-01's class: with its listener the kernel's tables and whoever looks at the topology are replaced too."""
     without = "\n".join(line for line in gateway_yaml("real").splitlines() if "http-proxy" not in line) + "\n"
-    mixed = Mixed(lab, work, 8, ["direct", "dns"])
+    mixed = Mixed(lab, work, 8, ["direct", "site", "dns"])
     for _ in range(3):
         for text, there in ((without, False), (gateway_yaml("real"), True)):
             before = gate.status()["generation"]
