@@ -14,6 +14,8 @@ struct Server::Connection {
   Connection& operator=(const Connection&) = delete;
   ~Connection();
   void close();
+  void expect_message();  // in time, or it ends
+  void end();             // reads no further query; its stream ends once nothing is owed
   Origin origin() const { return {listener, reinterpret_cast<const sockaddr*>(peer.data()), peer_size}; }
 
   Server& server;
@@ -28,14 +30,8 @@ struct Server::Connection {
   std::size_t owed = 0;  // answers not yet written
   std::size_t queries = 0;
   bool writing = false;
-};
-
-// A lookup at work.
-struct Flow {
-  std::atomic<std::uint64_t>& flows;
-  explicit Flow(std::atomic<std::uint64_t>& all) : flows(all) { flows.fetch_add(1, std::memory_order_relaxed); }
-  Flow(const Flow&) = delete;
-  ~Flow() { flows.fetch_sub(1, std::memory_order_relaxed); }
+  bool had_last = false;  // a query since the drain began: the client gets an answer and the end with it
+  bool ending = false;
 };
 
 }  // namespace sallyport::dns

@@ -43,13 +43,13 @@ class Dns final : public policy::Plugin {
   }
 
   policy::Status drain(std::uint64_t, std::uint64_t& flows_left) override {
-    draining_ = true;
     waiting_.clear();
-    flows_left = 0;
-    for (const auto& worker : team_.workers) {
-      worker->drain();
-      flows_left += worker->flows();
+    if (!std::exchange(draining_, true)) {
+      for (const auto& worker : team_.workers) worker->drain(drained_);
     }
+    flows_left = drained_.wait(std::chrono::seconds(1));
+    flows_left += team_.handing.load();
+    for (const auto& worker : team_.workers) flows_left += worker->flows();
     return {};
   }
 
@@ -161,6 +161,7 @@ class Dns final : public policy::Plugin {
   std::map<std::string, std::size_t> dealt_;  // UDP sockets so far, by address
   std::size_t streams_ = 0;
   bool draining_ = false;
+  net::AllLoops drained_;
   Team team_{host, config_, metrics_};
 };
 

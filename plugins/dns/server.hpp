@@ -4,7 +4,8 @@
 // at
 //          work per connection, and `silence` for a message to be complete. Over a bound: SERVFAIL, a pause in reading,
 //          or the connection ends.
-// Draining Nothing new is accepted or read; what is at work is answered, and then its connection ends.
+// Draining What waits at the listeners is taken, and nothing after it. A connection ends once a query that was on its
+//          way is answered: with its stream's end, so that one which comes too late is not reset, but asked again.
 // Threads  The loop's; flows() from any.
 // Source   RFC 1035 §4.2, RFC 7766.
 #pragma once
@@ -15,6 +16,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dns/responder.hpp"
@@ -46,6 +48,16 @@ struct RequestDurations {
   void add(net::Clock::duration took, std::uint64_t queries = 1);
 };
 
+// A lookup at work, from the moment that it is one: a drain asks how many there are.
+struct Flow {
+  explicit Flow(std::atomic<std::uint64_t>& all) : flows(&all) { flows->fetch_add(1, std::memory_order_relaxed); }
+  Flow(Flow&& other) noexcept : flows(std::exchange(other.flows, nullptr)) {}
+  ~Flow() {
+    if (flows) flows->fetch_sub(1, std::memory_order_relaxed);
+  }
+  std::atomic<std::uint64_t>* flows;
+};
+
 class Server {
  public:
   // Takes a connection that this thread accepted to the thread that will serve it.
@@ -59,7 +71,7 @@ class Server {
   void adopt(net::UniqueFd connection, bool is_v6, std::uint64_t listener);  // an accepted one
   void remove(const std::string& name, std::uint64_t client_id);
   void drain();
-  void close();  // every listener and connection
+  void close();  // every listener and connection, at once
 
   // Lookups at work and connections.
   std::uint64_t flows() const noexcept { return flows_.load(std::memory_order_relaxed); }
@@ -74,13 +86,16 @@ class Server {
     std::uint64_t client_id;
     std::shared_ptr<net::UdpServer> udp;
     std::shared_ptr<net::tcp::acceptor> tcp;
+    bool is_v6;
     void close() const;
   };
   using Place = net::ClientCounts::Place;
 
   net::awaitable<void> serve_udp(std::shared_ptr<net::UdpServer> socket, std::uint64_t listener);
   net::awaitable<void> answer_udp(std::shared_ptr<net::UdpServer> socket, net::UdpPeer peer,
-                                  std::unique_ptr<Pending> pending, Place place);
+                                  std::unique_ptr<Pending> pending, Place place, Flow flow);
+  void accepted(net::tcp::socket socket, bool is_v6, std::uint64_t listener);
+  void empty(const Open& open);
   void serve_batch(const std::shared_ptr<net::UdpServer>& socket, std::uint64_t listener, std::size_t count);
 
   void start_tcp(net::tcp::socket socket, std::uint64_t listener);

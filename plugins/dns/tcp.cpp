@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <boost/asio/write.hpp>
 #include <cstring>
 
@@ -14,6 +15,11 @@ using net::kAsResult;
 // Queries have one question and an OPT record, padding included (RFC 8467 §4.1: 128 octets). All text reads as a longer
 // one, so that other protocols at this port end at once and not at the silence limit.
 constexpr std::size_t kLongestQuery = 4096;
+
+// While the server drains: for a query that was under way, its retransmission included; and for the client to see the
+// stream's end and close its own side.
+constexpr std::chrono::milliseconds kLastQuery{1'000};
+constexpr std::chrono::milliseconds kLinger{1'000};
 
 Server::Connection::Connection(Server& s, net::tcp::socket accepted, std::uint64_t listener_id, Place its_place)
     : server(s),
@@ -41,13 +47,31 @@ void Server::Connection::close() {
   room.cancel();
 }
 
+void Server::Connection::expect_message() {
+  if (ending) return;
+  if (server.draining_) {
+    silence.set(std::min(server.limits_.silence, kLastQuery), [this] { end(); });
+  } else {
+    silence.set(server.limits_.silence, [this] { close(); });
+  }
+}
+
+// What is read from now on is dropped: a close with octets unread would be a reset, and could take answers with it.
+void Server::Connection::end() {
+  ending = true;
+  silence.set(owed == 0 ? kLinger : server.limits_.silence, [this] { close(); });
+  if (owed > 0) return;
+  error_code ignored;
+  socket.shutdown(net::tcp::socket::shutdown_send, ignored);
+}
+
 void Server::start_tcp(net::tcp::socket socket, std::uint64_t listener) {
   error_code gone;
   const net::tcp::endpoint peer = socket.remote_endpoint(gone);
   if (gone) return;
   const Origin origin{listener, reinterpret_cast<const sockaddr*>(peer.data()), static_cast<socklen_t>(peer.size())};
   std::optional<Place> place = bounds_.connections.enter(responder_.client_of(origin));
-  if (draining_ || !place) {
+  if (!place) {
     net::reset_on_close(socket.native_handle());
     return;
   }
@@ -58,13 +82,10 @@ void Server::start_tcp(net::tcp::socket socket, std::uint64_t listener) {
 awaitable<void> Server::serve_tcp(std::shared_ptr<Connection> connection) {
   std::vector<std::uint8_t> received(2048);
   std::size_t filled = 0;
-  const auto expect_message = [&] {
-    connection->silence.set(limits_.silence, [late = connection.get()] { late->close(); });
-  };
-  expect_message();
-  while (connection->socket.is_open() && !draining_) {
+  connection->expect_message();
+  while (connection->socket.is_open()) {
     std::size_t taken = 0;
-    while (filled - taken >= 2 && connection->socket.is_open() && !draining_) {
+    while (filled - taken >= 2 && connection->socket.is_open() && !connection->ending) {
       const std::size_t length = std::size_t{received[taken]} << 8 | received[taken + 1];
       if (length < wire::kDnsHeaderOctets || length > kLongestQuery) {
         connection->close();  // nothing that could be answered; HTTP, TLS and SSH start so
@@ -75,14 +96,16 @@ awaitable<void> Server::serve_tcp(std::shared_ptr<Connection> connection) {
         connection->close();
         co_return;
       }
+      connection->had_last |= draining_;
       handle_tcp(connection, std::span(received).subspan(taken + 2, length));
       taken += 2 + length;
-      expect_message();
+      connection->expect_message();
       while (connection->owed >= limits_.pipelined && connection->socket.is_open()) {
         connection->room.expires_at(Clock::time_point::max());
         (void)co_await connection->room.async_wait(kAsResult);
       }
     }
+    if (connection->ending) taken = filled;
     std::memmove(received.data(), received.data() + taken, filled - taken);
     filled -= taken;
     if (received.size() - filled < 512)
@@ -152,7 +175,8 @@ awaitable<void> Server::write_replies(std::shared_ptr<Connection> connection) {
     connection->room.cancel();
   }
   connection->writing = false;
-  if (draining_ && connection->owed == 0) connection->close();
+  // Not so after an answer to a query from before the drain: the client may have read it and sent the next one.
+  if ((connection->had_last || connection->ending) && connection->owed == 0) connection->end();
 }
 
 }  // namespace sallyport::dns

@@ -1,7 +1,5 @@
 #include "dns/worker.hpp"
 
-#include <future>
-
 #include "support/mailbox.hpp"
 
 namespace sallyport::dns {
@@ -83,8 +81,10 @@ struct Worker::Work {
     if (team.workers.size() < 2) return {};
     return [&team](net::UniqueFd fd, bool is_v6, std::uint64_t listener) {
       Worker& next = *team.workers[team.turn.fetch_add(1, std::memory_order_relaxed) % team.workers.size()];
-      next.loop_.post([&next, is_v6, listener, moved = std::move(fd)]() mutable {
+      team.handing.fetch_add(1);
+      next.loop_.post([&team, &next, is_v6, listener, moved = std::move(fd)]() mutable {
         next.work_->server.adopt(std::move(moved), is_v6, listener);
+        team.handing.fetch_sub(1);  // after it has been counted there: flows() in between sees it twice, never not
       });
     };
   }
@@ -189,14 +189,8 @@ policy::Status Worker::start() {
 
 void Worker::stop() { loop_.stop(); }
 
-void Worker::drain() {
-  auto done = std::make_shared<std::promise<void>>();
-  std::future<void> finished = done->get_future();
-  loop_.post([this, done] {
-    work_->server.drain();
-    done->set_value();
-  });
-  finished.wait_for(std::chrono::seconds(1));
+void Worker::drain(net::AllLoops& all) {
+  all.post(loop_, [this] { work_->server.drain(); });
 }
 
 void Worker::post_listener(net::Listener listener) {

@@ -15,6 +15,7 @@
 #include "dns/config.hpp"
 #include "dns/metrics.hpp"
 #include "dns/server.hpp"
+#include "support/all_loops.hpp"
 #include "support/event_loop.hpp"
 #include "support/listeners.hpp"
 
@@ -30,7 +31,8 @@ struct Team {
   const Metrics& metrics;
   Bounds bounds;
   std::vector<std::unique_ptr<Worker>> workers;
-  std::atomic<std::size_t> turn{0};  // who serves the next TCP connection
+  std::atomic<std::size_t> turn{0};     // who serves the next TCP connection
+  std::atomic<std::size_t> handing{0};  // connections on their way there
 };
 
 class Worker {
@@ -42,7 +44,7 @@ class Worker {
 
   policy::Status start();
   void stop();
-  void drain();  // returns once nothing new is accepted, or after a second
+  void drain(net::AllLoops& all);
   void post_listener(net::Listener listener);
   void post_removed(const std::string& name, std::uint64_t client_id);
 

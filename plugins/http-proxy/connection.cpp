@@ -23,6 +23,10 @@ constexpr std::chrono::milliseconds kLinger{1'000};  // for the client to read a
 constexpr std::size_t kMostDropped = 1024 * 1024;    // octets behind a refusal that are read for it
 constexpr std::size_t kMaxPath = 200;                // in the audit
 
+// For a request that was under way when the drain began, its retransmission included. Whoever was accepted a moment
+// before, or sends the next request just now, cannot know of the drain; a close would lose what they sent.
+constexpr std::chrono::milliseconds kLastRequest{1'000};
+
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 bool passes(const policy_verdict& verdict, bool is_name) {
@@ -94,10 +98,7 @@ void Connection::expired() {
 }
 
 void Connection::drain() {
-  if (phase_ == Phase::kIdle) {
-    timed_out_ = true;
-    wake();
-  }
+  if (phase_ == Phase::kIdle && within_ > kLastRequest) limit(Phase::kIdle, kLastRequest);
 }
 
 policy_query Connection::query(std::uint16_t layer) const {
@@ -285,7 +286,9 @@ awaitable<bool> Connection::read_head() {
   bool started = !from_client_.empty();
   // A first request is awaited no longer than a head may take: nobody connects to say nothing.
   const bool first = requests_ == 0;
-  limit(started ? Phase::kHead : Phase::kIdle, first || started ? config_.header_timeout : config_.keepalive_timeout);
+  std::chrono::milliseconds within = first || started ? config_.header_timeout : config_.keepalive_timeout;
+  if (shared_.draining && !started) within = std::min(within, kLastRequest);
+  limit(started ? Phase::kHead : Phase::kIdle, within);
   for (;;) {
     HttpState state = HttpState::kNeedMore;
     if (!from_client_.empty()) {
@@ -295,14 +298,13 @@ awaitable<bool> Connection::read_head() {
       std::span<std::uint8_t> scratch(*shared_.relay->scratch);
       const ssize_t n = client_.receive(scratch);
       if (n < 0 && would_block(errno)) {
-        if (shared_.draining && !started) {
-          close();
-          co_return false;
-        }
         const Io waited = co_await readable(client_);
         if (waited == Io::kOk) continue;
         if (waited == Io::kTimeout && started) {
           co_await refuse({408, POLICY_REASON_TIMED_OUT, "the head did not come in time"});
+        } else if (waited == Io::kTimeout && shared_.draining) {
+          timed_out_ = false;
+          co_await linger();  // a request that comes after all sees the end of the connection, and no reset
         } else {
           close();
         }

@@ -66,7 +66,7 @@ class Connection final : public TimerWheel::Entry {
 
   net::awaitable<void> run();
 
-  void drain();         // ends it if it waits for a request; else after the one at work
+  void drain();         // one request more, if it comes at once; else the one at work is the last
   void decide_again();  // a new policy: ends an exchange that it denies. Tunnels have tickets
   bool wants_nothing() const noexcept { return phase_ == Phase::kIdle; }
 

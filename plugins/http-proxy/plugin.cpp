@@ -17,6 +17,7 @@
 
 #include "http-proxy/metrics.hpp"
 #include "http-proxy/proxy.hpp"
+#include "support/all_loops.hpp"
 #include "support/resolver.hpp"
 #include "support/sockets.hpp"
 
@@ -81,9 +82,11 @@ class HttpProxy final : public policy::Plugin {
 
   policy::Status drain(std::uint64_t, std::uint64_t& flows_left) override {
     if (!std::exchange(draining_, true)) {
-      for (const auto& worker : workers_) worker->loop.post([w = worker.get()] { w->at_work->proxy.drain(); });
+      for (const auto& worker : workers_)
+        drained_.post(worker->loop, [w = worker.get()] { w->at_work->proxy.drain(); });
     }
-    flows_left = counts_ ? counts_->total() : 0;
+    flows_left = drained_.wait(std::chrono::seconds(1)) + (counts_ ? counts_->total() : 0);
+    for (const auto& worker : workers_) flows_left += worker->at_work->proxy.turning_away();
     return {};
   }
 
@@ -239,6 +242,7 @@ class HttpProxy final : public policy::Plugin {
   std::set<std::uint16_t> ports_;
   std::uint64_t publish_task_ = 0;
   bool draining_ = false;
+  net::AllLoops drained_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 

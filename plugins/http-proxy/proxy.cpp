@@ -77,8 +77,7 @@ void Proxy::add(net::Listener listener) {
 void Proxy::remove(const std::string& name, std::uint64_t client_id) {
   std::erase_if(open_, [&](const Open& open) {
     if (open.name != name || open.client_id != client_id) return false;
-    error_code ignored;
-    open.acceptor->close(ignored);
+    close_empty(open);
     return true;
   });
 }
@@ -96,8 +95,9 @@ void Proxy::stop() {
 }
 
 void Proxy::drain() {
-  close_listeners();
   shared_.draining = true;
+  for (const Open& open : open_) close_empty(open);
+  open_.clear();
   pool_.clear();
   for (Connection* connection : connections_) connection->drain();
 }
@@ -116,19 +116,33 @@ awaitable<void> Proxy::sweep() {
   }
 }
 
+bool Proxy::accept_one(net::tcp::acceptor& acceptor, std::uint64_t client_id) {
+  sockaddr_storage storage;
+  socklen_t size = sizeof storage;
+  const int fd =
+      ::accept4(acceptor.native_handle(), reinterpret_cast<sockaddr*>(&storage), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd < 0) return false;
+  net::tcp::endpoint from;
+  std::memcpy(from.data(), &storage, std::min<std::size_t>(size, from.capacity()));
+  from.resize(size);
+  admit(fd, from, client_id);
+  return true;
+}
+
+// As net::close_empty().
+void Proxy::close_empty(const Open& open) {
+  for (unsigned i = 0; i < net::kMostQueued; ++i) {
+    if (!accept_one(*open.acceptor, open.client_id) && !net::is_of_one_connection(errno)) break;
+  }
+  error_code ignored;
+  open.acceptor->close(ignored);
+}
+
 awaitable<void> Proxy::accept(std::shared_ptr<net::tcp::acceptor> acceptor, std::uint64_t client_id) {
   net::asio::steady_timer pause(loop_.context());
   unsigned burst = 0;
   while (acceptor->is_open()) {
-    sockaddr_storage storage;
-    socklen_t size = sizeof storage;
-    const int fd = ::accept4(acceptor->native_handle(), reinterpret_cast<sockaddr*>(&storage), &size,
-                             SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-      net::tcp::endpoint from;
-      std::memcpy(from.data(), &storage, std::min<std::size_t>(size, from.capacity()));
-      from.resize(size);
-      admit(fd, from, client_id);
+    if (accept_one(*acceptor, client_id)) {
       if (++burst == net::kAcceptBurst) {  // who is served already gets a turn too
         burst = 0;
         co_await net::asio::post(loop_.context(), net::asio::use_awaitable);
@@ -142,10 +156,8 @@ awaitable<void> Proxy::accept(std::shared_ptr<net::tcp::acceptor> acceptor, std:
       pause.expires_after(net::kAcceptPause);
       const auto [error] = co_await pause.async_wait(net::kAsResult);
       if (error) co_return;
-    } else if (errno != ECONNABORTED && errno != EINTR && errno != EPROTO && errno != EPERM && errno != ENETDOWN &&
-               errno != EHOSTDOWN && errno != EHOSTUNREACH && errno != ENETUNREACH && errno != ENONET &&
-               errno != ENOPROTOOPT) {
-      co_return;  // EBADF, EINVAL: the listener is gone. The others speak of one connection (accept(2))
+    } else if (!net::is_of_one_connection(errno)) {
+      co_return;  // EBADF, EINVAL: the listener is gone
     }
   }
 }
@@ -201,7 +213,8 @@ void Proxy::admit(int fd, const net::tcp::endpoint& from, std::uint64_t listener
   verdict.reason = reason;
   verdict.rule = POLICY_NO_RULE;
   std::string ref = services_.reader->audit(query, verdict).ref;
-  if (turning_away_ < kMostTurnedAway) {
+  if (turning_away() < kMostTurnedAway) {
+    turning_away_.fetch_add(1, std::memory_order_relaxed);  // here, not in its first step: a drain asks who is left
     loop_.tasks().spawn(turn_away(std::move(socket), is_client ? 503 : 403, reason, std::move(ref)));
   } else {
     net::reset_on_close(socket.native_handle());
@@ -211,11 +224,10 @@ void Proxy::admit(int fd, const net::tcp::endpoint& from, std::uint64_t listener
 // Says why, and gives the client a moment to read it before the close; what it sends is dropped.
 awaitable<void> Proxy::turn_away(net::Stream socket, unsigned status, std::uint16_t reason, std::string ref) {
   struct Count {
-    std::size_t& count;
-    explicit Count(std::size_t& c) : count(c) { ++count; }
-    ~Count() { --count; }
+    std::atomic<std::size_t>& count;
+    ~Count() { count.fetch_sub(1, std::memory_order_relaxed); }
   };
-  const Count count(turning_away_);
+  const Count count{turning_away_};
   const std::string text = answer_text({.status = status, .reason = reason, .ref = ref});
   (void)::send(socket.native_handle(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   socket.shutdown_send();

@@ -2,7 +2,7 @@
 //
 // At the door  Who sends from outside the networks that the gateway holds is told so (403); beyond the bounds on
 //              connections, or out of descriptors, clients get 503 at once and nothing of theirs is read.
-// Threads      The loop's, but for connections().
+// Threads      The loop's, but for connections() and turning_away().
 #pragma once
 
 #include <atomic>
@@ -27,13 +27,14 @@ class Proxy {
   void remove(const std::string& name, std::uint64_t client_id);
   void close_listeners();
   void stop();          // before the loop does
-  void drain();         // accepts nothing more, ends what waits for a request
+  void drain();         // takes what waits at the listeners and nothing more; see Connection::drain()
   void decide_again();  // a new policy
 
   const Counters& counters() const noexcept { return counters_; }
   std::size_t tunnels() const noexcept { return tunnels_; }
   std::size_t idle_upstreams() const noexcept { return pool_.size(); }
-  std::size_t connections() const noexcept { return live_.load(std::memory_order_relaxed); }  // any thread
+  std::size_t connections() const noexcept { return live_.load(std::memory_order_relaxed); }           // any thread
+  std::size_t turning_away() const noexcept { return turning_away_.load(std::memory_order_relaxed); }  // any thread
 
  private:
   struct Open {
@@ -43,6 +44,8 @@ class Proxy {
     std::shared_ptr<net::tcp::acceptor> acceptor;
   };
 
+  bool accept_one(net::tcp::acceptor& acceptor, std::uint64_t client_id);  // false, and errno
+  void close_empty(const Open& open);
   net::awaitable<void> accept(std::shared_ptr<net::tcp::acceptor> acceptor, std::uint64_t client_id);
   net::awaitable<void> serve(net::Stream socket, Client client, net::ClientCounts::Place place);
   net::awaitable<void> turn_away(net::Stream socket, unsigned status, std::uint16_t reason, std::string ref);
@@ -61,8 +64,8 @@ class Proxy {
   Shared shared_;
   std::vector<Open> open_;
   std::unordered_set<Connection*> connections_;
-  std::size_t tunnels_ = 0, turning_away_ = 0;
-  std::atomic<std::size_t> live_{0};
+  std::size_t tunnels_ = 0;
+  std::atomic<std::size_t> live_{0}, turning_away_{0};
   net::UniqueFd reserve_;  // given up for a moment to tell a client that there are no more
 };
 

@@ -34,9 +34,10 @@ std::string without_change(const std::string& text) {
       if (kind == "counter") body.erase("packets"), body.erase("bytes");
       if (kind == "set") {
         const std::string name = body.value("name", "");
-        // These are filled by traffic, by us, or by what is in `ports`; elements_match() looks at ours.
+        // These are filled by traffic, by us, by the warden, or by what is in `ports`; elements_match() looks at ours.
         if (name.starts_with("bound") || name.starts_with("range") || name.starts_with("literal") ||
-            name.starts_with("claim") || name.starts_with("refused") || name == "ports" || name == "foreign")
+            name.starts_with("claim") || name.starts_with("refused") || name.starts_with("drained") ||
+            name == "ports" || name == "foreign")
           body.erase("elem");
       }
     }

@@ -46,17 +46,19 @@ void Filter::add(net::Listener listener) {
   auto acceptor = std::make_shared<net::tcp::acceptor>(loop_.context());
   if (acceptor->assign(listener.is_v6 ? net::tcp::v6() : net::tcp::v4(), listener.fd.get(), error)) return;
   listener.fd.release();
-  open_.push_back({listener.name, listener.client_id, acceptor});
   const Arrival here{.client_id = listener.client_id,
                      .client = {},
                      .destination = destination_at(listener),
                      .transparent = listener.is_transparent};
-  loop_.tasks().spawn(net::accept_descriptors(acceptor, [this, here](net::UniqueFd fd) {
-    net::Stream socket(poller_);
-    if (!socket.assign(fd.get())) return;
-    fd.release();
-    accepted(std::move(socket), here);
-  }));
+  open_.push_back({listener.name, listener.client_id, acceptor, here});
+  loop_.tasks().spawn(net::accept_descriptors(acceptor, [this, here](net::UniqueFd fd) { take(std::move(fd), here); }));
+}
+
+void Filter::take(net::UniqueFd fd, const Arrival& here) {
+  net::Stream socket(poller_);
+  if (!socket.assign(fd.get())) return;
+  fd.release();
+  accepted(std::move(socket), here);
 }
 
 void Filter::accepted(net::Stream socket, Arrival arrival) {
@@ -104,10 +106,20 @@ std::uint16_t Filter::identify(net::Stream& socket, Arrival& arrival) {
 void Filter::remove(const std::string& name, std::uint64_t client_id) {
   std::erase_if(open_, [&](const Open& open) {
     if (open.name != name || open.client_id != client_id) return false;
-    net::error_code ignored;
-    open.acceptor->close(ignored);
+    close_empty(open);
     return true;
   });
+}
+
+void Filter::close_empty(const Open& open) {
+  net::close_empty_descriptors(*open.acceptor, [&](net::UniqueFd fd) { take(std::move(fd), open.here); });
+}
+
+void Filter::drain() {
+  services_.draining = true;
+  for (Flow* flow : flows_) flow->drain();
+  for (const Open& open : open_) close_empty(open);
+  open_.clear();
 }
 
 void Filter::close_listeners() {
@@ -118,6 +130,13 @@ void Filter::close_listeners() {
 
 net::awaitable<void> Filter::serve(net::Stream socket, Arrival arrival, net::ClientCounts::Place) {
   Flow flow(config_, services_, counters_, std::move(socket), arrival);
+  struct Listed {
+    std::unordered_set<Flow*>& all;
+    Flow* one;
+    ~Listed() { all.erase(one); }
+  };
+  flows_.insert(&flow);
+  const Listed listed{flows_, &flow};
   co_await flow.run();
 }
 

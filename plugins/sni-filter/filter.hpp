@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "sni-filter/flow.hpp"
@@ -25,6 +26,7 @@ class Filter {
   void add(net::Listener listener);
   void remove(const std::string& name, std::uint64_t client_id);
   void close_listeners();
+  void drain();  // takes what waits at the listeners, and nothing more; kept HTTP connections have one request more
 
   const Counters& counters() const noexcept { return counters_; }
 
@@ -33,9 +35,12 @@ class Filter {
     std::string name;
     std::uint64_t client_id;
     std::shared_ptr<net::tcp::acceptor> acceptor;
+    Arrival here;
   };
 
   Destination destination_at(const net::Listener& listener) const;
+  void close_empty(const Open& open);
+  void take(net::UniqueFd fd, const Arrival& here);
   void accepted(net::Stream socket, Arrival arrival);
   std::uint16_t identify(net::Stream& socket, Arrival& arrival);
   net::awaitable<void> serve(net::Stream socket, Arrival arrival, net::ClientCounts::Place place);
@@ -47,6 +52,7 @@ class Filter {
   Services services_;
   Counters counters_;
   std::vector<Open> open_;
+  std::unordered_set<Flow*> flows_;
   net::ClientCounts& counts_;
   std::uint64_t next_flow_ = 1;
 };

@@ -64,6 +64,10 @@ Flow::~Flow() {
   ticket_.close(POLICY_REASON_OK);
 }
 
+void Flow::drain() {
+  if (http_) http_->drain();
+}
+
 policy_query Flow::query(std::uint16_t layer) const {
   policy_query out{};
   out.struct_size = sizeof out;
@@ -318,7 +322,7 @@ awaitable<bool> Flow::classify_http() {
   http_ = std::make_unique<HttpExchange>(
       relay_, client_, server_, std::exchange(held_, {}),
       [this](const wire::HttpRequestHead& head) { return check_http(head); },
-      [this](const HttpExchange::Refusal& refusal) { return refused_http(refusal); });
+      [this](const HttpExchange::Refusal& refusal) { return refused_http(refusal); }, services_.draining);
   const bool good = co_await http_->first_request();
   if (timed_out_) co_return false;
   hello_deadline_.cancel();

@@ -56,6 +56,7 @@ struct Services {
   std::function<bool()> has_ipv6;
   std::function<std::optional<net::tcp::endpoint>(int fd)> original_destination = net::original_destination;
   net::RelayResources* relay = nullptr;
+  bool draining = false;  // flows end when it suits them
 };
 
 struct Counters {
@@ -81,6 +82,7 @@ class Flow {
   Flow& operator=(const Flow&) = delete;
 
   net::awaitable<void> run();
+  void drain();  // services.draining has become true
 
  private:
   enum class Kind : std::uint8_t { kPending = 0, kOpaque, kHttp };

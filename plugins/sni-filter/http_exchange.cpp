@@ -43,13 +43,14 @@ std::string without_h2c(const wire::HttpRequestHead& head, std::string_view raw)
 }  // namespace
 
 HttpExchange::HttpExchange(net::Relay& relay, net::Stream& client, net::Stream& server, std::vector<std::uint8_t> held,
-                           Check check, Refused refused)
+                           Check check, Refused refused, const bool& draining)
     : relay_(relay),
       client_(client),
       server_(server),
       check_(std::move(check)),
       refused_(std::move(refused)),
       from_client_{std::move(held), 0},
+      draining_(draining),
       signal_(client.get_executor()),
       drain_(client.get_executor()) {}
 
@@ -88,6 +89,14 @@ void HttpExchange::finish() {
   client_.shutdown_send();
   drain_.set(kDrain, [this] { relay_.close(); });
   signal_.cancel();
+}
+
+// Between two requests; a response says itself that it is the last.
+void HttpExchange::drain() {
+  if (!outstanding_.empty() || ended_ || switched_) return;
+  drain_.set(kLastRequest, [this] {
+    if (outstanding_.empty() && !switched_) finish();
+  });
 }
 
 awaitable<void> HttpExchange::refuse(unsigned status, std::uint16_t reason, std::string_view cause) {
@@ -216,6 +225,7 @@ awaitable<void> HttpExchange::requests_up() {
     while (outstanding_.size() >= kMaxOutstanding && !ended_) co_await changed();
     if (ended_) co_return;
     const bool next = co_await read_request();
+    if (last_) co_return;  // what came behind the last one is for another connection
     if (!next) break;
   }
   if (answer_.empty() && !ended_ && !relay_.failed()) {  // the client's own end, between two requests
@@ -263,7 +273,10 @@ awaitable<void> HttpExchange::responses_down() {
       co_return;
     }
     if (first_status_ == 0 && (head.status >= 200 || head.status == 101)) first_status_ = head.status;
-    const bool sent = co_await put(octets_of(response_.raw()), false);
+    last_ = draining_ && head.status >= 200 && outstanding_.size() == 1 && answer_.empty();
+    const std::string_view raw = response_.raw();
+    const std::string closing = last_ ? std::string(raw.substr(0, raw.size() - 2)) + "Connection: close\r\n\r\n" : "";
+    const bool sent = co_await put(octets_of(last_ ? closing : raw), false);
     if (!sent) co_return;
     started = false;
     if (head.status == 101) {
@@ -291,7 +304,8 @@ awaitable<void> HttpExchange::responses_down() {
     response_.reset();
     signal_.cancel();
     if (outstanding_.empty() && !answer_.empty()) (void)co_await relay_.write_down(octets_of(answer_));
-    if (!keep_alive || !whole || (outstanding_.empty() && (client_ended_ || !answer_.empty()))) co_return;
+    if (!keep_alive || !whole || last_ || (outstanding_.empty() && (client_ended_ || !answer_.empty()))) co_return;
+    if (draining_) drain();
   }
 }
 

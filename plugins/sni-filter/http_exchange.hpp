@@ -35,9 +35,9 @@ class HttpExchange {
   // Called at each refusal, before it is answered; returns the ref that the answer carries.
   using Refused = std::function<std::string(const Refusal&)>;
 
-  // held: what the client has sent so far.
+  // held: what the client has sent so far. draining: the response at work, or the next, is the last one.
   HttpExchange(net::Relay& relay, net::Stream& client, net::Stream& server, std::vector<std::uint8_t> held, Check check,
-               Refused refused);
+               Refused refused, const bool& draining);
 
   // Reads and checks the first request. False: it was refused and answered, or the client is gone; nothing is to be
   // dialled.
@@ -45,6 +45,9 @@ class HttpExchange {
 
   // The rest, after a first_request() that returned true. Ends with both sides closed.
   net::awaitable<void> run(std::chrono::milliseconds idle);
+
+  // `draining` has become true.
+  void drain();
 
   std::uint64_t requests() const noexcept { return requests_; }
   // Of the first request, for the audit; status is 0 until its response has begun.
@@ -57,6 +60,9 @@ class HttpExchange {
   static constexpr std::size_t kMaxOutstanding = 64;         // pipelined requests; clients send a handful
   static constexpr unsigned kMaxInterim = 64;                // 1xx responses to one request; more is a flood
   static constexpr std::chrono::milliseconds kDrain{1'000};  // for the client to read the answer before the close
+
+  // While it drains: for a request that was on its way, its retransmission included.
+  static constexpr std::chrono::milliseconds kLastRequest{1'000};
 
   // Octets read and not yet used.
   struct Input {
@@ -99,6 +105,8 @@ class HttpExchange {
   std::deque<Outstanding> outstanding_;  // requests sent up whose responses have not ended
   std::string answer_;                   // a refusal that waits for the responses before it
   bool switched_ = false;                // the origin's 101 has come: opaque from here
+  const bool& draining_;
+  bool last_ = false;  // the client has been told that no request may follow
   bool client_ended_ = false;
   bool ended_ = false;  // finish() was called
   std::uint64_t requests_ = 0;

@@ -11,6 +11,7 @@
 
 #include "sni-filter/filter.hpp"
 #include "sni-filter/metrics.hpp"
+#include "support/all_loops.hpp"
 #include "support/resolver.hpp"
 
 namespace sallyport::sni {
@@ -76,9 +77,9 @@ class SniFilter final : public policy::Plugin {
   policy::Status drain(std::uint64_t, std::uint64_t& flows_left) override {
     if (!std::exchange(draining_, true)) {
       for (const auto& worker : workers_)
-        worker->loop.post([w = worker.get()] { w->at_work->filter.close_listeners(); });
+        drained_.post(worker->loop, [w = worker.get()] { w->at_work->filter.drain(); });
     }
-    flows_left = counts_ ? counts_->total() : 0;
+    flows_left = drained_.wait(std::chrono::seconds(1)) + (counts_ ? counts_->total() : 0);
     return {};
   }
 
@@ -190,6 +191,7 @@ class SniFilter final : public policy::Plugin {
   Config config_;
   std::set<std::string> redirected_;
   bool draining_ = false;
+  net::AllLoops drained_;
   std::unique_ptr<net::ClientCounts> counts_;
   std::unique_ptr<Metrics> metrics_;
   std::vector<std::unique_ptr<Worker>> workers_;

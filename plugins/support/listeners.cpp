@@ -47,6 +47,50 @@ void Listeners::on_listener(void* self, std::uint32_t added, policy_str name, in
   listeners.loop_.post([&listeners, moved = std::move(listener)]() mutable { listeners.added_(std::move(moved)); });
 }
 
+bool is_of_one_connection(int error) noexcept {
+  switch (error) {
+    case ECONNABORTED:
+    case EINTR:
+    case EPROTO:
+    case EPERM:
+    case ENETDOWN:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENONET:
+    case ENOPROTOOPT:
+      return true;
+    default:
+      return false;
+  }
+}
+
+void close_empty(tcp::acceptor& acceptor, const std::function<void(tcp::socket)>& on_connection) {
+  error_code gone;
+  const tcp protocol = acceptor.local_endpoint(gone).protocol();
+  close_empty_descriptors(acceptor, [&](UniqueFd fd) {
+    tcp::socket socket(acceptor.get_executor());
+    error_code error;
+    if (gone || socket.assign(protocol, fd.get(), error)) return;
+    fd.release();
+    socket.native_non_blocking(true, error);
+    on_connection(std::move(socket));
+  });
+}
+
+void close_empty_descriptors(tcp::acceptor& acceptor, const std::function<void(UniqueFd)>& on_connection) {
+  for (unsigned i = 0; i < kMostQueued; ++i) {
+    UniqueFd fd(::accept4(acceptor.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd.valid()) {
+      on_connection(std::move(fd));
+    } else if (!is_of_one_connection(errno)) {
+      break;
+    }
+  }
+  error_code ignored;
+  acceptor.close(ignored);
+}
+
 awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::function<void(tcp::socket)> on_connection) {
   error_code gone;
   const tcp protocol = acceptor->local_endpoint(gone).protocol();
@@ -81,10 +125,8 @@ awaitable<void> accept_descriptors(std::shared_ptr<tcp::acceptor> acceptor,
       pause.expires_after(kAcceptPause);
       const auto [error] = co_await pause.async_wait(kAsResult);
       if (error) co_return;
-    } else if (errno != ECONNABORTED && errno != EINTR && errno != EPROTO && errno != EPERM && errno != ENETDOWN &&
-               errno != EHOSTDOWN && errno != EHOSTUNREACH && errno != ENETUNREACH && errno != ENONET &&
-               errno != ENOPROTOOPT) {
-      co_return;  // EBADF, EINVAL: the listener is gone. The others speak of one connection (accept(2))
+    } else if (!is_of_one_connection(errno)) {
+      co_return;  // EBADF, EINVAL: the listener is gone
     }
   }
 }

@@ -51,4 +51,15 @@ awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> acceptor, std::functi
 awaitable<void> accept_descriptors(std::shared_ptr<tcp::acceptor> acceptor,
                                    std::function<void(UniqueFd)> on_connection);
 
+// Takes what waits at the acceptor, then closes it: if no other process has the listener, the close resets whoever is
+// left in its queue, connected and unaware.
+void close_empty(tcp::acceptor& acceptor, const std::function<void(tcp::socket)>& on_connection);
+void close_empty_descriptors(tcp::acceptor& acceptor, const std::function<void(UniqueFd)>& on_connection);
+
+// Does errno after accept(2) speak of one connection, and not of the listener?
+bool is_of_one_connection(int error) noexcept;
+
+// As much as a queue holds (the host's listen backlog): more have come since, and would go on coming.
+inline constexpr unsigned kMostQueued = 4096;
+
 }  // namespace sallyport::net

@@ -15,15 +15,18 @@ from small_internet.runner import BUILD, SALLYPORT
 
 PROXYLOAD = f"{BUILD}/bench-support/proxyload"
 PORT = 8555
+DB4 = "52.1.2.3"
 
 
-def load(work, base, mode, seconds, target=f"load.example.test:{PORT}", connections=8):
-    """Starts a closed loop of tunnels, by the proxy or (direct) transparently; lab.finish() gives its JSON."""
+def load(work, base, mode, seconds, target=f"load.example.test:{PORT}", connections=8, rate=0, pause=0):
+    """Starts a load of tunnels, by the proxy or (direct) transparently, of pages (get, site), or of queries over TCP (dns): so many a second, or
+    as fast as they end; with so many ms between a connection and its first octets; lab.finish() gives its JSON."""
     os.makedirs(f"{base}/{mode}", exist_ok=True)
     with open(f"{base}/{mode}/targets", "w") as file:
         file.write(f"{target}\n")
-    address, port = (world.LOAD4, PORT) if mode == "direct" else (GATE4, 3128)
-    return work.start(PROXYLOAD, "load", address, str(port), f"{base}/{mode}/targets", mode, str(connections), str(seconds), base=base)
+    address, port = {"direct": (world.LOAD4, PORT), "site": (world.LOAD4, PORT), "dns": (GATE4, 53)}.get(mode, (GATE4, 3128))
+    numbers = [str(n) for n in (connections, seconds, rate, pause)]
+    return work.start(PROXYLOAD, "load", address, str(port), f"{base}/{mode}/targets", mode, *numbers, base=base)
 
 
 def dnsperf(work, base, seconds, names=("api.example.test",), qps=500, extra=(), outstanding=50):
@@ -52,6 +55,19 @@ def until(what, timeout=8):
         assert time.monotonic() < end, f"after {timeout} s: {value}"
         time.sleep(0.05)
     return value
+
+
+def by_proxy(work):
+    return work.curl("-x", f"http://{GATE4}:3128", "--max-time", "3", "http://pkg.test/whoami").status == 0
+
+
+def transparently(work):
+    return work.curl("--max-time", "3", "https://api.example.test/whoami").status == 0
+
+
+def udp(work):
+    results, _ = work.probe([{"do": "udp", "to": [DB4, 5353], "send": "beef", "timeout": 1}])
+    return results[0].get("data") == "beef"
 
 
 def descriptors(pid):

@@ -1,6 +1,7 @@
 """Reload through a whole gate: entries of the plugin list that are added, removed or changed while the others serve; what is bad changes
 nothing; sockets and words of systemd; drain."""
 
+import errno
 import os
 import signal
 import socket
@@ -71,6 +72,10 @@ class Echo:
     def close(self):
         self._socket.close()
 
+    @property
+    def port(self):
+        return self._socket.getsockname()[1]
+
 
 @pytest.fixture
 def echo(lab, agents, work):
@@ -102,6 +107,34 @@ def proxied(work):
     return work.curl("-x", f"http://{GATE4}:3128", "--max-time", "3", "http://pkg.test/whoami").status == 0
 
 
+def refused(lab, agents, own_port=0):
+    with lab.namespaces.inside(agents.fds["a"]), socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        client.bind(("", own_port))
+        client.settimeout(5)
+        return client.connect_ex((GATE4, 3128)) == errno.ECONNREFUSED
+
+
+def test_a_listener_that_goes_keeps_its_flows_for_the_drain_and_no_longer(gates, lab, agents, work, echo):
+    """And what it lets through is what was there: a flow that is over does not come back, and another program at that port has no visitors."""
+    gate = gates(with_plugins(*ALL[:3], extra="drain: 3s\n"), POLICY)
+    tunnel, began = echo(proxy=True), time.monotonic()
+    port = tunnel.port
+    change(gate, with_plugins(*ALL[:2], extra="drain: 3s\n"))
+    assert tunnel.works()
+    with lab.namespaces.inside(lab.namespaces.host_fd):
+        other = socket.create_server((GATE4, 3128))  # as soon as the port is free
+    with other:
+        assert refused(lab, agents)
+        assert tunnel.works()
+        assert tunnel.ended(8) and time.monotonic() - began > 2.5, "at the deadline"
+        tunnel.close()
+        assert refused(lab, agents) and refused(lab, agents, port), "nor with the ports of the one that was let through"
+        other.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            other.accept()
+
+
 def test_an_entry_is_added_and_removed_while_the_others_serve(gates, lab, work, echo):
     """The others' processes stay, with their open flows; not one query is lost; what has gone listens no more."""
     without = with_plugins(ALL[0], ALL[1], ALL[3], listeners="")
@@ -115,9 +148,10 @@ def test_an_entry_is_added_and_removed_while_the_others_serve(gates, lab, work, 
     tunnel = echo(proxy=True)
     change(gate, without)
     until(lambda: not proxied(work))
-    # The kernel lets nobody speak to what is no listener any more, so its tunnels go with it: closed is the resting state.
-    assert not tunnel.works()
+    # The kernel lets nobody connect to what is no listener any more; what the old process had accepted goes on while it drains.
+    assert tunnel.works(), gate.log()[-2000:]
     change(gate, with_plugins(*ALL))
+    assert tunnel.works(), "the tables were replaced once more"
     assert proxied(work) and echo(proxy=True).works()
     assert flow.works()
     # Those that look at the topology (nftables, sni-filter) are replaced when a listener comes; their flows go on as well.

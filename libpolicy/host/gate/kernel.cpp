@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 #include "host/kernel/kernel_tables.hpp"
 #include "host/kernel/ruleset.hpp"
@@ -22,16 +24,31 @@ absl::Status failed(const std::string& error) {
                       error));
 }
 
+// The elements for listeners that were there before and are no longer.
+std::string drained(const kernel::Topology& now, const nlohmann::json& before, std::chrono::seconds drain) {
+  if (before.is_null()) return {};
+  const Result<kernel::Topology> parsed = kernel::parse_topology(before.dump());
+  if (!parsed.ok()) return {};
+  std::vector<kernel::GateListener> gone;
+  std::ranges::copy_if(parsed->listeners, std::back_inserter(gone), [&](const kernel::GateListener& listener) {
+    return std::ranges::none_of(now.listeners, [&](const kernel::GateListener& other) {
+      return other.proto == listener.proto && other.address == listener.address && other.port == listener.port &&
+             other.transparent == listener.transparent;
+    });
+  });
+  return kernel::drained_elements(gone, drain);
+}
+
 }  // namespace
 
-absl::Status close_kernel(const nlohmann::json& topology) {
+absl::Status close_kernel(const nlohmann::json& topology, const nlohmann::json& before, std::chrono::seconds drain) {
   const Result<kernel::Topology> parsed = kernel::parse_topology(topology.dump());
   if (!parsed.ok()) return absl::InternalError(std::string(parsed.error().message));
   kernel::KernelTables tables;
   const kernel::KernelError obstacle = kernel::steering_obstacle(*parsed);
   // Closed all the same: a gateway that serves keeps its tables, one that starts leaves those that let nothing through.
   if (obstacle && !tables.shape().empty()) return absl::FailedPreconditionError(*obstacle);
-  if (kernel::KernelError error = tables.install(*parsed)) return failed(*error);
+  if (kernel::KernelError error = tables.install(*parsed, drained(*parsed, before, drain))) return failed(*error);
   if (obstacle) return absl::FailedPreconditionError(*obstacle);
   return absl::OkStatus();
 }
@@ -43,11 +60,16 @@ bool kernel_is_closed_for(const nlohmann::json& topology) {
   return tables.shape() == kernel::shape_of(*parsed) && tables.present(*parsed);
 }
 
-absl::Status kernel_obstacle(const nlohmann::json& topology) {
+absl::Status drain_kernel(const nlohmann::json& topology, const nlohmann::json& before, std::chrono::seconds drain) {
   const Result<kernel::Topology> parsed = kernel::parse_topology(topology.dump());
   if (!parsed.ok()) return absl::InternalError(std::string(parsed.error().message));
-  const kernel::KernelError obstacle = kernel::steering_obstacle(*parsed);
-  return obstacle ? absl::FailedPreconditionError(*obstacle) : absl::OkStatus();
+  if (const kernel::KernelError obstacle = kernel::steering_obstacle(*parsed))
+    return absl::FailedPreconditionError(*obstacle);
+  const std::string elements = drained(*parsed, before, drain);
+  kernel::KernelTables tables;
+  if (elements.empty()) return absl::OkStatus();
+  if (kernel::KernelError error = tables.context().run(elements)) return failed(*error);
+  return absl::OkStatus();
 }
 
 bool lift_icmp_limits() {

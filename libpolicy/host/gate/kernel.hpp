@@ -6,19 +6,22 @@
 
 #include <absl/status/status.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 namespace sallyport {
 
 // Installs the tables that drop what does not go through the gateway, or changes them to this topology in one
-// transaction.
-absl::Status close_kernel(const nlohmann::json& topology);
+// transaction. Flows that were accepted at listeners which it has no longer, and `before` had, go on for so long.
+absl::Status close_kernel(const nlohmann::json& topology, const nlohmann::json& before = {},
+                          std::chrono::seconds drain = {});
+
+// For tables that somebody else is about to replace: those flows go on, and what else keeps close_kernel() from working
+// is the error.
+absl::Status drain_kernel(const nlohmann::json& topology, const nlohmann::json& before, std::chrono::seconds drain);
 
 // Whether the tables that are there are this topology's.
 bool kernel_is_closed_for(const nlohmann::json& topology);
-
-// What would keep these tables from working here; close_kernel() asks it too.
-absl::Status kernel_obstacle(const nlohmann::json& topology);
 
 // Lifts the kernel's limit of ICMP errors to one address (net.ipv4.icmp_ratelimit, net.ipv6.icmp.ratelimit): one a
 // second is silence for a client that tries ten flows at once. The tables limit each source instead. False: /proc/sys

@@ -19,6 +19,9 @@ namespace {
 
 using nlohmann::json;
 
+// From the change of the tables to the drain of the workers: those that are new have to be serving.
+constexpr std::chrono::seconds kChangeTime{5};
+
 void print(const Diagnostics& diagnostics) {
   const std::string text = render(diagnostics, ::isatty(2) == 1 && ::getenv("NO_COLOR") == nullptr);
   std::fputs(text.c_str(), stderr);
@@ -156,7 +159,9 @@ bool Gate::open_sockets(Transition& next) {
     // before commit() has seen them. Until then the ones that are there are closed as well.
     const bool plugins_turn = !next.first && next.topology != topology_ && healthy() && prepared_->enforcers > 0 &&
                               next.prepared->enforcers > 0;
-    const absl::Status closed = plugins_turn ? kernel_obstacle(next.topology) : close_kernel(next.topology);
+    const auto drain = std::chrono::ceil<std::chrono::seconds>(gateway.drain + kChangeTime);
+    const absl::Status closed =
+        plugins_turn ? drain_kernel(next.topology, topology_, drain) : close_kernel(next.topology, topology_, drain);
     if (!closed.ok()) {
       say(std::string(closed.message()));
       return false;

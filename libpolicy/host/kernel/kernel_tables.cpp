@@ -3,6 +3,7 @@
 #include <net/if.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "host/kernel/claims.hpp"
 #include "host/kernel/ruleset.hpp"
@@ -10,13 +11,16 @@
 
 namespace sallyport::kernel {
 
+using nlohmann::json;
+
 static bool is_too_long(const std::string& error) { return error.find("Message too long") != std::string::npos; }
 
 KernelError KernelTables::install(const Topology& topology, const std::string& elements) {
   return install(topology, elements, bridge_ports(topology));
 }
 
-KernelError KernelTables::install(const Topology& topology, const std::string& elements, const BridgePorts& ports) {
+KernelError KernelTables::install(const Topology& topology, const std::string& own_elements, const BridgePorts& ports) {
+  const std::string elements = own_elements + drained();  // in this order: the later end of an element is the new one
   const std::string claims = needs_bridge_table(topology) ? claims_again(claims_of(topology)) : std::string();
   const std::string bridge = needs_bridge_table(topology) ? bridge_table(topology, ports, claims) : std::string();
   if (KernelError together = context_.run(bridge + inet_table(topology, elements))) {
@@ -57,6 +61,38 @@ KernelError KernelTables::run_in_steps(const std::string& table, const std::stri
   return std::nullopt;
 }
 
+// Of the tables that are there, whoever put them in.
+std::string KernelTables::drained() {
+  std::string out;
+  for (const DrainedSet& set : kDrainedSets) {
+    const std::optional<std::string> list = with_expiry("inet sallyport", std::string(set.name));
+    if (list && !list->empty()) out += "add element inet sallyport " + std::string(set.name) + " { " + *list + " }\n";
+  }
+  return out;
+}
+
+// "a . b expires 9s, ...", as `add element` takes it; nothing if the set cannot be read.
+std::optional<std::string> KernelTables::with_expiry(const std::string& table, const std::string& set) {
+  std::string text, list;
+  if (context_.list("list set " + table + " " + set, text)) return std::nullopt;
+  const json listing = json::parse(text, nullptr, false);
+  if (!listing.is_object()) return std::nullopt;
+  for (const json& entry : listing.value("nftables", json::array())) {
+    if (!entry.contains("set")) continue;
+    for (const json& element : entry["set"].value("elem", json::array())) {
+      if (!element.is_object() || !element.contains("elem")) continue;
+      const json& body = element["elem"];
+      std::string words;
+      const json value = body.value("val", json());
+      for (const json& word : value.is_object() ? value.value("concat", json::array()) : json::array({value}))
+        words += (words.empty() ? "" : " . ") + (word.is_string() ? word.get<std::string>() : word.dump());
+      const std::int64_t seconds = body.value("expires", std::int64_t{0});
+      if (seconds > 0) list += (list.empty() ? "" : ", ") + words + " expires " + std::to_string(seconds) + "s";
+    }
+  }
+  return list;
+}
+
 std::string KernelTables::shape() {
   std::string text;
   if (context_.list("list chains inet", text)) return {};
@@ -66,7 +102,8 @@ std::string KernelTables::shape() {
   return text.substr(begin, text.find('"', begin) - begin);
 }
 
-KernelError KernelTables::install_inet(const Topology& topology, const std::string& elements) {
+KernelError KernelTables::install_inet(const Topology& topology, const std::string& own_elements) {
+  const std::string elements = own_elements + drained();
   const KernelError error = context_.run(inet_table(topology, elements));
   return error && is_too_long(*error) ? run_in_steps(inet_table(topology), elements) : error;
 }

@@ -25,8 +25,8 @@ class KernelTables {
   // Addresses that ports of the bridge have claimed stay theirs, unless they are pinned to another.
   KernelError install(const Topology& topology, const std::string& elements = {});
   KernelError install(const Topology& topology, const std::string& elements, const BridgePorts& ports);
-  // elements: one command a line. In one transaction, unless it is too long for the socket that a user namespace gives:
-  // then the tables come first, empty, and each line by itself.
+  // Listeners that drain go on doing so. elements: one command a line. In one transaction, unless it is too long for
+  // the socket that a user namespace gives: then the tables come first, empty, and each line by itself.
   KernelError install_inet(const Topology& topology, const std::string& elements);
   // The ports of the held bridges have changed.
   KernelError set_ports(const BridgePorts& ports);
@@ -43,6 +43,8 @@ class KernelTables {
  private:
   static std::vector<Claim> claims_of(const Topology& topology);
   KernelError run_in_steps(const std::string& table, const std::string& elements);
+  std::string drained();
+  std::optional<std::string> with_expiry(const std::string& table, const std::string& set);
   NftContext context_;
 };
 

@@ -70,6 +70,22 @@ std::string to_listeners(bool v4, std::string_view verdict) {
          nfproto(v4) + " fib daddr type local meta l4proto . th dport @listen_any" + n + " " + std::string(verdict);
 }
 
+// Listeners that have gone while a worker still finishes what it had accepted there. Until then, what is established
+// goes on; it opens nothing: a SYN is refused, and what belongs to no socket of that worker's is reset by TCP itself.
+void drained_sets(Text& text) {
+  for (const DrainedSet& set : kDrainedSets)
+    text.line("set " + std::string(set.name) + " { type " + std::string(set.type) + "; flags timeout; timeout 1h; }");
+}
+
+void to_drained(Text& text) {
+  const std::string established = "ct direction original ct state established tcp flags & syn == 0 ";
+  for (const bool v4 : {true, false}) {
+    const std::string n = v4 ? "4" : "6";
+    text.line(established + family(v4) + " daddr . tcp dport @drained" + n + " accept");
+    text.line(nfproto(v4) + " " + established + "fib daddr type local tcp dport @drained_any" + n + " accept");
+  }
+}
+
 void bound_sets(Text& text) {
   for (const bool v4 : {true, false}) {
     const std::string n = v4 ? "4" : "6", address = v4 ? "ipv4_addr" : "ipv6_addr";
@@ -230,6 +246,7 @@ void input_chain(Text& text, const Topology& topology) {
   if (needs_steering(topology))
     text.line("meta l4proto 6 meta mark and " + std::to_string(kSteeredMask) + " == " + std::to_string(kSteered) +
               " accept");
+  to_drained(text);
   // Neighbours and group membership; nothing that answers (no echo).
   text.line("icmpv6 type { 131, 132, 135, 136, 143 } accept");
   text.line("jump refuse").line("}");
@@ -329,6 +346,7 @@ std::string inet_body(const Topology& topology) {
   interval_set(text, "held4", "ipv4_addr", texts(without_interface(topology), true));
   interval_set(text, "held6", "ipv6_addr", texts(without_interface(topology), false));
   listener_sets(text, topology);
+  drained_sets(text);
   bound_sets(text);
   refuse_chain(text);
   guard_chain(text, topology);
@@ -338,6 +356,20 @@ std::string inet_body(const Topology& topology) {
   output_chain(text, topology);
   forward_chains(text, topology);
   return text.out;
+}
+
+std::string drained_elements(const std::vector<GateListener>& gone, std::chrono::seconds lasting) {
+  std::string out;
+  for (const GateListener& listener : gone) {
+    // TPROXY's packets are delivered by the listener's own rule in chain steer, which goes with it.
+    if (listener.proto != IPPROTO_TCP || listener.transparent == Transparent::kTproxy) continue;
+    const std::string set =
+        std::string(listener.any_address ? "drained_any" : "drained") + (listener.address.is_v4() ? "4" : "6");
+    const std::string address = listener.any_address ? "" : listener.address.text() + " . ";
+    out += "add element inet sallyport " + set + " { " + address + std::to_string(listener.port) + " expires " +
+           std::to_string(lasting.count()) + "s }\n";
+  }
+  return out;
 }
 
 std::string shape_of(const Topology& topology) {

@@ -11,6 +11,7 @@
 // Threads  Pure functions.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -46,6 +47,18 @@ inline constexpr ClaimKind kClaimKinds[] = {
     {"4", "type ipv4_addr", "type ipv4_addr . iface_index"},
     {"6", "typeof @nh,64,128", "typeof @nh,64,128 . meta iif"},
 };
+
+// Listeners that have gone, whose accepted flows go on for a while: address . port, or port alone.
+struct DrainedSet {
+  std::string_view name, type;
+};
+inline constexpr DrainedSet kDrainedSets[] = {
+    {"drained4", "ipv4_addr . inet_service"},
+    {"drained6", "ipv6_addr . inet_service"},
+    {"drained_any4", "inet_service"},
+    {"drained_any6", "inet_service"},
+};
+std::string drained_elements(const std::vector<GateListener>& gone, std::chrono::seconds lasting);
 
 // An empty chain of table inet whose name says which topology the tables were made for: a gateway that changes its
 // topology replaces them while an older worker still keeps the old ones.

@@ -88,6 +88,26 @@ TEST_F(KernelTablesTest, ARulesetThatIsRefusedLeavesTheOldOne) {  // NFT-05
   EXPECT_TRUE(tables.present(topology()));
 }
 
+TEST_F(KernelTablesTest, ListenersThatDrainGoOnThroughChanges) {
+  const Topology before = topology(), after = topology("{}");
+  std::vector<GateListener> gone = before.listeners;
+  gone.push_back({"proxy", 6, *Address::parse("172.20.0.1"), false, 3128, GateListener::Transparent::kNo});
+  gone.push_back({"proxy", 6, *Address::parse("fd00:20::1"), false, 3128, GateListener::Transparent::kNo});
+  gone.push_back({"steered", 6, *Address::parse("172.20.0.1"), false, 15002, GateListener::Transparent::kTproxy});
+  ASSERT_EQ(tables.install(before, drained_elements(gone, std::chrono::seconds(60))), std::nullopt);
+  ASSERT_EQ(tables.install(after), std::nullopt);   // the next topology
+  ASSERT_EQ(tables.install(before), std::nullopt);  // and the plugin that keeps it
+  EXPECT_THAT(listing("list set inet sallyport drained4"), AllOf(HasSubstr("172.20.0.1"), HasSubstr("3128")));
+  EXPECT_THAT(listing("list set inet sallyport drained4"), Not(HasSubstr("15002"))) << "nothing delivers to it";
+  EXPECT_THAT(listing("list set inet sallyport drained6"), HasSubstr("3128"));
+  EXPECT_THAT(listing("list set inet sallyport drained_any4"), HasSubstr("15001"));
+  EXPECT_THAT(listing("list set inet sallyport drained_any6"), HasSubstr("53"));
+  EXPECT_THAT(listing("list set inet sallyport drained_any4"), Not(HasSubstr("\"expires\": 3600")));
+  ASSERT_EQ(tables.remove(), std::nullopt);
+  ASSERT_EQ(tables.install(before), std::nullopt);
+  EXPECT_THAT(listing("list set inet sallyport drained4"), Not(HasSubstr("3128"))) << "none where there were no tables";
+}
+
 TEST_F(KernelTablesTest, TakesEveryShapeOfGateway) {
   for (const char* text :
        {R"({"networks": [{"name": "a", "interfaces": ["br0"], "addresses": []}]})",

@@ -242,8 +242,12 @@ TEST_F(GateBench, DrainAnswersWhatIsAtWorkAndTakesNothingNew) {
   wait_until([&] { return witness->queries() == 2; });
   std::uint64_t left = 0;
   EXPECT_EQ(plugin->drain(left), POLICY_OK);
-  EXPECT_GE(left, 3u) << "two lookups and a connection";
-  EXPECT_TRUE(read_framed(idle).empty()) << "a connection that waits for nothing ends";
+  EXPECT_GE(left, 4u) << "two lookups and two connections";
+  EXPECT_TRUE(read_framed(idle).empty()) << "a connection that asks nothing ends";
+  ::send(idle, over_tcp.data(), over_tcp.size(), MSG_NOSIGNAL);
+  char nothing_more;
+  EXPECT_EQ(::recv(idle, &nothing_more, 1, 0), 0) << "too late for an answer, and still no reset";
+  ::close(idle);
   const int late = send_query(query_octets("evil.test"));
   witness->speak();
   const auto reply = receive(udp);
@@ -255,7 +259,26 @@ TEST_F(GateBench, DrainAnswersWhatIsAtWorkAndTakesNothingNew) {
   Octets nothing(512);
   EXPECT_EQ(::recv(late, nothing.data(), nothing.size(), MSG_DONTWAIT), -1)
       << "left for the next worker on this socket";
-  for (const int fd : {idle, busy, late}) ::close(fd);
+  for (const int fd : {busy, late}) ::close(fd);
+}
+
+TEST_F(GateBench, DrainAnswersAQueryThatWasOnItsWay) {  // REL-01
+  run_gateway();
+  const Octets query = framed(query_octets("api.example.test"));
+  const int fresh = loopback_socket(SOCK_STREAM, tcp_port), kept = loopback_socket(SOCK_STREAM, tcp_port);
+  ::send(kept, query.data(), query.size(), 0);
+  ASSERT_FALSE(read_framed(kept).empty());
+  std::uint64_t left = 0;
+  EXPECT_EQ(plugin->drain(left), POLICY_OK);
+  EXPECT_EQ(left, 2u);
+  for (const int fd : {fresh, kept}) {
+    ::send(fd, query.data(), query.size(), 0);
+    EXPECT_EQ(Reply::parse(read_framed(fd)).addresses, std::vector<std::string>{"172.20.0.3"});
+    char nothing_more;
+    EXPECT_EQ(::recv(fd, &nothing_more, 1, 0), 0) << "and ends";
+    ::close(fd);
+  }
+  wait_until([&] { return plugin->drain(left) == POLICY_OK && left == 0; });
 }
 
 TEST_F(GateBench, ConnectionsOfOneClientAreBounded) {

@@ -103,6 +103,30 @@ TEST_F(Workers, ConnectionsGoRound) {
   }
 }
 
+// REL-01: as the host does at a drain: it asks until no flow is left, and then ends the process.
+TEST_F(Workers, NobodyIsLostBetweenAcceptAndDrain) {
+  run_gateway();
+  ASSERT_EQ(ask("api.example.test").rcode, 0);
+  const Octets query = query_octets("api.example.test");
+  const Octets over_tcp = framed(query);
+  std::vector<int> datagrams, connections;
+  for (int i = 0; i < 200; ++i) datagrams.push_back(send_query(query));
+  for (int i = 0; i < 64; ++i) {
+    connections.push_back(loopback_socket(SOCK_STREAM, tcp_port));
+    ::send(connections.back(), over_tcp.data(), over_tcp.size(), 0);
+  }
+  std::uint64_t left = 1;
+  wait_until([&] { return plugin->drain(left) == POLICY_OK && left == 0; });
+  EXPECT_EQ(plugin->stop(), POLICY_OK);
+  for (const int fd : connections) {
+    EXPECT_FALSE(read_framed(fd).empty());
+    ::close(fd);
+  }
+  for (const int fd : datagrams) {
+    EXPECT_TRUE(receive(fd).has_value());
+  }
+}
+
 TEST_F(Workers, RealAnswersOfEveryWorkerAreBoundAndWaitedFor) {
   host.gate.enforcer = true;
   run_real(zone(), R"(,"apply_timeout":"5s")");

@@ -1,6 +1,8 @@
 // Slow clients, many clients, and what is left of them (HTP-32, HTP-33, REL-04).
 #include <sys/resource.h>
 
+#include <future>
+
 #include "proxy_bench.hpp"
 
 namespace sallyport::http_proxy {
@@ -210,6 +212,12 @@ TEST_F(ProxyBench, DrainFinishesWhatIsAtWork) {
   ASSERT_EQ(open.receive(2), "ok");
   loop_.post([this] { proxy_->drain(); });
   EXPECT_EQ(idle.receive_all(), "");
+  EXPECT_EQ(idle.end, "eof");
+  idle.send(get("http://pkg.test/"));  // it could not know
+  std::this_thread::sleep_for(20ms);
+  idle.receive_all();
+  EXPECT_EQ(idle.end, "eof") << "too late for an answer, and still no reset";
+  idle.close();
   EXPECT_TRUE(becomes_true([&] { return proxy_->connections() == 2; }));
   go = true;
   const std::string got = at_work.receive_all();
@@ -219,6 +227,50 @@ TEST_F(ProxyBench, DrainFinishesWhatIsAtWork) {
   open.shutdown_send();
   EXPECT_EQ(open.receive_all(), "");
   EXPECT_TRUE(ends_within(2s));
+}
+
+// REL-01: whoever waits in the listener's queue, has just connected, or has a kept connection, cannot know of the
+// drain.
+TEST_F(ProxyBench, DrainAnswersWhoCouldNotKnow) {
+  Witness witness;
+  Origin origin(kGood, 80, witness.serve());
+  start();
+  Peer accepted = connect(), kept = connect();
+  kept.send(get("http://pkg.test/"));
+  EXPECT_EQ(status_of(kept.receive_head()), "200");
+  EXPECT_EQ(kept.receive(5), "hello");
+  ASSERT_TRUE(becomes_true([&] { return proxy_->connections() == 2; }));
+  std::vector<Peer> queued;
+  std::promise<void> drained;
+  loop_.post([&] {
+    for (int i = 0; i < 3; ++i) queued.push_back(connect());  // nobody accepts while this runs
+    proxy_->drain();
+    drained.set_value();
+  });
+  drained.get_future().wait();
+  EXPECT_EQ(counts_->total(), 5u) << "counted from the moment of their accept";
+  std::vector<Peer*> all{&accepted, &kept};
+  for (Peer& one : queued) all.push_back(&one);
+  for (Peer* one : all) one->send(get("http://pkg.test/"));
+  for (Peer* one : all) {
+    const std::string got = one->receive_all();
+    EXPECT_EQ(status_of(got), "200");
+    EXPECT_NE(got.find("Connection: close\r\n"), std::string::npos) << got;
+    EXPECT_EQ(one->end, "eof");
+  }
+}
+
+TEST_F(ProxyBench, DrainCountsWhoIsTurnedAway) {
+  config.max_connections = 1;
+  start();
+  Peer first = connect();
+  ASSERT_TRUE(becomes_true([&] { return proxy_->connections() == 1; }));
+  Peer second = connect();
+  EXPECT_EQ(status_of(second.receive_head()), "503");
+  EXPECT_EQ(proxy_->turning_away(), 1u) << "the process must not end before the client has read why";
+  second.close();
+  EXPECT_TRUE(becomes_true([&] { return proxy_->turning_away() == 0; }));
+  first.close();
 }
 
 }  // namespace

@@ -81,6 +81,33 @@ TEST_F(PluginBench, DrainAndPublish) {
   EXPECT_EQ(left, 0u);
 }
 
+// REL-01: as the host does at a drain: it asks until no flow is left, and then ends the process.
+TEST_F(PluginBench, NobodyIsLostBetweenAcceptAndDrain) {
+  Witness witness;
+  Origin origin("127.0.0.9", 80, witness.serve());
+  for (int round = 0; round < 3; ++round) {
+    LoadedPlugin plugin(HTTP_PROXY_PLUGIN, host);
+    ASSERT_EQ(plugin.create(R"({"listen":["proxy"],"workers":2})"), POLICY_OK) << plugin.error.text;
+    ASSERT_EQ(plugin.start(), POLICY_OK) << plugin.error.text;
+    std::vector<Peer> clients;
+    for (int i = 0; i < 8; ++i) {
+      clients.push_back(connect());
+      clients.back().send(kGet);
+    }
+    std::uint64_t left = 1;
+    for (int i = 0; i < 1000 && left > 0; ++i) {
+      ASSERT_EQ(plugin.drain(left), POLICY_OK);
+      if (left > 0) std::this_thread::sleep_for(5ms);
+    }
+    EXPECT_EQ(left, 0u);
+    EXPECT_EQ(plugin.stop(), POLICY_OK);
+    for (Peer& client : clients) {
+      EXPECT_TRUE(client.receive_all().starts_with("HTTP/1.1 200 ")) << round;
+      EXPECT_EQ(client.end, "eof") << round;
+    }
+  }
+}
+
 TEST_F(PluginBench, WhoLogsInHoldsUpNobody) {  // HTP-26
   Witness witness;
   Origin origin("127.0.0.9", 80, witness.serve());

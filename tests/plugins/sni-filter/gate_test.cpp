@@ -1,5 +1,7 @@
 // At a gate: who connects is known by address, and the destination is a real address or the gateway's own
 // (ACCEPTANCE 5.4). The README's table, row by row; each deny with the origin and the client's own address at 0.
+#include <future>
+
 #include "filter_bench.hpp"
 
 namespace sallyport::sni {
@@ -53,6 +55,30 @@ class Gate : public FilterBench {
     return record.reason;
   }
 };
+
+// REL-01: a connection in the listener's queue is taken before a drain closes it, and counted at once.
+TEST_F(Gate, DrainTakesWhoWaits) {
+  Recorder recorder;
+  Origin origin(kGood, 443, recorder.script("ok"));
+  start();
+  bind("api.example.test", kGood);
+  std::vector<Peer> queued;
+  std::promise<void> drained;
+  loop_.post([&] {
+    for (int i = 0; i < 3; ++i) queued.push_back(connect_to(endpoint(kGood, 443)));  // nobody accepts while this runs
+    filter_->drain();
+    drained.set_value();
+  });
+  drained.get_future().wait();
+  EXPECT_EQ(counts_->total(), 3u);
+  for (Peer& one : queued) {
+    one.send(make_hello("api.example.test"));
+    EXPECT_EQ(one.receive(2), "ok");
+    one.close();
+  }
+  recorder.wait(3);
+  for (int i = 0; i < 500 && counts_->total() > 0; ++i) std::this_thread::sleep_for(5ms);
+}
 
 TEST_F(Gate, DialOwnReachesOurAnswer) {  // TLS-02
   Recorder recorder, theirs;

@@ -1,5 +1,7 @@
 // Clear HTTP: the Host of every request, read strictly in both directions (issue item 9; ACCEPTANCE 5.3 where it
 // applies).
+#include <future>
+
 #include "filter_bench.hpp"
 
 namespace sallyport::sni {
@@ -482,6 +484,50 @@ TEST_F(FilterBench, LargeUploadAndDownload) {
             "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(kOctets) + "\r\n\r\n");
   EXPECT_EQ(client.receive(kOctets), body);
   writer.join();
+}
+
+// REL-01: a kept connection has one request more while the filter drains, and no reset.
+class HttpDrain : public FilterBench {
+ protected:
+  void drain() {
+    std::promise<void> drained;
+    loop_.post([&] {
+      filter_->drain();
+      drained.set_value();
+    });
+    drained.get_future().wait();
+  }
+};
+
+TEST_F(HttpDrain, TheNextResponseIsTheLast) {
+  HttpOrigin http;
+  Origin origin(kGood, 80, http.script());
+  start();
+  Peer client = connect(80);
+  client.send(get("api.example.test", "/one"));
+  EXPECT_EQ(client.receive_until("/one").find("Connection: close"), std::string::npos);
+  drain();
+  client.send(get("api.example.test", "/two"));
+  const std::string last = client.receive_all();
+  EXPECT_EQ(client.end, "eof");
+  EXPECT_NE(last.find("\r\nConnection: close\r\n\r\n/two"), std::string::npos) << last;
+}
+
+TEST_F(HttpDrain, ASilentOneEndsWithoutAReset) {
+  HttpOrigin http;
+  Origin origin(kGood, 80, http.script());
+  start();
+  Peer client = connect(80);
+  client.send(get("api.example.test", "/one"));
+  client.receive_until("/one");
+  drain();
+  EXPECT_EQ(client.receive_all(), "");
+  EXPECT_EQ(client.end, "eof");
+  client.send(get("api.example.test", "/late"));
+  std::this_thread::sleep_for(20ms);
+  client.receive_all();
+  EXPECT_EQ(client.end, "eof") << "too late for an answer, and still no reset";
+  EXPECT_EQ(http.all().find("/late"), std::string::npos);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <thread>
 
+#include "support/all_loops.hpp"
 #include "support/deadline.hpp"
 #include "support/json.hpp"
 
@@ -21,6 +22,20 @@ awaitable<void> sleep_for_ever(bool* unwound) {
   const Mark mark{unwound};
   asio::steady_timer timer(co_await asio::this_coro::executor, Clock::time_point::max());
   for (;;) (void)co_await timer.async_wait(kAsResult);
+}
+
+TEST(AllLoops, CountsThoseThatHaveNotDoneIt) {
+  EventLoop one, other;
+  AllLoops all;
+  int done = 0;
+  all.post(one, [&] { ++done; });
+  all.post(other, [&] { ++done; });
+  EXPECT_EQ(all.wait(0ms), 2u);
+  one.context().poll();
+  EXPECT_EQ(all.wait(1ms), 1u);
+  other.context().poll();
+  EXPECT_EQ(all.wait(0ms), 0u);
+  EXPECT_EQ(done, 2);
 }
 
 TEST(TaskScope, CancelUnwindsEveryTask) {
