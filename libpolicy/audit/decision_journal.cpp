@@ -44,7 +44,7 @@ DecisionRecord DecisionRecord::of(const AuditRecord& record) noexcept {
   if (record.addr_family != 0) out.dest = record.address();
   out.dest_port = record.port;
   out.plugin_size = record.plugin_size;
-  out.plugin = record.plugin;
+  std::copy_n(record.plugin.data(), out.plugin_size, out.plugin.data());
   if ((record.flags & kAuditRaw) == 0) {
     out.name_size = record.name_size;
     std::copy_n(record.name.data(), out.name_size, out.name.data());

@@ -32,8 +32,8 @@ struct DecisionRecord {
   std::optional<Address> client, dest;           // none: not known
   std::uint16_t client_port = 0, dest_port = 0;  // 0: not known
   std::uint8_t name_size = 0, plugin_size = 0;
-  std::array<char, 255> name{};                            // canonical
   std::array<char, AuditRecord::kMaxPlugin + 1> plugin{};  // whose decision it is
+  std::array<char, 255> name{};  // canonical; the last member, of which append() writes what is used
 
   std::string_view name_text() const noexcept { return {name.data(), name_size}; }
   std::string_view plugin_text() const noexcept { return {plugin.data(), plugin_size}; }

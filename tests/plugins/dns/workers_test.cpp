@@ -170,12 +170,17 @@ TEST_F(Workers, SocketsThatComeLaterAreDealtOutToo) {
   udp_port = second;
   EXPECT_EQ(ask("api.example.test").rcode, 0);
   host.remove_listener("dns", 0);
-  const int fd = send_query(query_octets("evil.test"));
-  Octets nothing(512);
+  // What waits at a socket when it goes is still answered; then nobody is there.
+  Octets octets(512);
   const timeval patience{0, 300'000};
-  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-  EXPECT_LE(::recv(fd, nothing.data(), nothing.size(), 0), 0);
-  ::close(fd);
+  ssize_t got = 1;
+  for (int tries = 0; tries < 10 && got > 0; ++tries) {
+    const int fd = send_query(query_octets("evil.test"));
+    ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    got = ::recv(fd, octets.data(), octets.size(), 0);
+    ::close(fd);
+  }
+  EXPECT_LE(got, 0);
 }
 
 }  // namespace
