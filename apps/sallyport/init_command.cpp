@@ -22,7 +22,10 @@ po::options_description describe(InitOptions& options, std::string& agents) {
                     "each without any network in a cell of its own")(
       "unprivileged", po::bool_switch(&options.unprivileged),
       "a gateway without NET_ADMIN: one network for each agent; the host's bridge address stays reachable")(
-      "agents", po::value(&agents)->value_name("A,B,..."), "names of the agents; default: those of the example")(
+      "network", po::value(&options.network)->value_name("NAME"),
+      "an overlay, compose.sallyport.yaml, that puts this network of the compose file in DIR behind a gateway")(
+      "agents", po::value(&agents)->value_name("A,B,..."),
+      "names of the agents; default: those of the example, or all services on the network")(
       "dir", po::value(&options.directory)->value_name("DIR"),
       "where to; default: here (/etc puts a unit where systemd looks)")(
       "force", po::bool_switch(&options.force), "write over files that are there")("help,h", "print this");
@@ -54,7 +57,7 @@ int init_command(const Texts& arguments) {
     text << "usage: sallyport init [compose|systemd] [options]\n\n"
             "Writes a deployment that comes up as it is: for compose, compose.yaml and sallyport/; for systemd,\n"
             "a unit and sallyport/, laid out as /etc is. Exit status: 0 written; 1 nothing was, since files are "
-            "there.\n\n"
+            "there or missing.\n\n"
          << shown;
     std::fputs(text.str().c_str(), stdout);
     return 0;

@@ -8,6 +8,7 @@ import stat
 import subprocess
 
 import pytest
+import yaml
 
 from small_internet.runner import BUILD, SALLYPORT, TREE
 
@@ -90,6 +91,136 @@ def test_apart_each_agent_has_a_network_of_its_own_and_the_gateway_no_privilege(
     # Hardened as the agents of deploy/ are, line for line.
     shipped = read(f"{TREE}/deploy/compose/{shape}/compose.yaml").split("# Hardened")[1].split("depends_on")[0]
     assert shipped == compose.split("# Hardened")[1].split("depends_on")[0]
+
+
+BASE = """version: "3.8"
+x-base: &base
+  image: busybox
+  networks: [bots]
+services:
+  web:
+    <<: *base
+    depends_on: [db]
+  db:
+    image: busybox
+    networks: { bots: { aliases: [data] }, other: {} }
+  batch:
+    image: busybox
+  lone:
+    image: busybox
+    network_mode: host
+networks:
+  bots:
+    labels: { team: x }
+  other: {}
+"""
+OVERLAY = ["compose.sallyport.yaml", "sallyport/gateway.yaml", "sallyport/policy.yaml"]
+
+
+class TestOverlay:
+    """`init compose --network`: a gateway for a network of somebody's compose file, which stays as it is."""
+
+    @staticmethod
+    def write(directory, text, name="docker-compose.yml"):
+        with open(f"{directory}/{name}", "w") as file:
+            file.write(text)
+
+    @staticmethod
+    def merged(directory, base="docker-compose.yml"):
+        if not shutil.which("docker-compose"):
+            pytest.skip("docker-compose is not installed")
+        config = subprocess.run(["docker-compose", "-f", base, "-f", OVERLAY[0], "config"], cwd=directory, capture_output=True, text=True)
+        assert config.returncode == 0, config
+        return yaml.safe_load(config.stdout)
+
+    @staticmethod
+    def checks(directory):
+        checked = subprocess.run([SALLYPORT, "check", "-c", "sallyport/gateway.yaml"], cwd=directory, capture_output=True, text=True)
+        assert checked.returncode == 0, checked
+
+    @pytest.mark.parametrize("shape", SHAPES[:2])
+    def test_the_services_on_it_are_behind_the_gateway(self, directory, shape):
+        self.write(directory, BASE)
+        result = run("compose", "--network", "bots", "--shape", shape, cwd=directory)
+        assert result.returncode == 0 and "-f docker-compose.yml -f compose.sallyport.yaml up -d" in result.stdout, result
+        assert files_below(directory) == sorted([*OVERLAY, "docker-compose.yml"]) and read(f"{directory}/docker-compose.yml") == BASE
+        for who in ("`db` is on network `other`", "`lone` has network_mode host"):
+            assert who in result.stderr, result
+        self.checks(directory)
+        config = self.merged(directory)
+        network = config["networks"]["bots"]
+        assert network["internal"] is True and network["driver_opts"] == {"com.docker.network.bridge.name": "br-bots"}
+        assert network["labels"] == {"team": "x"} and network["ipam"]["config"] == [{"subnet": "172.20.0.0/16", "gateway": "172.20.0.1"}]
+        assert "interfaces: [br-bots]" in read(f"{directory}/sallyport/gateway.yaml")
+        gateway = config["services"]["sallyport"]
+        assert gateway["network_mode"] == "host" and gateway["read_only"] and gateway["cap_drop"] == ["ALL"]
+        for name in ("web", "db"):
+            service = config["services"][name]
+            assert service["dns"] == ["172.20.0.1"] and service["depends_on"]["sallyport"] == {"condition": "service_healthy"}, service
+            assert (service.get("environment", {}).get("https_proxy") == "http://172.20.0.1:3128") is (shape == "proxy")
+        assert "db" in config["services"]["web"]["depends_on"], "its own stays"
+        for name in ("batch", "lone"):
+            assert "dns" not in config["services"][name] and "sallyport" not in config["services"][name].get("depends_on", {})
+
+    @pytest.mark.parametrize("name", ["compose.yaml", "compose.yml", "docker-compose.yaml"])
+    def test_its_own_addresses_and_name_are_taken(self, directory, name):
+        """The default network too, whose services name none; addresses of both families, and the bridge that the file says."""
+        self.write(directory, """services:
+  one: { image: busybox, privileged: true }
+  two: { image: busybox, cap_add: [SYS_ADMIN] }
+networks:
+  default:
+    enable_ipv6: true
+    driver_opts: { com.docker.network.bridge.name: br0-bots, com.docker.network.driver.mtu: "1400" }
+    ipam: { config: [{ subnet: "fd00:30::/64" }, { subnet: 10.9.8.0/24 }] }
+""", name)
+        result = run("--network", "default", cwd=directory)
+        assert result.returncode == 0 and "`one` is privileged" in result.stderr and "`two` has cap_add SYS_ADMIN" in result.stderr, result
+        gateway, policy = read(f"{directory}/sallyport/gateway.yaml"), read(f"{directory}/sallyport/policy.yaml")
+        assert "addresses: [fd00:30::/64, 10.9.8.0/24], interfaces: [br0-bots]" in gateway and "10.9.8.1:53" in gateway and "172.20" not in gateway
+        assert "agents: { addresses: [fd00:30::/64, 10.9.8.0/24] }" in policy
+        self.checks(directory)
+        network = yaml.safe_load(read(f"{directory}/{OVERLAY[0]}"))["networks"]["default"]
+        assert network["driver_opts"]["com.docker.network.driver.mtu"] == "1400"  # a string, or the engine refuses it
+        assert network["ipam"]["config"] == [{"subnet": "fd00:30::/64"}, {"subnet": "10.9.8.0/24", "gateway": "10.9.8.1"}]
+        config = self.merged(directory, name)
+        assert config["networks"]["default"]["enable_ipv6"] is True and {"one", "two", "sallyport"} == set(config["services"])
+
+    def test_only_the_services_that_are_named(self, directory):
+        self.write(directory, BASE)
+        assert run("--network", "bots", "--agents", "web", cwd=directory).returncode == 0
+        assert set(yaml.safe_load(read(f"{directory}/{OVERLAY[0]}"))["services"]) == {"sallyport", "web"}
+
+    @pytest.mark.parametrize(
+        "text, arguments, status, word",
+        [
+            (None, ("--network", "bots"), 1, "no compose.yaml or docker-compose.yml in ."),
+            (BASE, ("--network", "bot"), 2, "there is no network `bot`; there are default, bots, other"),
+            (BASE, ("--network", "bots", "--agents", "web,wbe"), 2, "there is no service `wbe`; there are web, db, batch, lone"),
+            (BASE.replace("  lone:", "  sallyport:"), ("--network", "bots"), 2, "service `sallyport` is there already"),
+            (BASE.replace("  other: {}\n", "  other: {}\n  none: {}\n"), ("--network", "none"), 2, "no service is on network `none`"),
+            (BASE.replace("labels: { team: x }", "external: true"), ("--network", "bots"), 2, "is external"),
+            (BASE.replace("labels: { team: x }", "driver: macvlan"), ("--network", "bots"), 2, "driver `macvlan`"),
+            (BASE.replace("labels: { team: x }", "ipam: { config: [{ subnet: '${NET}' }] }"), ("--network", "bots"), 2, "subnet `${NET}`"),
+            (BASE.replace("labels: { team: x }", "ipam: { config: [{ subnet: 10.0.0.0/33 }] }"), ("--network", "bots"), 2, "subnet `10.0.0.0/33`"),
+            (BASE.replace("labels: { team: x }", "ipam: { config: [{ subnet: 'fd00::/64' }] }"), ("--network", "bots"), 2, "no IPv4 subnet"),
+            (BASE.replace("labels: { team: x }", "ipam: { config: [{ subnet: 10.0.0.0/8, gateway: here }] }"), ("--network", "bots"), 2, "gateway `here`"),
+            (BASE.replace("labels: { team: x }", "enable_ipv6: true"), ("--network", "bots"), 2, "name them under ipam"),
+            (BASE.replace("labels: { team: x }", "driver_opts: { com.docker.network.bridge.name: a-name-of-16-oct }"), ("--network", "bots"), 2, "no name of an interface"),
+            ("services: [\n", ("--network", "bots"), 2, "docker-compose.yml:2:"),
+            ("just text\n", ("--network", "bots"), 2, "there is no network `bots`; there is `default`"),
+            (BASE, ("--network", "bots", "--shape", "cells"), 2, "leave --network out"),
+            (BASE, ("--network", "bots", "--unprivileged"), 2, "takes a gateway with NET_ADMIN"),
+            (BASE, ("systemd", "--network", "bots"), 2, "is for compose"),
+            (BASE, ("--network", ""), 2, "--network is empty"),
+        ],
+    )
+    def test_errors(self, directory, text, arguments, status, word):
+        if text is not None:
+            self.write(directory, text)
+        result = run(*arguments, cwd=directory)
+        assert result.returncode == status and word in result.stderr, result
+        assert files_below(directory) == (["docker-compose.yml"] if text is not None else [])
 
 
 class TestSystemd:

@@ -15,4 +15,7 @@ struct DeployFile {
 
 std::span<const DeployFile> deploy_files() noexcept;
 
+// One of them; empty: there is none.
+std::string_view shipped(std::string_view path) noexcept;
+
 }  // namespace sallyport

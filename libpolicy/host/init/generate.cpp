@@ -7,6 +7,7 @@
 #include <set>
 #include <string_view>
 
+#include "host/init/compose_overlay.hpp"
 #include "host/init/deploy_files.hpp"
 #include "host/init/template.hpp"
 
@@ -17,13 +18,6 @@ constexpr std::size_t kMostAgents = 200;   // addresses of 172.20.1.0/24, and so
 constexpr std::size_t kMostNetworks = 14;  // a name server each, and a gateway has 16 plugins at most
 constexpr std::size_t kLongestAgent = 24;  // dns-NAME is a plugin's name
 
-std::string_view shipped(std::string_view path) {
-  for (const DeployFile& file : deploy_files()) {
-    if (file.path == path) return file.text;
-  }
-  return {};
-}
-
 std::optional<std::string> fault_of(const InitOptions& options) {
   if (options.kind != "compose" && options.kind != "systemd")
     return absl::StrFormat("`%s`: expected compose or systemd", options.kind);
@@ -33,6 +27,13 @@ std::optional<std::string> fault_of(const InitOptions& options) {
     return "--unprivileged is for compose: one network an agent, and a gateway that is a container on all of them";
   if (options.unprivileged && options.shape == "cells")
     return "--unprivileged: a cell is made by entering the agent's namespaces, which needs privilege";
+  if (!options.network.empty()) {
+    if (options.kind != "compose") return "--network is for compose: an overlay of the compose file that is there";
+    if (options.unprivileged)
+      return "--network: an overlay holds the network as it is, which takes a gateway with NET_ADMIN";
+    if (options.shape == "cells") return "--network: a cell's container has no network; leave --network out";
+    return std::nullopt;  // the agents are services of that file, under its names
+  }
   constexpr std::string_view kOctets = "abcdefghijklmnopqrstuvwxyz0123456789-";
   constexpr std::string_view kTaken[] = {"gateway", "supervisor", "outside", "agents", "cell", "policy"};
   std::set<std::string_view> seen;
@@ -124,9 +125,13 @@ std::vector<GeneratedFile> systemd_files(const InitOptions& options) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<GeneratedFile>> generate(const InitOptions& options) {
+absl::StatusOr<Generated> generate(const InitOptions& options) {
   if (const std::optional<std::string> fault = fault_of(options)) return absl::InvalidArgumentError(*fault);
-  return options.kind == "compose" ? compose_files(options) : systemd_files(options);
+  if (options.network.empty())
+    return Generated{options.kind == "compose" ? compose_files(options) : systemd_files(options), {}, {}};
+  absl::StatusOr<ComposeNetwork> network = read_compose(options.directory, options.network, options.agents);
+  if (!network.ok()) return network.status();
+  return Generated{overlay_files(options.shape, *network), network->file, network->warnings};
 }
 
 }  // namespace sallyport

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "host/init/compose_overlay.hpp"
 #include "host/warden/memory_file.hpp"
 
 namespace sallyport {
@@ -46,13 +47,21 @@ bool write_file(const fs::path& path, const std::string& text, bool force) {
   return placed;
 }
 
-void say_next(const InitOptions& options, const std::string& directory) {
+void say_next(const InitOptions& options, const std::string& base, const std::string& directory) {
   const std::string in = directory == "." ? "" : "cd " + directory + " && ";
   absl::PrintF("next:\n");
   if (options.kind == "compose") {
     if (::geteuid() != 0)
       absl::PrintF("  %ssudo chown -R root:root sallyport   # it is read only if nobody else can write it\n", in);
-    absl::PrintF("  %sdocker-compose up -d\n", in);
+    if (base.empty()) {
+      absl::PrintF("  %sdocker-compose up -d\n", in);
+    } else {
+      absl::PrintF(
+          "  %sdocker-compose -f %s -f %s up -d   # after `docker-compose down`, if the network is there already\n", in,
+          base, kOverlay);
+      absl::PrintF(
+          "  services on it reach neither each other nor the host; internal: in sallyport/gateway.yaml opens pairs\n");
+    }
     if (options.shape == "cells") {
       absl::PrintF("  sallyport/policy.yaml says what may leave; an edit holds after a restart of the cells\n");
     } else {
@@ -78,14 +87,15 @@ void say_next(const InitOptions& options, const std::string& directory) {
 }  // namespace
 
 int init_files(const InitOptions& options) {
-  const absl::StatusOr<std::vector<GeneratedFile>> files = generate(options);
-  if (!files.ok()) {
-    absl::FPrintF(stderr, "sallyport: %s\n", files.status().message());
-    return 2;
+  const absl::StatusOr<Generated> generated = generate(options);
+  if (!generated.ok()) {
+    absl::FPrintF(stderr, "sallyport: %s\n", generated.status().message());
+    return absl::IsNotFound(generated.status()) ? 1 : 2;
   }
+  const std::vector<GeneratedFile>& files = generated->files;
   const fs::path directory(options.directory);
   std::string there;
-  for (const GeneratedFile& file : *files) {
+  for (const GeneratedFile& file : files) {
     struct stat info;
     const std::string path = (directory / file.path).lexically_normal().string();
     if (::lstat(path.c_str(), &info) != 0) continue;
@@ -97,12 +107,13 @@ int init_files(const InitOptions& options) {
     return 1;
   }
   ::umask(022);  // a directory that others can write is one that the gateway reads nothing from
-  for (const GeneratedFile& file : *files) {
+  for (const GeneratedFile& file : files) {
     const fs::path path = (directory / file.path).lexically_normal();
     if (!write_file(path, file.text, options.force)) return failed(path.string(), errno);
     absl::PrintF("wrote %s\n", path.string());
   }
-  say_next(options, directory.lexically_normal().string());
+  for (const std::string& warning : generated->warnings) absl::FPrintF(stderr, "warning: %s\n", warning);
+  say_next(options, generated->base, directory.lexically_normal().string());
   return 0;
 }
 

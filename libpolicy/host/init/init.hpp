@@ -2,7 +2,7 @@
 //
 // Never    Writes over a file, or through a symbolic link, unless --force says so; a file that is there already means
 //          that none is written.
-// Errors   A text on stderr. 0: written; 1: files are there, or could not be written; 2: the command line.
+// Errors   A text on stderr. 0: written; 1: files are there, are missing, or could not be written; 2: the command line.
 #pragma once
 
 #include "host/init/generate.hpp"

@@ -56,9 +56,9 @@ TEST(Generate, NoNameOfTheExampleIsLeft) {
     InitOptions options;
     options.shape = shape;
     options.agents = kAgents;
-    const auto files = generate(options);
-    ASSERT_TRUE(files.ok());
-    for (const GeneratedFile& file : *files) {
+    const auto generated = generate(options);
+    ASSERT_TRUE(generated.ok());
+    for (const GeneratedFile& file : generated->files) {
       if (file.path != "compose.yaml") continue;
       EXPECT_TRUE(service_of(file.text, "agent").empty()) << shape;
       EXPECT_TRUE(service_of(file.text, "agent2").empty()) << shape;
