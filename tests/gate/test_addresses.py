@@ -6,36 +6,15 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import time
 
 import pytest
+
+from kernel_support import DB4, DB6, POLICY, flush, nft, wait_until
 from small_internet import world
 from small_internet.fixtures import Workload
 from small_internet.gate import AGENTS, GATE4, P0, Gate, gateway_yaml
 from small_internet.namespaces import sh
-
-# UDP by name: an echo server's port, and the time's.
-POLICY = P0 + """
-  - { name: clock, action: allow, clients: [agents], domains: [db.example.test], ports: [123/udp, 5353/udp, 5432] }
-"""
-DB4, DB6 = "52.1.2.3", "2600:1f18::3"
-
-
-def wait_until(what, timeout=5.0):
-    end = time.monotonic() + timeout
-    while not what():
-        assert time.monotonic() < end, "still not so"
-        time.sleep(0.01)
-
-
-def nft(lab, text):
-    subprocess.run(["ip", "netns", "exec", lab.namespaces.host, "nft", "-f", "-"], text=True, check=True, input=text)
-
-
-def flush(lab):
-    """Another firewall's flush, and the lab's masquerading again."""
-    nft(lab, "flush ruleset\ntable inet foreign_nat { chain post { type nat hook postrouting priority 100; oifname uplink masquerade; }; }\n")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from load_support import PORT, Counted, dnsperf, until
+from load_support import Counted, dnsperf, until
 from small_internet import world
 from small_internet.gate import GATE4, P0, PROXY_LISTENER, UPSTREAMS, Gate, gateway_yaml
 from small_internet.runner import SALLYPORT
