@@ -174,7 +174,7 @@ void DnsReplyWriter::set_error(EdeCode code, std::string_view text) noexcept {
   std::size_t octets = std::min(text.size(), error_text_.size());
   // Never half a character.
   while (octets < text.size() && octets > 0 && (static_cast<std::uint8_t>(text[octets]) & 0xc0) == 0x80) --octets;
-  std::memcpy(error_text_.data(), text.data(), octets);
+  text.copy(error_text_.data(), octets);
   error_text_octets_ = static_cast<std::uint8_t>(octets);
 }
 

@@ -84,7 +84,7 @@ size_t rule_name(policy_thread* thread, const policy_verdict* verdict, char* out
     name = version->snapshot->rule_name(verdict->rule);
   if (cap > 0 && out != nullptr) {
     const std::size_t copied = std::min(cap - 1, name.size());
-    std::memcpy(out, name.data(), copied);
+    name.copy(out, copied);
     out[copied] = '\0';
   }
   return name.size();
