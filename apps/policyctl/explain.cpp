@@ -109,7 +109,7 @@ void print_text(std::ostream& out, const Colors& colors, const PolicyModel& mode
   if (last.layer == Layer::kDns) {
     out << "dns A " << destination.name->text();
   } else {
-    out << layer_word(last.layer) << " " << destination_text(destination);
+    out << (destination.proto == kProtoUdp ? "udp" : layer_word(last.layer)) << " " << destination_text(destination);
     if (last.address && destination.name) out << " at " << last.address->text();
   }
   if (!client.empty()) out << "  " << client;
@@ -247,7 +247,7 @@ int explain(const Invocation& invocation, const Terminal& terminal) {
     port = range->first;
   }
   std::string usage;
-  const Destination destination = read_destination(invocation.arguments[0], port, usage);
+  Destination destination = read_destination(invocation.arguments[0], port, usage);
   if (!usage.empty()) return usage_error(terminal, usage);
   std::optional<Address> resolved;
   if (invocation.has("resolved")) {
@@ -287,6 +287,12 @@ int explain(const Invocation& invocation, const Terminal& terminal) {
   }
   const Groups groups = groups_of(invocation, *model, **snapshot);
   if (!groups.failure.empty()) return usage_error(terminal, groups.failure);
+  // Clients that are no cells are a gate's.
+  destination.at_gate = invocation.has("client") && !invocation.has("cell") &&
+                        std::ranges::none_of(invocation.all("client"), [&](const std::string& name) {
+                          const auto found = std::ranges::find(model->clients, name, &ClientModel::name);
+                          return !found->cells.empty();
+                        });
   Reader reader(*snapshot);
   const FlowExplanation explanation = explain_flow(reader, destination, groups.bits, resolved);
   const AllowSuggestion allow = suggestion_for(*model, destination, explanation, resolved);

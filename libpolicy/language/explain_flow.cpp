@@ -171,18 +171,18 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
     explanation.reason = Reason::kNameMalformed;
     return explanation;
   }
-  if (destination.proto == kProtoUdp) {
+  if (destination.proto == kProtoUdp && !destination.at_gate) {
     explanation.udp = true;
     explanation.own_dns = destination.port == kDnsPort;
     return explanation;
   }
   Query query;
   query.groups = groups;
-  query.proto = kProtoTcp;
+  query.proto = destination.proto;
   query.port = destination.port;
 
   if (destination.address) {
-    query.layer = Layer::kTcp;
+    query.layer = destination.proto == kProtoUdp ? Layer::kDial : Layer::kTcp;
     query.known = kKnowAddress | kKnowPort;
     query.address = &*destination.address;
     Step step = ask(reader, query);
@@ -219,7 +219,7 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
   explanation.steps.push_back(std::move(dns));
 
   asked = query;
-  asked.layer = layer_of(destination.port);
+  asked.layer = destination.proto == kProtoUdp ? Layer::kDial : layer_of(destination.port);
   asked.known = kKnowName | kKnowPort;
   asked.deferred = kKnowAddress;
   Step flow = ask(reader, asked);

@@ -27,6 +27,7 @@ struct Destination {
   std::uint16_t port = 443;
   std::uint16_t proto = kProtoTcp;
   bool port_given = false;
+  bool at_gate = false;  // asked for a client of a gate, whose kernel forwards UDP
 };
 
 // A URL, HOST[:PORT], ADDRESS[:PORT] or [IPv6]:PORT; PORT/udp and udp:// are UDP. usage is set if it can't be
@@ -46,7 +47,7 @@ struct FlowExplanation {
   bool inside_the_cell = false;  // a literal address that leads to nobody but the workload, whatever the rules say
   bool never_resolves = false;   // a single label without fixed addresses: the cell's dns asks nobody
   bool own_dns = false;          // port 53, whatever the address: the cell's dns answers it
-  bool udp = false;              // never leaves a cell; no step was asked
+  bool udp = false;              // of a cell, which it never leaves; no step was asked
   Reason reason = Reason::kNoRule;
   std::vector<Step> steps;  // the last one decided; empty for a malformed name
 };

@@ -287,6 +287,25 @@ TEST_F(Policyctl, ExplainOfUdp) {
   EXPECT_THAT(run({"explain", "--allow", "8.8.8.8:53", "udp://8.8.8.8:53"}).out, HasSubstr("the cell's own dns"));
 }
 
+// A gate's kernel forwards UDP: by name once it has been asked for, by address at once.
+TEST_F(Policyctl, ExplainOfUdpAtAGate) {
+  const std::string path = write(
+      "p.yaml",
+      "version: 1\nclients: { agents: { addresses: [172.20.0.0/16] }, cells: { cells: [\"*\"] } }\nrules:\n  - { "
+      "name: time, action: allow, clients: [agents], domains: [ntp.example], ports: [123/udp] }\n  - { name: echo, "
+      "action: allow, clients: [agents], addresses: [52.1.2.0/24], ports: [5353/udp] }\n");
+  const auto asked = [&](const char* client, const char* target) {
+    return run({"explain", "-p", path, "--client", client, target});
+  };
+  EXPECT_THAT(asked("agents", "udp://52.1.2.3:5353").out, HasSubstr("ALLOW ok  udp 52.1.2.3:5353"));
+  EXPECT_EQ(asked("agents", "udp://52.1.2.3:5353").status, 0);
+  EXPECT_EQ(asked("agents", "udp://ntp.example:123").status, 0);
+  for (const char* target : {"52.1.2.3:5353", "udp://52.1.2.3:5354", "udp://52.1.3.3:5353", "udp://ntp.example:124",
+                             "udp://other.example:123", "udp://52.1.2.3:53"})
+    EXPECT_EQ(asked("agents", target).status, 1) << target;
+  EXPECT_THAT(asked("cells", "udp://52.1.2.3:5353").out, HasSubstr("UDP never leaves a cell"));
+}
+
 TEST_F(Policyctl, ExplainOfPort53) {  // whatever the rules say, the cell's own dns has it
   const Ran ran = run({"explain", "--allow", "8.8.8.8:53", "8.8.8.8:53"});
   EXPECT_EQ(ran.status, 1);

@@ -2,10 +2,13 @@
 program of the host calls on a held network. NFT-01, NFT-08, NFT-10, with a witness outside."""
 
 import contextlib
+import itertools
 import os
+import random
 import re
 import signal
 import socket
+import subprocess
 import time
 
 import pytest
@@ -15,6 +18,9 @@ from small_internet import world
 from small_internet.fixtures import Workload
 from small_internet.gate import AGENTS, GATE4, P0, Gate, gateway_yaml
 from small_internet.namespaces import sh
+from small_internet.runner import SALLYPORT
+
+POLICYCTL = os.path.join(os.path.dirname(SALLYPORT), "policyctl")
 
 
 @pytest.fixture
@@ -241,6 +247,72 @@ def test_tcp_by_address_where_nobody_captures_it(lab, agents, work, witness):
             assert not [r for r in results if r.get("data")], results
     finally:
         gate.stop()
+
+
+NETWORKS = ["52.1.2.0/24", "52.1.2.3/32", "52.1.0.0/16", "10.0.0.0/8", "10.1.2.3/32", "169.254.169.254/32", "0.0.0.0/0", "2600:1f18::/64", "2600:1f18::3/128", "::/0", "fd00:99::/64"]  # fmt: skip
+DESTINATIONS = ["52.1.2.3", "52.1.2.200", "52.1.3.3", "10.1.2.3", "10.9.9.9", "169.254.169.254", "8.8.4.4", "2600:1f18::3", "2600:1f18:0:1::3", "fd00:99::1"]
+SPY = "".join(
+    f"add set inet spy seen{n} {{ type {kind} . {kind} . inet_proto . inet_service; flags dynamic; size 4096; }}\n"
+    f"add rule inet spy forward iifname br-agents add @seen{n} {{ {ip} saddr . {ip} daddr . meta l4proto . th dport }}\n"
+    for n, kind, ip in ((4, "ipv4_addr", "ip"), (6, "ipv6_addr", "ip6"))
+)
+
+
+def generated(random):
+    """A policy of rules by address, the same for TCP and UDP; now and then a deny rule by name, which denies what has none."""
+    text = BY_ADDRESS.split("rules:")[0] + "rules:\n"
+    for i in range(random.randint(1, 6)):
+        action = random.choice(["allow", "allow", "deny"])
+        to = ", ".join(f'"{n}"' for n in random.sample(NETWORKS, random.randint(1, 3)))
+        to = "domains: [early.test]" if action == "deny" and random.random() < 0.1 else f"addresses: [{to}]"
+        ports = random.sample(["5353", "443", "5000-5500", "1-65535"], random.randint(1, 2))
+        clients = random.choice(["", "clients: [a], ", "clients: [agents], "])
+        ports = ", ".join(f"{port}/{proto}" for port in ports for proto in ("tcp", "udp"))
+        text += f"  - {{ name: r{i}, action: {action}, {clients}{to}, ports: [{ports}] }}\n"
+    return text
+
+
+def test_what_is_open_by_address_is_what_explain_allows(lab, agents):
+    """Flows of two clients under generated policies: forwarded if, and only if, the decision function says so."""
+    text = "".join(line for line in gateway_yaml("real").splitlines(keepends=True) if "catch" not in line)
+    gate = Gate(lab, text, BY_ADDRESS).start()
+    generator, opened, closed = random.Random(7), 0, 0
+    in_host = ("ip", "netns", "exec", lab.namespaces.host)
+    nft(lab, "add table inet spy\nadd chain inet spy forward { type filter hook forward priority 50; }\n" + SPY)
+    try:
+        policies = (generated(generator) for _ in range(80))
+        valid = (p for p in policies if subprocess.run([POLICYCTL, "check", "-"], input=p, capture_output=True, text=True).returncode == 0)
+        for policy in itertools.islice(valid, 12):
+            gate.set_policy(policy)
+            time.sleep(0.25)
+            nft(lab, "flush set inet spy seen4\nflush set inet spy seen6\n")
+            asked = []
+            for who in "ab":
+                for to in generator.sample(DESTINATIONS, 6):
+                    port = generator.choice([5353, 443, 5000, 5501])
+                    for proto, kind in (("udp", socket.SOCK_DGRAM), ("tcp", socket.SOCK_STREAM)):
+                        with lab.namespaces.inside(agents.fds[who]):
+                            flow = socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET, kind)
+                        flow.setblocking(False)
+                        with contextlib.suppress(OSError):
+                            flow.connect((to, port))
+                            flow.send(b"x")
+                        asked.append((who, to, proto, port, flow))
+            time.sleep(0.1)
+            seen = "".join(sh(*in_host, "nft", "-n", "list", "set", "inet", "spy", f"seen{n}") for n in "46")
+            for who, to, proto, port, flow in asked:
+                flow.close()
+                groups = ["--client", "agents"] + (["--client", "a"] if who == "a" else [])
+                target = f"[{to}]:{port}" if ":" in to else f"{to}:{port}"
+                run = subprocess.run([POLICYCTL, "explain", "-p", "-", *groups, target], input=policy, capture_output=True, text=True)
+                number = {"tcp": 6, "udp": 17}[proto]
+                forwarded = re.search(rf"{AGENTS[who][':' in to]} \. {to} \. (?:{proto}|{number}) \. {port}\b", seen) is not None
+                assert forwarded == (run.returncode == 0), (policy, who, to, proto, port, run.stdout, run.stderr)
+                opened, closed = opened + forwarded, closed + (not forwarded)
+        assert opened > 20 and closed > 20, (opened, closed)
+    finally:
+        gate.stop()
+        nft(lab, "delete table inet spy\n")
 
 
 CALL = """
