@@ -211,6 +211,9 @@ Responder::Reply Responder::failure_of(const Pending& pending, ResolveOutcome ou
     case ResolveOutcome::kUnreachable:
       return failure(pending, EdeCode::kNetworkError, "no upstream can be reached",
                      upstreams.empty() ? "there is no resolver" : "cannot reach " + upstreams, buffer);
+    case ResolveOutcome::kNoSocket:
+      return failure(pending, EdeCode::kNetworkError, "the resolver is out of sockets",
+                     "no descriptor or memory is left", buffer);
     default:
       return failure(pending, EdeCode::kNoReachableAuthority, "the upstream failed",
                      "no usable answer from " + upstreams, buffer);

@@ -159,12 +159,19 @@ class Finder {
       return;
     }
     // The most telling of both families' outcomes.
-    bool timeout = false, missing = false, failed = false;
+    bool timeout = false, missing = false, failed = false, starved = false;
     for (const auto& answer : lookups ? lookups->answers : decltype(lookups->answers){}) {
       if (!answer) continue;
       timeout |= answer->outcome == ResolveOutcome::kTimeout || answer->outcome == ResolveOutcome::kUnreachable;
       failed |= answer->outcome == ResolveOutcome::kFailed;
+      starved |= answer->outcome == ResolveOutcome::kNoSocket;
       missing |= answer->outcome == ResolveOutcome::kNxDomain || answer->outcome == ResolveOutcome::kNoData;
+    }
+    if (starved) {  // of ours, so it says nothing about the name
+      out->status = 503;
+      out->error = "connection_limit_reached";
+      out->cause = "dns: no socket is left";
+      return;
     }
     out->status = 502;
     out->error = timeout && !missing && !failed ? "dns_timeout" : "dns_error";

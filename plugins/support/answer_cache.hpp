@@ -27,6 +27,7 @@ enum class ResolveOutcome : std::uint8_t {
   kNxDomain,
   kTimeout,      // no upstream answered in time
   kUnreachable,  // no upstream could be sent to
+  kNoSocket,     // nothing was asked: this process has no descriptor or memory left
 };
 
 struct ResolveResult {

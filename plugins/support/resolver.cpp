@@ -225,7 +225,7 @@ awaitable<Resolver::State::Asked> Resolver::State::ask(WireName name, std::uint1
         asked.failure = ResolveOutcome::kFailed;
         give_up_on_it = true;  // it would say the same again
       } else if (exchange.outcome == ExchangeOutcome::kNoSocket) {
-        asked.failure = ResolveOutcome::kFailed;
+        asked.failure = ResolveOutcome::kNoSocket;
         asked.kept = false;
         co_return asked;  // another upstream would need a socket too
       } else {

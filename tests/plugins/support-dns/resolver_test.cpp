@@ -369,7 +369,7 @@ TEST_F(ResolverTest, NoDescriptorLeftIsNoWordAboutTheUpstream) {  // REL-04
   const ResolveResult starved = resolve("second.test");
   for (const int fd : taken) ::close(fd);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
-  EXPECT_EQ(starved.outcome, ResolveOutcome::kFailed);
+  EXPECT_EQ(starved.outcome, ResolveOutcome::kNoSocket);
   EXPECT_EQ(resolver().counters().no_sockets, 1u);
   EXPECT_EQ(text(resolve("second.test")), "192.0.2.1") << "not remembered, neither for the name nor for the upstream";
   EXPECT_EQ(upstream.asked.size(), 2u);
