@@ -82,8 +82,7 @@ awaitable<bool> Connection::forward() {
       }
       if (!reused) {
         no_limit();
-        Route route = co_await find_route(services_, config_, *shared_.tasks, query(POLICY_LAYER_HTTP), target_,
-                                          Opening::kRequest);
+        Route route = co_await find_route(services_, config_, *shared_.tasks, query(POLICY_LAYER_HTTP), target_);
         if (!route.socket) co_return co_await no_route(route);
         server_ = std::move(*route.socket);
         peer_ = route.peer;

@@ -60,9 +60,8 @@ awaitable<void> wait_for(std::shared_ptr<Lookups> lookups, net::Clock::time_poin
 
 class Finder {
  public:
-  Finder(const Services& services, const Config& config, const policy_query& query, const Target& target,
-         Opening opening)
-      : services_(services), config_(config), query_(query), target_(target), opening_(opening) {}
+  Finder(const Services& services, const Config& config, const policy_query& query, const Target& target)
+      : services_(services), config_(config), query_(query), target_(target) {}
 
   void consider(const policy_addr& address) {
     const policy_verdict verdict = weigh(services_, query_, address);
@@ -113,12 +112,10 @@ class Finder {
     for (const Candidate& one : candidates_) (one.endpoint.address().is_v6() ? v6 : v4).push_back(one.endpoint);
     net::Dialled dialled;
     const auto deadline = net::Clock::now() + config_.connect_timeout;
-    const bool ours = opening_ == Opening::kRequest || (opening_ == Opening::kHello && !tunnel_any_);
-    const net::FirstWord first = ours ? net::FirstWord::kOurs : net::FirstWord::kEither;
     if (candidates_.size() == 1) {
-      dialled = co_await net::dial_one(candidates_.front().endpoint, deadline, first);
+      dialled = co_await net::dial_one(candidates_.front().endpoint, deadline);
     } else {
-      dialled = co_await net::dial(net::interleave(std::move(v6), std::move(v4)), deadline, nullptr, first);
+      dialled = co_await net::dial(net::interleave(std::move(v6), std::move(v4)), deadline);
     }
     dial_error_ = dialled.error;
     if (dialled.socket) {
@@ -183,7 +180,6 @@ class Finder {
   const Config& config_;
   const policy_query& query_;
   const Target& target_;
-  const Opening opening_;
   std::vector<Candidate> candidates_;
   std::optional<policy_verdict> refusal_;  // of the first address that may not be dialled
   policy_addr refused_{};
@@ -202,9 +198,9 @@ policy_verdict weigh(const Services& services, policy_query query, const policy_
 }
 
 awaitable<Route> find_route(const Services& services, const Config& config, net::TaskScope& scope, policy_query query,
-                            const Target& target, Opening opening) {
+                            const Target& target) {
   Route out;
-  Finder finder(services, config, query, target, opening);
+  Finder finder(services, config, query, target);
   if (!target.is_name) {
     finder.consider(target.literal);
     (void)co_await finder.dial(&out);

@@ -33,15 +33,9 @@ struct Route {
   bool refused() const noexcept { return status == 403; }
 };
 
-enum class Opening : std::uint8_t {
-  kEither,   // a tunnel to a server that may speak first
-  kHello,    // a tunnel that begins with a ClientHello, unless it is not looked into
-  kRequest,  // of ours
-};
-
 // query: client, credential, method and path; name, port and destination come from the target. scope is the thread's.
 net::awaitable<Route> find_route(const Services& services, const Config& config, net::TaskScope& scope,
-                                 policy_query query, const Target& target, Opening opening);
+                                 policy_query query, const Target& target);
 
 // Weighs one address for it, at layer dial.
 policy_verdict weigh(const Services& services, policy_query query, const policy_addr& address);

@@ -49,8 +49,7 @@ bool Connection::open_ticket() {
 
 awaitable<void> Connection::connect_request() {
   no_limit();
-  const Opening opening = target_.port == kHttps ? Opening::kHello : Opening::kEither;
-  Route route = co_await find_route(services_, config_, *shared_.tasks, query(POLICY_LAYER_HTTP), target_, opening);
+  Route route = co_await find_route(services_, config_, *shared_.tasks, query(POLICY_LAYER_HTTP), target_);
   if (!route.socket) {
     (void)co_await no_route(route);
     co_return;

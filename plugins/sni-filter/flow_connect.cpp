@@ -161,9 +161,8 @@ awaitable<void> Flow::feed(std::shared_ptr<net::LateCandidates> late) {
 awaitable<bool> Flow::connect() {
   if (has_name_) literal_.reset();
   auto late = std::make_shared<net::LateCandidates>();
-  const net::FirstWord word = inspected_ ? net::FirstWord::kOurs : net::FirstWord::kEither;  // what was looked at
   auto first = co_await (net::dial(net::interleave(endpoints(true), endpoints(false)),
-                                   net::Clock::now() + config_.connect_timeout, late, word) ||
+                                   net::Clock::now() + config_.connect_timeout, late) ||
                          feed(late));
   if (relay_.failed() || first.index() != 0) co_return false;
   net::Dialled dialled = std::move(std::get<0>(first));

@@ -15,13 +15,12 @@ namespace sallyport::net {
 namespace {
 
 // A connection that is under way, or has come about.
-error_code begin(Stream& stream, const tcp::endpoint& peer, FirstWord first) {
+error_code begin(Stream& stream, const tcp::endpoint& peer) {
   const auto last = [] { return error_code(errno, asio::error::get_system_category()); };
   const int family = peer.address().is_v6() ? AF_INET6 : AF_INET;
   UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return last();
   set_no_delay(fd.get());
-  if (first == FirstWord::kOurs) acknowledge_with_data(fd.get());
   const int connected = ::connect(fd.get(), peer.data(), static_cast<socklen_t>(peer.size()));
   if (connected != 0 && errno != EINPROGRESS) return last();
   if (!stream.assign(fd.get(), true)) return last();
@@ -66,9 +65,9 @@ struct RaceEnd {
   ~RaceEnd() { race->end(); }
 };
 
-void start_attempt(const std::shared_ptr<Race>& race, const tcp::endpoint& candidate, FirstWord first) {
+void start_attempt(const std::shared_ptr<Race>& race, const tcp::endpoint& candidate) {
   Stream& stream = race->attempts.emplace_back(race->poller);
-  if (const error_code error = begin(stream, candidate, first)) {
+  if (const error_code error = begin(stream, candidate)) {
     race->last_error = error;
     return;
   }
@@ -100,11 +99,11 @@ std::vector<tcp::endpoint> interleave(std::vector<tcp::endpoint> v6, std::vector
   return out;
 }
 
-awaitable<Dialled> dial_one(tcp::endpoint peer, Clock::time_point deadline, FirstWord first) {
+awaitable<Dialled> dial_one(tcp::endpoint peer, Clock::time_point deadline) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   Dialled out;
   Stream stream(Poller::of(executor));
-  out.error = begin(stream, peer, first);
+  out.error = begin(stream, peer);
   if (out.error) co_return out;
   bool late = false;
   Deadline limit(executor);
@@ -122,7 +121,7 @@ awaitable<Dialled> dial_one(tcp::endpoint peer, Clock::time_point deadline, Firs
 }
 
 awaitable<Dialled> dial(std::vector<tcp::endpoint> candidates, Clock::time_point deadline,
-                        std::shared_ptr<LateCandidates> late, FirstWord first) {
+                        std::shared_ptr<LateCandidates> late) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   const RaceEnd guard{std::make_shared<Race>(executor)};
   Race& race = *guard.race;
@@ -142,7 +141,7 @@ awaitable<Dialled> dial(std::vector<tcp::endpoint> candidates, Clock::time_point
       break;
     }
     if (next < candidates.size() && (now >= next_start || race.running == 0)) {
-      start_attempt(guard.race, candidates[next++], first);
+      start_attempt(guard.race, candidates[next++]);
       next_start = now + kAttemptDelay;
       continue;
     }

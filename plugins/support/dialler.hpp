@@ -5,7 +5,6 @@
 // loop's.
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -18,10 +17,6 @@ namespace sallyport::net {
 
 inline constexpr std::chrono::milliseconds kAttemptDelay{250};  // RFC 8305 §5, recommended
 
-// Who has the first word on the connection. Where the server cannot have it, the last packet of the handshake waits for
-// the first octets (at most the kernel's 200 ms) and goes with them: the server is woken once, by both.
-enum class FirstWord : std::uint8_t { kEither, kOurs };
-
 struct Dialled {
   std::optional<Stream> socket;  // TCP_NODELAY
   tcp::endpoint peer;
@@ -29,7 +24,7 @@ struct Dialled {
 };
 
 // One address, and so no race.
-awaitable<Dialled> dial_one(tcp::endpoint peer, Clock::time_point deadline, FirstWord first = FirstWord::kEither);
+awaitable<Dialled> dial_one(tcp::endpoint peer, Clock::time_point deadline);
 
 // RFC 8305 §4: families in turn, IPv6 first.
 std::vector<tcp::endpoint> interleave(std::vector<tcp::endpoint> v6, std::vector<tcp::endpoint> v4);
@@ -48,14 +43,13 @@ class LateCandidates {
   }
 
  private:
-  friend awaitable<Dialled> dial(std::vector<tcp::endpoint>, Clock::time_point, std::shared_ptr<LateCandidates>,
-                                 FirstWord);
+  friend awaitable<Dialled> dial(std::vector<tcp::endpoint>, Clock::time_point, std::shared_ptr<LateCandidates>);
   std::vector<tcp::endpoint> added_;
   bool closed_ = false;
   std::function<void()> wake_;
 };
 
 awaitable<Dialled> dial(std::vector<tcp::endpoint> candidates, Clock::time_point deadline,
-                        std::shared_ptr<LateCandidates> late = nullptr, FirstWord first = FirstWord::kEither);
+                        std::shared_ptr<LateCandidates> late = nullptr);
 
 }  // namespace sallyport::net

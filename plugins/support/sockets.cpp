@@ -94,11 +94,6 @@ void set_no_delay(int fd) {
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
-void acknowledge_with_data(int fd) {
-  const int off = 0;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof off);
-}
-
 bool RouteProbe::has_ipv6(Clock::time_point now) {
   if (known_ && now - asked_ < kRouteMemory) return has_;
   known_ = true;

@@ -31,8 +31,6 @@ std::optional<tcp::endpoint> peer_endpoint(int fd);
 // Close sends RST and drops what is unsent: a refusal that a client sees at once.
 void reset_on_close(int fd);
 void set_no_delay(int fd);
-// Before connect(): the handshake's last packet waits for data to go with. Once; then the kernel does as it likes.
-void acknowledge_with_data(int fd);
 
 // Has this host a route to the IPv6 internet? Asks the kernel's routing by connecting a UDP socket, which sends
 // nothing; the answer is kept for kRouteMemory.

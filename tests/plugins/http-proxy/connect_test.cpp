@@ -137,7 +137,7 @@ TEST_F(ProxyBench, HelloInTwoSegmentsAtEveryCut) {
 }
 
 TEST_F(ProxyBench, SilenceInATunnelEnds) {
-  config.hello_timeout = 400ms;  // after 200 the kernel no longer waits for octets to acknowledge the handshake with
+  config.hello_timeout = 150ms;
   Witness witness;
   Origin origin(kGood, 443, witness.record());
   start();
