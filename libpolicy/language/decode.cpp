@@ -49,6 +49,19 @@ constexpr Synonym kSynonyms[] = {
     {"allowlist", "rules"},
 };
 
+// Keys of the schema that nothing enforces yet: refused as the reserved ones are.
+constexpr std::string_view kNotYet[] = {
+    "sallyport.policy.v1.Policy.lists", "sallyport.policy.v1.Policy.tests", "sallyport.policy.v1.Policy.include",
+    "sallyport.policy.v1.Policy.mode",  "sallyport.policy.v1.Policy.until", "sallyport.policy.v1.Client.mode",
+    "sallyport.policy.v1.Client.until", "sallyport.policy.v1.Rule.lists",   "sallyport.policy.v1.Rule.preset",
+    "sallyport.policy.v1.Rule.mode",    "sallyport.policy.v1.Rule.limits",  "sallyport.policy.v1.Rule.methods",
+    "sallyport.policy.v1.Rule.paths",   "sallyport.policy.v1.Rule.inspect",
+};
+
+bool is_enforced(const FieldDescriptor& field) {
+  return std::find(std::begin(kNotYet), std::end(kNotYet), field.full_name()) == std::end(kNotYet);
+}
+
 std::string lower(std::string_view text) {
   std::string result(text);
   for (char& c : result) {
@@ -196,7 +209,7 @@ void Decoder::message(std::uint32_t index, Message& message, Place& place, const
       continue;
     }
     const FieldDescriptor* descriptor = type.FindFieldByName(key.scalar);
-    if (descriptor == nullptr) {
+    if (descriptor == nullptr || !is_enforced(*descriptor)) {
       place.partial = true;
       unknown_key(key, type, child(path, key.scalar));
       continue;
@@ -215,7 +228,7 @@ void Decoder::message(std::uint32_t index, Message& message, Place& place, const
 }
 
 void Decoder::unknown_key(const YamlNode& key, const Descriptor& type, const std::string& path) {
-  if (type.IsReservedName(key.scalar)) {
+  if (type.IsReservedName(key.scalar) || type.FindFieldByName(key.scalar) != nullptr) {
     reporter_.error("P004", key.at, path, "key " + in_ticks(key.scalar) + " is not supported by this version yet",
                     "remove it: what it asks for would not be enforced");
     return;
