@@ -20,6 +20,7 @@ namespace sallyport {
 class DomainName {
  public:
   static constexpr std::size_t kMaxOctets = 253;
+  static constexpr std::size_t kMaxLabels = 127;
   static constexpr std::size_t kStoredSuffixes = 16;  // deeper suffixes are hashed when asked for; few names have them
 
   // Presentation form as found in a policy, an SNI or a Host field: letters in either case, one trailing dot allowed.
@@ -37,6 +38,10 @@ class DomainName {
   // Whether text is that of some name, as it stands: parse() takes it and leaves it unchanged. Cheaper than parse(),
   // for those who need no hashes.
   static bool is_canonical(std::string_view text) noexcept;
+
+  // The hashes that parse() would compute of a text known to be canonical, suffix_hash(n) at n-1, without the checks:
+  // for names by the million. Returns the number of labels.
+  static unsigned hash_suffixes(std::string_view canonical, std::span<std::uint64_t, kMaxLabels> out) noexcept;
 
   // Valid while *this lives.
   std::string_view text() const noexcept { return {text_.data(), length_}; }
