@@ -52,6 +52,8 @@ class DomainName {
   std::string_view suffix(unsigned n) const noexcept;
   std::uint64_t suffix_hash(unsigned n) const noexcept;
   std::uint64_t hash() const noexcept { return suffix_hash(labels_); }
+  // suffix_hash(n) at n-1, for as many labels as the name has and are stored; 0 behind them.
+  std::span<const std::uint64_t, kStoredSuffixes> stored_suffix_hashes() const noexcept { return suffix_hash_; }
 
   // Whole labels: "nottrusted.net" is not within "trusted.net". A name is within itself.
   bool is_within(const DomainName& ancestor) const noexcept;
