@@ -14,8 +14,13 @@
 // Threads  Immutable; find() is noexcept, allocates nothing, takes no lock.
 #pragma once
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -91,20 +96,15 @@ class DomainIndex {
   // branch waits for memory and goes the other way.
   std::span<const std::uint32_t> find(const IndexedName& name) const noexcept {
     if (primary_ == 0) return {};
-    if (name.labels > 1) {
-      const Filtered two = filtered(name.hashes[1]);
-      if (name.labels > 2) {
-        const Filtered three = filtered(name.hashes[2]);
-        if (three.goes_on && name.labels > 3) {
-          return search(name, (three.ends ? 4u : 0u) | (two.ends ? 2u : 0u) | (depths_[0] & 1));
-        }
-        if (three.ends) {
-          if (const Found set = probe(name, 3)) return list(*set, name.labels == 3);
-        }
+    if (name.labels > 2) {
+      const Filtered three = filtered(name.hashes[2]);
+      if (three.goes_on && name.labels > 3) return search(name, (depths_[0] & 3) | (three.ends ? 4u : 0u));
+      if (three.ends) {
+        if (const Found set = probe(name, 3)) return list(*set, name.labels == 3);
       }
-      if (two.ends) {
-        if (const Found set = probe(name, 2)) return list(*set, name.labels == 2);
-      }
+    }
+    if (name.labels > 1 && filtered(name.hashes[1]).ends) {
+      if (const Found set = probe(name, 2)) return list(*set, name.labels == 2);
     }
     if ((depths_[0] & 1) != 0) {
       if (const Found set = probe(name, 1)) return list(*set, name.labels == 1);
@@ -205,10 +205,18 @@ class DomainIndex {
     return name.text.size() - start;
   }
 
+  // A bit a slot.
   static unsigned matching(const format::Bucket& bucket, std::uint16_t tag) noexcept {
+    static_assert(format::Bucket::kSlots == 6 && offsetof(format::Bucket, tag) == 0);
+#if defined(__SSE2__)
+    const __m128i tags = _mm_loadu_si128(reinterpret_cast<const __m128i*>(&bucket));
+    const __m128i equal = _mm_cmpeq_epi16(tags, _mm_set1_epi16(static_cast<short>(tag)));
+    return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(equal, _mm_setzero_si128()))) & 0x3f;
+#else
     unsigned slots = 0;
     for (unsigned slot = 0; slot < format::Bucket::kSlots; ++slot) slots |= unsigned{bucket.tag[slot] == tag} << slot;
     return slots;
+#endif
   }
 
   // Whether the last octets of text stand at offset. How far to compare is asked of the query, which is at hand, and

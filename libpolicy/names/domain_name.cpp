@@ -6,6 +6,10 @@
 // and mixed by a 64x64 to 128 bit multiplication, as wyhash and rapidhash do; most labels are one word.
 #include "names/domain_name.hpp"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include <array>
 #include <bit>
 #include <cassert>
@@ -65,47 +69,59 @@ std::uint64_t extend(std::uint64_t rest, const char* label, std::size_t length) 
   return mix(read8(label + left - 8) >> (64 - 8 * left) ^ kFirst, state);
 }
 
-// 0x80 for each octet that is a dot. Exact as far as canonical text goes: only '/' right behind a dot would be taken
-// for one.
-std::uint64_t dots(std::uint64_t word) noexcept {
-  constexpr std::uint64_t kOnes = 0x0101010101010101;
-  const std::uint64_t zero_if_dot = word ^ kOnes * '.';
-  return (zero_if_dot - kOnes) & ~zero_if_dot & kOnes * 0x80;
+#if defined(__SSE2__)
+
+// A bit for each of the 16 octets in front of end that is a dot; the highest is the last octet.
+constexpr std::size_t kDotsAtOnce = 16;
+std::uint64_t dots(const char* end) noexcept {
+  const __m128i octets = _mm_loadu_si128(reinterpret_cast<const __m128i*>(end - kDotsAtOnce));
+  return static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(octets, _mm_set1_epi8('.'))));
 }
 
-// Where the dots are in the last octets of a text, up to 64: bit 63 is its last octet.
-std::uint64_t dots_before(const char* end, std::size_t octets) noexcept {
+#else
+
+// Of 8 octets. Exact as far as canonical text goes: only '/' right behind a dot would be taken for one.
+constexpr std::size_t kDotsAtOnce = 8;
+std::uint64_t dots(const char* end) noexcept {
+  constexpr std::uint64_t kOnes = 0x0101010101010101;
+  const std::uint64_t zero_if_dot = read8(end - kDotsAtOnce) ^ kOnes * '.';
+  const std::uint64_t high = (zero_if_dot - kOnes) & ~zero_if_dot & kOnes * 0x80;
+  return high * 0x0002040810204081 >> 56;  // gathers the bits 7, 15, ...
+}
+
+#endif
+
+// Where labels end in front, seen from the right: bit 63-n for a dot n octets before end, for the last 64 octets of a
+// text, and for its start if that is nearer.
+std::uint64_t edges_before(const char* end, std::size_t octets) noexcept {
   std::uint64_t all = 0;
-  unsigned shift = 56;
-  for (std::size_t read = 0; read < octets; read += 8, shift -= 8) {
-    const std::uint64_t eight = dots(read8(end - read - 8)) * 0x0002040810204081 >> 56;  // gathers the bits 7, 15, ...
-    all |= eight << shift;
+  for (std::size_t read = 0; read < octets && read < 64; read += kDotsAtOnce) {
+    all |= dots(end - read) << (64 - kDotsAtOnce - read);
   }
-  return octets == 64 ? all : all & ~(~std::uint64_t{0} >> octets);
+  if (octets >= 64) return all;
+  const std::uint64_t start = std::uint64_t{1} << (63 - octets);
+  return (all & (0 - start)) | start;
 }
 
 // Hashes and lengths of the shortest suffixes, as many as there is room for. Returns the hashes. All dots are found
 // first: label by label, each would wait for the one before it.
 unsigned hash_from_the_right(const char* text, std::size_t length, std::span<std::uint64_t> hashes,
                              DomainName::SuffixLengths& lengths) noexcept {
-  std::uint64_t hash = 0, found = 0;
-  std::size_t left = length, looked_at = 0;  // octets in front of the labels done, and how many of them `found` covers
-  for (unsigned n = 0; n < hashes.size();) {
-    if (found == 0 && looked_at < left) {
-      looked_at = left < 64 ? left : 64;
-      found = dots_before(text + left, looked_at);
-    }
-    const std::size_t label = found == 0 ? left : static_cast<std::size_t>(std::countl_zero(found));
-    hash = extend(hash, text + left - label, label);
-    left -= label;
-    if (n < lengths.size()) lengths[n] = static_cast<std::uint8_t>(length - left);
-    hashes[n++] = hash;
-    if (left == 0) return n;
-    --left;
-    found = found << label << 1;
-    looked_at -= label + 1;
+  std::uint64_t hash = 0;
+  std::size_t left = length;
+  for (unsigned n = 0;;) {
+    std::uint64_t edges = edges_before(text + left, left);  // never 0: no label is longer than 63 octets
+    do {
+      const auto label = static_cast<std::size_t>(std::countl_zero(edges));
+      left -= label;
+      hash = extend(hash, text + left, label);
+      if (n < lengths.size()) lengths[n] = static_cast<std::uint8_t>(length - left);
+      hashes[n++] = hash;
+      if (left == 0 || n == hashes.size()) return n;
+      --left;
+      edges = edges << label << 1;
+    } while (edges != 0);
   }
-  return static_cast<unsigned>(hashes.size());
 }
 
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
