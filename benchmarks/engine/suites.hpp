@@ -18,6 +18,7 @@ struct Scale {
 };
 
 void register_lookups(const Scale& scale);      // lookup/zipf|cold|miss|sibling-miss|deep/STRUCTURE/NAMES
+void register_addresses(const Scale& scale);    // address/v4|v6/STRUCTURE/PREFIXES
 void register_decisions(const Scale& scale);    // decide/...
 void register_compilation(const Scale& scale);  // compile/..., open/...
 

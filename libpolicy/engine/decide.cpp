@@ -51,9 +51,7 @@ class Flow {
 
   const Sight name, address, port;
 
-  bool address_in(format::Range prefixes) const noexcept {
-    return contains(tables_.prefixes_in(prefixes), address_key_);
-  }
+  bool address_in(format::Range prefixes) const noexcept { return tables_.is_in(prefixes, address_key_); }
 
   bool port_in(format::Range ports) const noexcept {
     for (const format::Port& range : tables_.ports_in(ports)) {
