@@ -20,7 +20,8 @@ constexpr std::size_t kAnyNumber = std::numeric_limits<std::size_t>::max();
 
 constexpr Option kOutput = {"output", 'o', "FORMAT", "text (default) or json"};
 constexpr Option kCheckOptions[] = {
-    {"output", 'o', "FORMAT", "text (default), line, json or github"},
+    {"output", 'o', "FORMAT", "text (default), line, json, github or sarif"},
+    {"strict", 0, "", "fail on warnings too"},
 };
 constexpr Option kExplainOptions[] = {
     {"policy", 'p', "FILE", "the policy; `-` reads standard input"},
@@ -35,7 +36,7 @@ constexpr Option kExplainOptions[] = {
 constexpr Command kCommands[] = {
     {"check", "FILE...", "check policy files, and report every error at once",
      "`-` reads standard input. A file is refused unless root and the caller alone could have written it,\n"
-     "as sallyport run would refuse it. Exit status: 0 all valid, 3 one is not.",
+     "as sallyport run would refuse it. Exit status: 0 all valid, 3 one is not (with --strict: or has a warning).",
      kCheckOptions, 1, kAnyNumber, check},
     {"explain", "TARGET", "say whether a cell would reach TARGET, and which rule decides",
      "TARGET is a URL, HOST[:PORT], ADDRESS[:PORT] or [IPv6]:PORT. What is printed comes from the same\n"

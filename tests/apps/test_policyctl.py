@@ -133,5 +133,109 @@ def test_the_schema_refuses_nothing_that_loads():
         assert faults(text) == [], text
 
 
+BAD = 'version: 1\nclients:\n  idle: { cells: [x] }\nrules:\n  - { name: r, action: allow, domains: ["*.com", bücher.example, "https://x/"] }\n'
+
+
+def sarif(*files):
+    ran = ctl("check", "-o", "sarif", *files)
+    return ran.returncode, json.loads(ran.stdout)
+
+
+def test_sarif_names_every_finding_with_its_region_and_rule(tmp_path):
+    bad, odd, good = tmp_path / "bad.yaml", tmp_path / "an odd näme.yaml", tmp_path / "good.yaml"
+    bad.write_text(BAD)
+    odd.write_text("version: 1\nrules:\n  - { name: r, action: allow, domains: [bücher.example, x y] }")
+    good.write_text(GOOD)
+    status, log = sarif(str(bad), str(odd), str(good))
+    assert status == 3 and log["version"] == "2.1.0" and log["$schema"].endswith("sarif-2.1.0.json")
+    (run,) = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert run["tool"]["driver"]["name"] == "policyctl" and len({r["id"] for r in rules}) == len(rules)
+    assert all(r["help"]["text"] and r["shortDescription"]["text"] for r in rules)
+    found = []
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"] and result["level"] in ("error", "warning")
+        assert result["message"]["text"]
+        (place,) = result["locations"]
+        region = place["physicalLocation"]["region"]
+        uri = place["physicalLocation"]["artifactLocation"]["uri"]
+        found.append((result["ruleId"], uri.rsplit("/", 1)[1], region["startLine"], region["startColumn"], region["endColumn"]))
+    # Columns are characters, also behind an umlaut of two octets.
+    assert ("P014", "bad.yaml", 5, 42, 47) in found, found
+    assert ("P007", "bad.yaml", 5, BAD.split("\n")[4].index("https") + 1, BAD.split("\n")[4].index("https") + 9) in found, found
+    assert any(f[0] == "P008" and f[1] == "an%20odd%20n%C3%A4me.yaml" for f in found), found
+    assert len(found) == 3
+
+
+def test_sarif_holds_by_the_required_parts_of_its_schema(tmp_path):
+    (tmp_path / "bad.yaml").write_text(BAD)
+    _, log = sarif(str(tmp_path / "bad.yaml"), str(tmp_path / "none.yaml"))
+    text = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
+    region = {"type": "object", "properties": {k: {"type": "integer", "minimum": 1} for k in ("startLine", "startColumn", "endColumn")}}
+    location = {
+        "type": "object",
+        "properties": {
+            "physicalLocation": {
+                "type": "object",
+                "required": ["artifactLocation"],
+                "properties": {
+                    "artifactLocation": {"type": "object", "properties": {"uri": {"type": "string", "pattern": "^[^ ]+$"}}},
+                    "region": region,
+                },
+            }
+        },
+    }
+    result = {
+        "type": "object",
+        "required": ["message"],
+        "additionalProperties": False,
+        "properties": {
+            "ruleId": {"type": "string"},
+            "ruleIndex": {"type": "integer", "minimum": -1},
+            "level": {"enum": ["none", "note", "warning", "error"]},
+            "message": text,
+            "locations": {"type": "array", "items": location},
+            "relatedLocations": {"type": "array", "items": location},
+            "properties": {"type": "object"},
+        },
+    }
+    rule = {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}, "help": text, "shortDescription": text, "fullDescription": text}}
+    driver = {
+        "type": "object",
+        "required": ["name"],
+        "additionalProperties": False,
+        "properties": {"name": {"type": "string"}, "version": {"type": "string"}, "rules": {"type": "array", "uniqueItems": True, "items": rule}},
+    }
+    run = {
+        "type": "object",
+        "required": ["tool"],
+        "additionalProperties": False,
+        "properties": {
+            "tool": {"type": "object", "required": ["driver"], "properties": {"driver": driver}},
+            "columnKind": {"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
+            "results": {"type": "array", "items": result},
+        },
+    }
+    jsonschema.validate(
+        log,
+        {
+            "type": "object",
+            "required": ["version", "runs"],
+            "properties": {"version": {"enum": ["2.1.0"]}, "runs": {"type": "array", "items": run}},
+        },
+    )
+
+
+def test_strict_fails_on_warnings(tmp_path):
+    unused = tmp_path / "unused.yaml"
+    unused.write_text("version: 1\nclients:\n  idle: { cells: [x] }\n")
+    assert ctl("check", str(unused)).returncode == 0
+    ran = ctl("check", "--strict", str(unused))
+    assert ran.returncode == 3 and "warning[P040]" in ran.stdout
+    (tmp_path / "good.yaml").write_text(GOOD)
+    assert ctl("check", "--strict", str(tmp_path / "good.yaml")).returncode == 0
+    assert ctl("check", "--strict=yes", str(unused)).returncode == 2
+
+
 if __name__ == "__main__":
     sys.exit(pytest.main([__file__]))
