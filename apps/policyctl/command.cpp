@@ -33,6 +33,11 @@ constexpr Option kExplainOptions[] = {
     kOutput,
 };
 
+constexpr Option kFmtOptions[] = {
+    {"check", 0, "", "write nothing, name the files that are not in canonical form"},
+    {"write", 'w', "", "write the files where they are, and name those that changed"},
+};
+
 constexpr Command kCommands[] = {
     {"check", "FILE...", "check policy files, and report every error at once",
      "`-` reads standard input. A file is refused unless root and the caller alone could have written it,\n"
@@ -51,6 +56,10 @@ constexpr Command kCommands[] = {
      0,
      1,
      schema},
+    {"fmt", "FILE...", "print a policy in its canonical form, comments kept",
+     "What is printed says the same as the file: it is read again and compared. `-` reads standard input.\n"
+     "Exit status: 0 done, 1 with --check: a file is not in canonical form, 3 not readable (left as it is).",
+     kFmtOptions, 1, kAnyNumber, fmt},
     {"help", "[COMMAND | CODE]", "help on a command, or on a diagnostic such as P014", "", {}, 0, 1, help},
 };
 

@@ -102,6 +102,16 @@ constexpr CodeText kCodes[] = {
      "stops\n"
      "neither http nor https. Put the deny rule first."},
     {"P043", "no line feed at the end", "The file may have been cut off. Text files end with a line feed."},
+    {"P060", "no canonical form",
+     "fmt writes a policy anew, with its comments. Anchors and aliases (which a new order of keys could part), block "
+     "scalars,\n"
+     "tags and directives have no place in the form that it writes: the file is left as it is. It may be valid all the "
+     "same."},
+    {"P061", "formatting would change it",
+     "What fmt writes is read again and compared with the file, values and comments alike, before it replaces "
+     "anything. "
+     "The\n"
+     "two differed, so nothing was written. This is a fault of fmt."},
 };
 
 }  // namespace

@@ -237,5 +237,48 @@ def test_strict_fails_on_warnings(tmp_path):
     assert ctl("check", "--strict=yes", str(unused)).returncode == 2
 
 
+UGLY = "rules:\n- {action: allow, name: 'r', domains: [a.example]} # why\nversion: 1\n"
+PRETTY = "version: 1\nrules:\n  # why\n  - name: r\n    action: allow\n    domains: [a.example]\n"
+
+
+def test_fmt_prints_checks_and_writes(tmp_path):
+    ugly, pretty, broken = tmp_path / "ugly.yaml", tmp_path / "pretty.yaml", tmp_path / "broken.yaml"
+    ugly.write_text(UGLY), pretty.write_text(PRETTY), broken.write_text("version: [1\n")
+    ugly.chmod(0o640)
+    assert ctl("fmt", str(ugly)).stdout == PRETTY and ugly.read_text() == UGLY
+    ran = ctl("fmt", "--check", str(ugly), str(pretty))
+    assert (ran.returncode, ran.stdout) == (1, f"{ugly}\n")
+    ran = ctl("fmt", "-w", str(ugly), str(pretty), str(broken))
+    assert (ran.returncode, ran.stdout) == (3, f"{ugly}\n") and "error[P002]" in ran.stderr and "left as it is" in ran.stderr
+    assert ugly.read_text() == PRETTY and broken.read_text() == "version: [1\n"
+    assert ugly.stat().st_mode & 0o7777 == 0o640
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.yaml", "pretty.yaml", "ugly.yaml"]
+    assert ctl("fmt", "--check", str(ugly)).returncode == 0
+    assert ctl("fmt", "-", stdin=UGLY).stdout == PRETTY
+    for wrong in (["-w", "-"], ["-w", "--check", str(ugly)], [str(ugly), str(pretty)], []):
+        assert ctl("fmt", *wrong, stdin=UGLY).returncode == 2, wrong
+
+
+def test_fmt_writes_the_file_or_nothing(tmp_path):
+    ugly, link = tmp_path / "ugly.yaml", tmp_path / "link.yaml"
+    ugly.write_text(UGLY)
+    link.symlink_to(ugly)
+    ran = ctl("fmt", "-w", str(link))
+    assert ran.returncode == 3 and "symbolic link" in ran.stderr and ugly.read_text() == UGLY and link.is_symlink()
+    assert ctl("fmt", str(tmp_path)).returncode == 3 and ctl("fmt", str(tmp_path / "none")).returncode == 3
+    if os.geteuid() == 0:
+        os.chown(ugly, 12345, 23456)
+        ugly.chmod(0o2664)
+        assert ctl("fmt", "-w", str(ugly)).returncode == 0
+        status = ugly.stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (12345, 23456, 0o2664)
+
+
+@pytest.mark.parametrize("path", policies(), ids=lambda p: os.path.relpath(p, TREE))
+def test_shipped_policies_are_in_canonical_form(path):
+    ran = ctl("fmt", path)
+    assert ran.returncode == 0 and ran.stdout == open(path, encoding="utf-8").read()
+
+
 if __name__ == "__main__":
     sys.exit(pytest.main([__file__]))
