@@ -58,6 +58,9 @@ std::string render_github(std::span<const Diagnostic> diagnostics);
 // A JSON array (no envelope), one object each.
 std::string render_json(std::span<const Diagnostic> diagnostics);
 
+// A SARIF 2.1.0 log of one run, ends with a newline; codes() are its rules. version: of the program that found them.
+std::string render_sarif(std::span<const Diagnostic> diagnostics, std::string_view version);
+
 // What `help P014` prints; empty for an unknown code. codes() lists all, in order.
 struct CodeText {
   std::string_view code, title, text;
