@@ -86,7 +86,7 @@ std::string Explainer::why(const Step& step, const RuleTrace& row) const {
 std::string Explainer::where(std::uint32_t rule) const {
   const SourcePosition position = rule == kNoRuleIndex ? model_.default_where : model_.rules[rule].where;
   if (position.line == 0) return rule == kNoRuleIndex ? "default" : "command line";
-  return model_.source + ":" + std::to_string(position.line);
+  return model_.file_of(position) + ":" + std::to_string(position.line);
 }
 
 std::vector<std::string> Explainer::notes() const {

@@ -74,6 +74,18 @@ struct RuleModel {
   std::vector<std::string> methods = {};  // upper case; empty: all
   std::vector<std::string> paths = {};    // with '*' for any run of characters; empty: all
   SourcePosition where;
+
+  bool asks_for_requests() const noexcept { return !methods.empty() || !paths.empty(); }
+};
+
+// One flow and what must become of it.
+struct TestModel {
+  bool allow = false;
+  std::string target;                    // as for `policyctl explain`
+  std::string client, cell;              // at most one of them; neither: a cell that no client names
+  std::string method = "GET";            // of a clear HTTP request
+  std::optional<Address> resolved = {};  // what the name is supposed to lead to
+  SourcePosition where;
 };
 
 struct PolicyModel {
@@ -84,6 +96,7 @@ struct PolicyModel {
   std::optional<ObserveModel> observe = {};
   std::vector<ClientModel> clients;    // at most 64
   std::vector<RuleModel> rules;        // in order; the first that matches decides
+  std::vector<TestModel> tests = {};   // passed, if the model came from a file
   std::vector<Address> own_addresses;  // the gateway's: guarded like private ones
 
   const std::string& file_of(const SourcePosition& where) const noexcept {

@@ -25,6 +25,7 @@ struct Excerpt {
   std::uint32_t length = 0;       // octets under the caret, at least 1 when there is a column
   std::string text;               // the source line or, if that is long, a part of it; empty if there is none to show
   std::uint32_t text_column = 1;  // of the first octet of text
+  std::string label = {};         // of a related line: what it has to do with it; empty: "first here" or "here"
 };
 
 struct Diagnostic {
