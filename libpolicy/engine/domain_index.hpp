@@ -112,6 +112,13 @@ class DomainIndex {
     return {};
   }
 
+  // What is indexed for exactly the last `labels` labels of the name, 1 to all of them; nullptr: nothing.
+  const format::NameSet* at(const DomainName& name, unsigned labels) const noexcept {
+    const unsigned bit = labels - 1;
+    if (primary_ == 0 || (depths_[bit / 64] >> bit % 64 & 1) == 0) return nullptr;
+    return probe(name.text(), index_key(name.suffix_hash(labels), seed_), name.suffix(labels).size());
+  }
+
  private:
   using Found = const format::NameSet*;
   struct Filtered {
