@@ -29,6 +29,7 @@ int main(int argc, char** argv) {
   register_lookups(scale);
   register_addresses(scale);
   register_decisions(scale);
+  register_publication(scale);
   register_compilation(scale);
   Collector collector;
   benchmark::RunSpecifiedBenchmarks(&collector);

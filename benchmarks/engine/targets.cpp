@@ -48,6 +48,12 @@ std::vector<Target> all_targets() {
       {"v4-to-binary-trie-1000000", "address/v4/index/1000000", "address/v4/binary-trie/1000000", 1.0 / 15});
   targets.push_back({"v4-octets-to-dir-24-8-100000", "address/v4/index/100000:octets/prefix", "", 759.0 / 15});
   targets.push_back({"v6-1000000-ns", "address/v6/index/1000000", "", 300});
+  targets.push_back(
+      {"publication-to-plain-load", "publication/versions/readers-1", "publication/plain-load/readers-1", 2});
+  targets.push_back(
+      {"publication-2-readers-to-1", "publication/versions/readers-2", "publication/versions/readers-1", 1.15});
+  targets.push_back({"reload-1000000-longest-us", "reload/1000000:longest-us", "", 100});
+  targets.push_back({"reload-1000000-wrong", "reload/1000000:wrong", "", 0});
   targets.push_back({"compile-1000000-s", "compile/list/1000000", "", 1, 1e9});
   targets.push_back({"compile-10000000-s", "compile/list/10000000", "", 8, 1e9});
   targets.push_back({"open-1000000-ms", "open/list/1000000", "", 50, 1e6});
