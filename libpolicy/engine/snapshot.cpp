@@ -141,6 +141,8 @@ Action Snapshot::default_action() const noexcept {
   return view_->tables.header->default_action == 1 ? Action::kAllow : Action::kDeny;
 }
 
+bool Snapshot::may_be_on_trial(std::uint64_t groups) const noexcept { return view_->tables.trial_until(groups) > 0; }
+
 std::uint64_t Snapshot::groups_of_cell(std::string_view cell) const noexcept {
   const Tables& t = view_->tables;
   std::uint64_t groups = 0;
