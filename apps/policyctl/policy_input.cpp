@@ -17,7 +17,9 @@ LoadOutcome load_policy_input(const std::string& file) {
     if (got <= 0) break;
     text.append(buffer, static_cast<std::size_t>(got));
   }
-  return load_policy(text, "<stdin>");
+  LoadOptions options;
+  options.opens_files = true;  // relative to the working directory
+  return load_policy(text, "<stdin>", options);
 }
 
 }  // namespace sallyport::policyctl

@@ -73,6 +73,9 @@ struct RuleModel {
   std::vector<std::string> methods = {};  // upper case; empty: all
   std::vector<std::string> paths = {};    // with '*' for any run of characters; empty: all
   SourcePosition where;
+
+  // It is about names; a list of none counts.
+  bool lists_names() const noexcept { return !domains.empty() || !lists.empty(); }
 };
 
 struct PolicyModel {

@@ -7,6 +7,7 @@
 
 #include "language/effect.hpp"
 #include "language/effect_report.hpp"
+#include "language/policy_lists.hpp"
 #include "language/suggest.hpp"
 #include "language/values.hpp"
 #include "names/guard.hpp"
@@ -30,7 +31,8 @@ bool is_user(std::string_view text) {
 
 class Converter {
  public:
-  Converter(const LoadOptions& options, Reporter& reporter) : options_(options), reporter_(reporter) {}
+  Converter(const LoadOptions& options, Reporter& reporter, std::vector<std::string>& files)
+      : options_(options), reporter_(reporter), lists_(options.opens_files, files) {}
 
   PolicyModel run(const Policy& policy, const Place& place) {
     model_.source = reporter_.source().file();
@@ -38,11 +40,13 @@ class Converter {
     version(policy, place);
     default_action(policy, place);
     clients(policy, place);
+    lists_.declare(policy, place, reporter_);
     rules(policy, place);
     // What could take effect is only known of a policy that is whole.
     if (!reporter_.failed()) {
       report_rules_without_effect(model_, place.field(Policy::kRulesFieldNumber), reporter_);
       unused_clients();
+      lists_.report_unused();
     }
     return std::move(model_);
   }
@@ -75,6 +79,7 @@ class Converter {
 
   const LoadOptions& options_;
   Reporter& reporter_;
+  PolicyLists lists_;
   PolicyModel model_;
   std::vector<std::pair<std::string, Span>> client_places_;
   std::unordered_map<std::string, Span> rule_names_;
@@ -258,10 +263,7 @@ void Converter::rule_domains(const Rule& rule, const Place& place, RuleModel& mo
   const Place* written = place.field(Rule::kDomainsFieldNumber);
   if (empty_list(written, at(path, "domains"), "no name")) return;
   const DomainPermissions permissions{rule.allow_public_suffix(), rule.multi_tenant()};
-  const bool fixed = !model.resolves_to.empty() &&
-                     std::all_of(model.resolves_to.begin(), model.resolves_to.end(), [](const Prefix& prefix) {
-                       return prefix.bits() == (prefix.network().is_v4() ? 32 : 128);
-                     });
+  const bool fixed = is_answered_here(model);
   std::unordered_map<std::string, Span> seen;
   for (int i = 0; i < rule.domains_size(); ++i) {
     const Place& entry = written->elements[static_cast<std::size_t>(i)];
@@ -286,6 +288,11 @@ void Converter::rule_domains(const Rule& rule, const Place& place, RuleModel& mo
     }
     model.domains.push_back(pattern);
   }
+}
+
+// The rule has a key that names its names.
+bool lists_names(const Place& rule) {
+  return rule.field(Rule::kDomainsFieldNumber) != nullptr || rule.field(Rule::kListsFieldNumber) != nullptr;
 }
 
 std::string clients_text(const RuleModel& model) {
@@ -325,25 +332,25 @@ void Converter::rule_ports(const Rule& rule, const Place& place, RuleModel& mode
     const Place* addresses = place.field(Rule::kAddressesFieldNumber);
     reporter_.error("P019", addresses->key, path, "an allow rule with addresses needs `ports`",
                     "write them, such as ports: [443]; ports 80 and 443 are the default for names alone");
-  } else if (place.field(Rule::kDomainsFieldNumber) != nullptr) {
+  } else if (lists_names(place)) {
     model.ports = default_ports();
   }
 }
 
 void Converter::rule_destinations(const Place& place, const RuleModel& model, const std::string& path) {
-  const Place* domains = place.field(Rule::kDomainsFieldNumber);
+  const bool names = lists_names(place);
   const Place* addresses = place.field(Rule::kAddressesFieldNumber);
   const Place* resolves_to = place.field(Rule::kResolvesToFieldNumber);
-  if (resolves_to != nullptr && domains == nullptr) {
+  if (resolves_to != nullptr && !names) {
     reporter_.error("P020", resolves_to->key, at(path, "resolves_to"), "`resolves_to` without `domains`",
                     addresses != nullptr ? "it narrows names; write the addresses in `addresses` alone"
                                          : "write the names that resolve to these, or use `addresses`");
     return;
   }
   const Place* name = place.field(Rule::kNameFieldNumber);
-  if (model.action == Action::kAllow && domains == nullptr && addresses == nullptr && !place.partial) {
+  if (model.action == Action::kAllow && !names && addresses == nullptr && !place.partial) {
     reporter_.error("P019", name != nullptr ? name->value : place.value, path,
-                    "an allow rule without `domains` or `addresses`",
+                    "an allow rule without `domains`, `lists` or `addresses`",
                     "say what it allows; to allow everything, set default: allow");
   }
   if (model.action != Action::kAllow) return;
@@ -433,6 +440,9 @@ void Converter::rule(const Rule& rule, const Place& place) {
   prefixes(rule.addresses(), addresses, at(path, "addresses"), model.addresses);
   prefixes(rule.resolves_to(), resolves_to, at(path, "resolves_to"), model.resolves_to);
   rule_domains(rule, place, model, path);
+  if (!empty_list(place.field(Rule::kListsFieldNumber), at(path, "lists"), "no name")) {
+    lists_.use(rule, place, model, path, reporter_);
+  }
   rule_ports(rule, place, model, path);
   if (action != nullptr) {
     rule_destinations(place, model, path);
@@ -453,8 +463,9 @@ void Converter::unused_clients() {
 
 std::vector<PortRange> default_ports() { return {{80, 80, kProtoTcp}, {443, 443, kProtoTcp}}; }
 
-PolicyModel convert(const Policy& policy, const Place& place, const LoadOptions& options, Reporter& reporter) {
-  return Converter(options, reporter).run(policy, place);
+PolicyModel convert(const Policy& policy, const Place& place, const LoadOptions& options, Reporter& reporter,
+                    std::vector<std::string>& files) {
+  return Converter(options, reporter, files).run(policy, place);
 }
 
 }  // namespace sallyport

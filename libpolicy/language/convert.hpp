@@ -16,8 +16,9 @@
 namespace sallyport {
 
 // The model is complete only if the reporter has no error afterwards.
+// files: every file besides the policy's own that was opened, or should have been, is added.
 PolicyModel convert(const policy::v1::Policy& policy, const Place& place, const LoadOptions& options,
-                    Reporter& reporter);
+                    Reporter& reporter, std::vector<std::string>& files);
 
 // Ports a rule of names means when it says none.
 std::vector<PortRange> default_ports();

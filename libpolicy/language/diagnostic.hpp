@@ -25,6 +25,7 @@ struct Excerpt {
   std::uint32_t length = 0;       // octets under the caret, at least 1 when there is a column
   std::string text;               // the source line or, if that is long, a part of it; empty if there is none to show
   std::uint32_t text_column = 1;  // of the first octet of text
+  std::uint32_t entry_column = 0;  // of the whole entry, where the caret is at a part of it; 0: as column
 };
 
 struct Diagnostic {

@@ -17,6 +17,25 @@ using policy::v1::Rule;
 
 std::string action_word(Action action) { return action == Action::kAllow ? "allowed" : "denied"; }
 
+// Where an entry was written; what holds it, where entries listed twice were left out and the places no longer line up.
+struct EntryPlace {
+  const Place* value;
+  std::string path;  // ".domains[3]"
+};
+EntryPlace place_of_entry(const Place& rule, const RuleModel& model, const OpenEntry& open) {
+  const int field = open.list        ? Rule::kListsFieldNumber
+                    : open.is_domain ? Rule::kDomainsFieldNumber
+                                     : Rule::kAddressesFieldNumber;
+  const std::size_t size = open.list        ? model.lists.size()
+                           : open.is_domain ? model.domains.size()
+                                            : model.addresses.size();
+  const Place* list = rule.field(field);
+  std::string path = open.list ? ".lists" : open.is_domain ? ".domains" : ".addresses";
+  if (list->elements.size() != size) return {list, std::move(path)};
+  const Place& value = list->elements[open.list.value_or(open.index)];
+  return {&value, path + "[" + std::to_string(value.index) + "]"};
+}
+
 std::string entry_text(const RuleModel& rule, bool is_domain, std::uint32_t index) {
   return is_domain ? rule.domains[index].text() : rule.addresses[index].text();
 }
@@ -50,8 +69,8 @@ std::string openings_text(const PolicyModel& model, const std::vector<Opening>& 
 
 // Entries that are dead as a whole were reported, as `told` says.
 void report_shadowed_rules(const PolicyModel& model, const Place& rules, Reporter& reporter,
-                           const std::vector<DeadRule>& told) {
-  for (const ShadowedRule& shadowed : find_shadowed_rules(model)) {
+                           const std::vector<DeadRule>& told, PatternIndexes& indexes) {
+  for (const ShadowedRule& shadowed : find_shadowed_rules(model, indexes)) {
     const auto dead =
         std::find_if(told.begin(), told.end(), [&](const DeadRule& d) { return d.rule == shadowed.rule; });
     if (dead != told.end() && dead->whole) continue;
@@ -61,28 +80,27 @@ void report_shadowed_rules(const PolicyModel& model, const Place& rules, Reporte
     struct Group {
       const OpenEntry* first;
       std::string openings;
-      std::size_t entries = 0;
+      std::uint64_t entries = 0;
     };
     std::vector<Group> groups;
     std::unordered_map<std::string, std::size_t> group_of;  // by openings
     for (const OpenEntry& open : shadowed.entries) {
-      const auto same = [&](const DeadEntry& d) { return d.is_domain == open.is_domain && d.index == open.index; };
+      const auto same = [&](const DeadEntry& d) {
+        return !open.list && d.is_domain == open.is_domain && d.index == open.index;
+      };
       if (dead != told.end() && std::any_of(dead->entries.begin(), dead->entries.end(), same)) continue;
       std::string text = openings_text(model, open.openings);
       const auto [group, fresh] = group_of.emplace(text, groups.size());
       if (fresh) groups.push_back({&open, std::move(text)});
-      ++groups[group->second].entries;
+      groups[group->second].entries += open.stands_for;
     }
     for (const Group& group : groups) {
       const OpenEntry& open = *group.first;
-      const Place* list = entry.field(open.is_domain ? Rule::kDomainsFieldNumber : Rule::kAddressesFieldNumber);
-      const std::size_t size = open.is_domain ? rule.domains.size() : rule.addresses.size();
-      const bool in_line = list->elements.size() == size;  // else entries listed twice were left out
-      const Place& value = in_line ? list->elements[open.index] : *list;
-      std::string path = "rules[" + std::to_string(entry.index) + "]";
-      path += open.is_domain ? ".domains" : ".addresses";
-      if (in_line) path += "[" + std::to_string(value.index) + "]";
-      std::string what = in_ticks(entry_text(rule, open.is_domain, open.index));
+      const EntryPlace written = place_of_entry(entry, rule, open);
+      const Place& value = *written.value;
+      const std::string path = "rules[" + std::to_string(entry.index) + "]" + written.path;
+      std::string what = in_ticks(open.list ? rule.lists[*open.list]->pattern(open.index).text()
+                                            : entry_text(rule, open.is_domain, open.index));
       if (group.entries > 1) what += " and " + std::to_string(group.entries - 1) + " more";
       std::string above;
       for (const Opening& opening : open.openings) {
@@ -105,8 +123,9 @@ void report_shadowed_rules(const PolicyModel& model, const Place& rules, Reporte
 
 void report_rules_without_effect(const PolicyModel& model, const Place* rules, Reporter& reporter) {
   if (rules == nullptr) return;
-  const std::vector<DeadRule> all_dead = find_dead_rules(model);
-  report_shadowed_rules(model, *rules, reporter, all_dead);
+  PatternIndexes indexes;
+  const std::vector<DeadRule> all_dead = find_dead_rules(model, indexes);
+  report_shadowed_rules(model, *rules, reporter, all_dead, indexes);
   for (const DeadRule& dead : all_dead) {
     const RuleModel& rule = model.rules[dead.rule];
     const Place& entry = rules->elements[dead.rule];

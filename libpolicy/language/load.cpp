@@ -1,5 +1,7 @@
 #include "language/load.hpp"
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "language/convert.hpp"
@@ -17,7 +19,14 @@ std::string_view without_byte_order_mark(std::string_view text) {
   return text;
 }
 
-std::optional<PolicyModel> read(const Source& source, const LoadOptions& options, Reporter& reporter) {
+std::string absolute(const std::string& path) {
+  std::error_code unknown;
+  const std::filesystem::path whole = std::filesystem::absolute(path, unknown);
+  return unknown ? path : whole.lexically_normal().string();
+}
+
+std::optional<PolicyModel> read(const Source& source, const LoadOptions& options, Reporter& reporter,
+                                std::vector<std::string>& files) {
   if (source.text().size() > kMaxPolicyOctets) {
     reporter.error("P001", {}, "", "larger than " + std::to_string(kMaxPolicyOctets >> 20) + " MiB",
                    "is this the right file?");
@@ -34,7 +43,7 @@ std::optional<PolicyModel> read(const Source& source, const LoadOptions& options
   Place place;
   decode(*tree, tree->root, message, place, reporter);
   if ((*tree)[tree->root].kind != YamlNode::Kind::kMap) return std::nullopt;
-  PolicyModel model = convert(message, place, options, reporter);
+  PolicyModel model = convert(message, place, options, reporter, files);
   if (reporter.failed()) return std::nullopt;
   return model;
 }
@@ -45,7 +54,8 @@ LoadOutcome load_policy(std::string_view yaml, std::string_view file_name, const
   const Source source(without_byte_order_mark(yaml), file_name);
   Reporter reporter(source);
   LoadOutcome outcome;
-  outcome.model = read(source, options, reporter);
+  outcome.model = read(source, options, reporter, outcome.files);
+  for (std::string& file : outcome.files) file = absolute(file);
   outcome.diagnostics = reporter.take();
   return outcome;
 }
@@ -55,13 +65,16 @@ LoadOutcome load_policy_file(const std::string& path, const LoadOptions& options
     const Source nothing({}, path);
     Reporter reporter(nothing);
     reporter.error("P001", {}, "", failure.message, failure.repair);
-    return LoadOutcome{std::nullopt, reporter.take()};
+    return LoadOutcome{std::nullopt, reporter.take(), {absolute(path)}};
   };
   TrustedFile::Opened opened = TrustedFile::open(path, kMaxPolicyOctets);
   if (opened.failure) return refuse(*opened.failure);
   std::string text;
   if (const std::optional<TrustFailure> failure = opened.file->read(text)) return refuse(*failure);
-  LoadOutcome outcome = load_policy(text, path, options);
+  LoadOptions with_files = options;
+  with_files.opens_files = true;
+  LoadOutcome outcome = load_policy(text, path, with_files);
+  outcome.files.insert(outcome.files.begin(), absolute(path));
   if (outcome.ok() && !text.ends_with('\n')) {
     const Source source(text, path);
     Reporter reporter(source);

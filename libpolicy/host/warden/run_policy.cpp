@@ -27,7 +27,7 @@ bool is_answered_here(const RuleModel& rule) {
 bool asks_upstream(const PolicyModel& model) {
   if (model.default_action == Action::kAllow) return true;
   return std::any_of(model.rules.begin(), model.rules.end(), [](const RuleModel& rule) {
-    const bool by_address_alone = rule.domains.empty() && !rule.addresses.empty();
+    const bool by_address_alone = !rule.lists_names() && !rule.addresses.empty();
     return rule.action == Action::kAllow && !by_address_alone && !is_answered_here(rule);
   });
 }
@@ -63,12 +63,15 @@ absl::Status compile_into(RunPolicy& policy, std::uint64_t generation) {
 
 }  // namespace
 
-absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64_t generation) {
+absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64_t generation,
+                                          std::vector<std::string>* files) {
   const LoadOptions load_options{own_addresses()};
   LoadOutcome outcome;
   RunPolicy policy;
   if (!options.policy_file.empty()) {
     outcome = load_policy_file(options.policy_file, load_options);
+    policy.files = outcome.files;
+    if (files != nullptr) *files = outcome.files;
     if (!outcome.ok()) return absl::InvalidArgumentError(rendered(outcome.diagnostics));
     policy.warnings = rendered(outcome.diagnostics);
   }
@@ -94,6 +97,7 @@ absl::StatusOr<RunPolicy> with_own_addresses(const RunPolicy& policy, std::vecto
   next.asks_upstream = policy.asks_upstream;
   next.description = policy.description;
   next.warnings = policy.warnings;
+  next.files = policy.files;
   if (absl::Status compiled = compile_into(next, generation); !compiled.ok()) return compiled;
   return next;
 }
