@@ -32,13 +32,14 @@ class Compiler {
       if (Result<bool> step = rule(model_.rules[i], i); !step.ok()) return step.error();
     }
     // Stable for a policy and generation, so that equal inputs give equal bytes.
-    const std::uint64_t seed = index_key_of_policy();
-    if (Result<bool> step = index_.build(model_.rules, seed, pool_); !step.ok()) return step.error();
+    index_.collect(model_.rules, pool_);
+    const std::uint64_t seed = index_.digest() + header_.generation * 0xd1b54a32d192ed03u;
+    if (Result<bool> step = index_.build(seed, pool_); !step.ok()) return step.error();
     header_.index_seed = index_.seed;
     header_.primary_buckets = index_.primary_buckets;
     header_.depths[0] = index_.depths[0];
     header_.depths[1] = index_.depths[1];
-    header_.named_general = pool_.intern(named_general_);
+    header_.named_general = pool_.range(pool_.intern(named_general_));
 
     header_.header_size = sizeof(format::Header);
     header_.name_hash_probe = format::name_hash_probe();
@@ -53,14 +54,6 @@ class Compiler {
   }
 
  private:
-  std::uint64_t index_key_of_policy() const noexcept {
-    std::uint64_t sum = header_.generation;
-    for (const RuleModel& rule : model_.rules) {
-      for (const Pattern& pattern : rule.domains) sum = sum * 0x9e3779b97f4a7c15u + pattern.name.hash();
-    }
-    return sum;
-  }
-
   Range string(std::string_view text) {
     const Range range{static_cast<std::uint32_t>(strings_.size()), static_cast<std::uint32_t>(text.size())};
     strings_.insert(strings_.end(), text.begin(), text.end());
@@ -103,7 +96,8 @@ class Compiler {
     const bool allow = in.action == Action::kAllow;
     set(allow, format::kRuleAllow);
     set(!in.clients.empty(), format::kRuleClients);
-    set(!in.domains.empty(), format::kRuleDomains);
+    const bool domains = !in.domains.empty() || !in.lists.empty();  // a list of nothing is domains that match nothing
+    set(domains, format::kRuleDomains);
     set(!in.addresses.empty(), format::kRuleAddresses);
     set(!in.resolves_to.empty(), format::kRuleResolvesTo);
     set(!in.ports.empty(), format::kRulePorts);
@@ -115,7 +109,7 @@ class Compiler {
       out.groups |= found->second;
     }
     // Without domains it would bind nothing, and the rule would be wider than it reads.
-    if (!in.resolves_to.empty() && in.domains.empty()) {
+    if (!in.resolves_to.empty() && !domains) {
       return Error{ErrorCode::kMalformed, "a rule has resolves_to without domains", index};
     }
     out.ports = {static_cast<std::uint32_t>(ports_.size()), static_cast<std::uint32_t>(in.ports.size())};

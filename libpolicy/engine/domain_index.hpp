@@ -13,6 +13,7 @@
 // Threads  Immutable; find() is noexcept, allocates nothing, takes no lock.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -64,42 +65,69 @@ class DomainIndex {
 
   // Indices of the rules whose domains match the name, ascending.
   std::span<const std::uint32_t> find(const DomainName& name) const noexcept {
+    return find(name.text(), name.labels(), name.stored_suffix_hashes());
+  }
+
+  // The same for a canonical text. hashes[n-1] is that of the last n labels; those past the end are made here if they
+  // are needed.
+  std::span<const std::uint32_t> find(std::string_view text, unsigned labels,
+                                      std::span<const std::uint64_t> hashes) const noexcept {
     if (primary_ == 0) return {};
-    const unsigned labels = name.labels();
     std::uint64_t shallow = depths_[0] & lowest(labels);
     std::uint64_t deep = labels > 64 ? depths_[1] & lowest(labels - 64) : 0;
 
     // Every indexed name of three labels or more left its last three in the filter; one of two labels left itself.
-    if (((shallow & ~std::uint64_t{3}) | deep) != 0 && !may_contain(key_of(name, 3))) {
+    if (((shallow & ~std::uint64_t{3}) | deep) != 0 && !may_contain(index_key(hashes[2], seed_))) {
       shallow &= 3;
       deep = 0;
     }
-    if ((shallow & 2) != 0 && !may_contain(key_of(name, 2))) shallow &= ~std::uint64_t{2};
+    if ((shallow & 2) != 0 && !may_contain(index_key(hashes[1], seed_))) shallow &= ~std::uint64_t{2};
+    if (shallow == 0 && deep == 0) return {};
 
-    for (; deep != 0;) {
-      const unsigned bit = 63 - static_cast<unsigned>(__builtin_clzll(deep));
-      deep &= ~(std::uint64_t{1} << bit);
-      if (const format::NameSet* set = probe(name, key_of(name, bit + 65))) return list(*set, bit + 65 == labels);
-    }
-    return find_shallow(name, shallow);
+    const unsigned deepest = deep != 0 ? 128 - static_cast<unsigned>(__builtin_clzll(deep))
+                                       : 64 - static_cast<unsigned>(__builtin_clzll(shallow));
+    if (deepest > hashes.size()) return find_deep(text, labels, deep, shallow);
+    return search({text, labels, hashes.data()}, deep, shallow);
   }
 
  private:
+  struct Name {
+    std::string_view text;
+    unsigned labels;
+    const std::uint64_t* hashes;
+  };
+
   static std::uint64_t lowest(unsigned bits) noexcept {
     return bits >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << bits) - 1;
   }
 
-  std::uint64_t key_of(const DomainName& name, unsigned labels) const noexcept {
-    return index_key(name.suffix_hash(labels), seed_);
-  }
-
   bool may_contain(std::uint64_t key) const noexcept {
     const FilterPlace place(key, filter_.size());
-    return !filter_.empty() && (filter_[place.word] & place.bits) == place.bits;
+    return (filter_[place.word] & place.bits) == place.bits;
   }
 
-  // Longest first. All buckets are asked for before the first is read, so that their misses overlap.
-  std::span<const std::uint32_t> find_shallow(const DomainName& name, std::uint64_t depths) const noexcept {
+  // Some name of the policy is deeper than the hashes that come with a name. All at once: one by one, each would be
+  // made again from where they end.
+  [[gnu::noinline]] std::span<const std::uint32_t> find_deep(std::string_view text, unsigned labels, std::uint64_t deep,
+                                                             std::uint64_t shallow) const noexcept {
+    std::array<std::uint64_t, DomainName::kMaxLabels> hashes;
+    DomainName::hash_suffixes(text, hashes);
+    return search({text, labels, hashes.data()}, deep, shallow);
+  }
+
+  // Longest first. depths: bit d-1 for each number of labels to look at; deep ones count from 64.
+  std::span<const std::uint32_t> search(const Name& name, std::uint64_t deep, std::uint64_t shallow) const noexcept {
+    unsigned depth = 0;
+    const format::NameSet* set = deep != 0 ? probe_all(name, 64, deep, depth) : nullptr;
+    if (set == nullptr) set = probe_all(name, 0, shallow, depth);
+    if (set == nullptr) return {};
+    const format::Range range = depth == name.labels ? set->self : set->below;
+    return {lists_ + range.first, range.count};
+  }
+
+  // All buckets are asked for before the first is read, so that their misses overlap.
+  const format::NameSet* probe_all(const Name& name, unsigned base, std::uint64_t depths,
+                                   unsigned& found) const noexcept {
     constexpr unsigned kAhead = 8;
     while (depths != 0) {
       unsigned depth[kAhead];
@@ -108,24 +136,25 @@ class DomainIndex {
       for (; depths != 0 && count < kAhead; ++count) {
         const unsigned bit = 63 - static_cast<unsigned>(__builtin_clzll(depths));
         depths &= ~(std::uint64_t{1} << bit);
-        depth[count] = bit + 1;
-        key[count] = key_of(name, bit + 1);
+        depth[count] = base + bit + 1;
+        key[count] = index_key(name.hashes[base + bit], seed_);
         __builtin_prefetch(&buckets_[scale_to(key[count], primary_)]);
       }
       for (unsigned i = 0; i < count; ++i) {
-        if (const format::NameSet* set = probe(name, key[i])) return list(*set, depth[i] == name.labels());
+        found = depth[i];
+        if (const format::NameSet* set = probe(name.text, key[i])) return set;
       }
     }
-    return {};
+    return nullptr;
   }
 
-  const format::NameSet* probe(const DomainName& name, std::uint64_t key) const noexcept {
+  const format::NameSet* probe(std::string_view name, std::uint64_t key) const noexcept {
     const auto tag = static_cast<std::uint16_t>(key);
     for (std::uint64_t index = scale_to(key, primary_);;) {
       const format::Bucket& bucket = buckets_[index];
       for (unsigned slot = 0; slot < format::Bucket::kSlots; ++slot) {
         if (bucket.tag[slot] != tag || bucket.name[slot] == 0) continue;
-        if (ends_with(name.text(), names_ + bucket.name[slot])) return &sets_[bucket.set[slot]];
+        if (ends_with(name, names_ + bucket.name[slot])) return &sets_[bucket.set[slot]];
       }
       if (bucket.next == 0) return nullptr;
       index = bucket.next;  // later than this one (verified), so this ends
@@ -138,11 +167,6 @@ class DomainIndex {
     if (length > name.size()) return false;
     const std::size_t start = name.size() - length;
     return (start == 0 || name[start - 1] == '.') && std::memcmp(name.data() + start, stored + 1, length) == 0;
-  }
-
-  std::span<const std::uint32_t> list(const format::NameSet& set, bool whole) const noexcept {
-    const format::Range range = whole ? set.self : set.below;
-    return {lists_ + range.first, range.count};
   }
 
   std::uint64_t seed_ = 0, primary_ = 0;

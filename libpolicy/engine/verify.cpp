@@ -177,6 +177,7 @@ class Verifier {
   const char* buckets() const {
     const std::uint64_t primary = t_.header->primary_buckets;
     if (primary > buckets_.size() || (primary == 0) != buckets_.empty()) return "more buckets than there are";
+    if ((primary == 0) != filter_.empty()) return "names without a filter, or a filter without names";
     for (std::size_t i = 0; i < buckets_.size(); ++i) {
       const format::Bucket& bucket = buckets_[i];
       for (unsigned slot = 0; slot < format::Bucket::kSlots; ++slot) {

@@ -82,6 +82,21 @@ std::uint64_t extend(std::uint64_t rest, const char* label, std::size_t length) 
   return mix(mix(a ^ kFirst, b ^ state) ^ kSecond, length ^ kLength);
 }
 
+// The hashes of the shortest suffixes, as many as out holds. Returns how many.
+unsigned hash_from_the_right(const char* text, std::size_t length, std::span<std::uint64_t> out) noexcept {
+  std::uint64_t hash = 0;
+  std::size_t end = length;
+  for (unsigned n = 0; n < out.size();) {
+    std::size_t start = end;
+    while (start > 0 && text[start - 1] != '.') --start;
+    hash = extend(hash, text + start, end - start);
+    out[n++] = hash;
+    if (start == 0) return n;
+    end = start - 1;
+  }
+  return static_cast<unsigned>(out.size());
+}
+
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 bool is_hex(char c) noexcept { return is_digit(c) || (c >= 'a' && c <= 'f'); }
 
@@ -134,16 +149,7 @@ class DomainNameBuilder {
       fail(ErrorCode::kMalformed, "the last label is a number, so this reads as an address", last_offset_);
       return error_;
     }
-    std::uint64_t hash = 0;
-    const char* const text = name_.text_.data();
-    std::size_t end = name_.length_;
-    for (unsigned n = 0; n < name_.labels_ && n < DomainName::kStoredSuffixes; ++n) {
-      std::size_t start = end;
-      while (start > 0 && text[start - 1] != '.') --start;
-      hash = extend(hash, text + start, end - start);
-      name_.suffix_hash_[n] = hash;
-      end = start - 1;  // wraps only after the leftmost label, when the loop ends
-    }
+    hash_from_the_right(name_.text_.data(), name_.length_, name_.suffix_hash_);
     return name_;
   }
 
@@ -175,6 +181,10 @@ Result<DomainName> DomainName::parse(std::string_view presentation) noexcept {
     if (end == text.size()) return builder.finish();
     start = end + 1;
   }
+}
+
+unsigned DomainName::hash_suffixes(std::string_view canonical, std::span<std::uint64_t, kMaxLabels> out) noexcept {
+  return hash_from_the_right(canonical.data(), canonical.size(), out);
 }
 
 bool DomainName::is_canonical(std::string_view text) noexcept {

@@ -20,6 +20,7 @@ namespace sallyport {
 class DomainName {
  public:
   static constexpr std::size_t kMaxOctets = 253;
+  static constexpr std::size_t kMaxLabels = 127;
   static constexpr std::size_t kStoredSuffixes = 16;  // deeper suffixes are hashed when asked for; few names have them
 
   // Presentation form as found in a policy, an SNI or a Host field: letters in either case, one trailing dot allowed.
@@ -38,6 +39,10 @@ class DomainName {
   // for those who need no hashes.
   static bool is_canonical(std::string_view text) noexcept;
 
+  // The hashes that parse() would compute of a text known to be canonical, suffix_hash(n) at n-1, without the checks:
+  // for names by the million. Returns the number of labels.
+  static unsigned hash_suffixes(std::string_view canonical, std::span<std::uint64_t, kMaxLabels> out) noexcept;
+
   // Valid while *this lives.
   std::string_view text() const noexcept { return {text_.data(), length_}; }
   unsigned labels() const noexcept { return labels_; }
@@ -47,6 +52,8 @@ class DomainName {
   std::string_view suffix(unsigned n) const noexcept;
   std::uint64_t suffix_hash(unsigned n) const noexcept;
   std::uint64_t hash() const noexcept { return suffix_hash(labels_); }
+  // suffix_hash(n) at n-1, for as many labels as the name has and are stored; 0 behind them.
+  std::span<const std::uint64_t, kStoredSuffixes> stored_suffix_hashes() const noexcept { return suffix_hash_; }
 
   // Whole labels: "nottrusted.net" is not within "trusted.net". A name is within itself.
   bool is_within(const DomainName& ancestor) const noexcept;

@@ -32,6 +32,16 @@ bool among(const std::vector<PortRange>& ports, const Query& q) {
                      [&](const PortRange& p) { return p.proto == q.proto && q.port >= p.first && q.port <= p.last; });
 }
 
+bool has_domains(const RuleModel& r) { return !r.domains.empty() || !r.lists.empty(); }
+
+bool lists(const RuleModel& r, const DomainName& name) {
+  bool listed = std::any_of(r.domains.begin(), r.domains.end(), [&](const Pattern& p) { return matches(p, name); });
+  for (const auto& list : r.lists) {
+    for (std::size_t i = 0; i < list->size(); ++i) listed = listed || matches(list->pattern(i), name);
+  }
+  return listed;
+}
+
 struct World {
   const PolicyModel& policy;
   const Query& q;
@@ -70,11 +80,10 @@ struct World {
 
   Three domains(const RuleModel& r, bool guard) const {
     const bool allow = r.action == Action::kAllow;
-    if (r.domains.empty()) return kNever;
+    if (!has_domains(r)) return kNever;
     Three said = allow ? kNever : kSurely;
     if (name.known) {
-      said =
-          yes(std::any_of(r.domains.begin(), r.domains.end(), [&](const Pattern& p) { return matches(p, *q.name); }));
+      said = yes(lists(r, *q.name));
     } else if (name.deferred) {
       said = kPerhaps;
     }
@@ -102,7 +111,7 @@ struct World {
   }
 
   Three destination(const RuleModel& r, bool guard) const {
-    if (r.domains.empty() && r.addresses.empty()) {
+    if (!has_domains(r) && r.addresses.empty()) {
       return r.action == Action::kAllow && guard && guarded() ? kNever : kSurely;
     }
     return std::max(domains(r, guard), literal(r, guard));
@@ -125,7 +134,7 @@ Verdict walk(const World& w, bool guard) {
     v.rule = static_cast<std::uint32_t>(i);
     if (r.action == Action::kDeny) {
       v.effect = Effect::kDeny;
-      const bool anywhere = r.domains.empty() && r.addresses.empty();
+      const bool anywhere = !has_domains(r) && r.addresses.empty();
       const bool by_name = anywhere ? w.name.known : w.domains(r, guard) == kSurely;
       v.reason = by_name ? Reason::kNameNotAllowed : Reason::kAddressDenied;
       return v;
@@ -181,10 +190,7 @@ bool contains(const Prefix& prefix, const Address& address) {
 std::vector<std::uint32_t> listed(const PolicyModel& policy, const DomainName& name) {
   std::vector<std::uint32_t> rules;
   for (std::size_t i = 0; i < policy.rules.size(); ++i) {
-    const auto& domains = policy.rules[i].domains;
-    if (std::any_of(domains.begin(), domains.end(), [&](const Pattern& p) { return matches(p, name); })) {
-      rules.push_back(static_cast<std::uint32_t>(i));
-    }
+    if (lists(policy.rules[i], name)) rules.push_back(static_cast<std::uint32_t>(i));
   }
   return rules;
 }

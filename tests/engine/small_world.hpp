@@ -120,6 +120,18 @@ inline PolicyModel random_policy(unsigned seed) {
     if (chance(70)) {
       for (unsigned n = 1 + below(3); n > 0; --n)
         rule.domains.push_back(pattern(kPatterns[below(std::size(kPatterns))]));
+      if (chance(30)) {  // the same as lists: each pattern in one of two, some in both, and what an earlier rule has
+        auto first = std::make_shared<PatternSet>(), second = std::make_shared<PatternSet>();
+        for (const Pattern& domain : rule.domains) {
+          if (chance(60)) first->add(domain);
+          if (chance(60)) second->add(domain);
+        }
+        rule.lists = {first, second};
+        if (chance(50)) rule.domains.clear();
+        if (chance(50) && !policy.rules.empty()) {
+          for (const auto& list : policy.rules.back().lists) rule.lists.push_back(list);
+        }
+      }
       if (chance(30)) rule.resolves_to = prefixes();
     }
     if (chance(35)) rule.addresses = prefixes();
@@ -140,6 +152,10 @@ inline std::string text(const PolicyModel& policy) {
     out += "\n  " + rule.name + (rule.action == Action::kAllow ? ": allow" : ": deny");
     for (const auto& client : rule.clients) out += " client " + client;
     for (const auto& domain : rule.domains) out += " domain " + domain.text();
+    for (const auto& list : rule.lists) {
+      out += " list";
+      for (std::size_t i = 0; i < list->size(); ++i) out += " " + list->pattern(i).text();
+    }
     for (const auto& to : rule.resolves_to) out += " resolves_to " + to.text();
     for (const auto& block : rule.addresses) out += " address " + block.text();
     for (const auto& port : rule.ports) {

@@ -389,6 +389,25 @@ INSTANTIATE_TEST_SUITE_P(
     }),
     [](const auto& row) { return row.param.why; });
 
+TEST(Lies, NamesWithoutAFilter) {
+  auto bytes = *compile(sample(), 3);
+  Header header;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  format::Section& filter = header.sections[format::kFilter];
+  const std::uint64_t gone = header.sections[format::kFilter + 1].offset - filter.offset;
+  ASSERT_GT(gone, 0u);
+  const auto from = bytes.begin() + static_cast<std::ptrdiff_t>(filter.offset);
+  bytes.erase(from, from + static_cast<std::ptrdiff_t>(gone));
+  filter.count = 0;
+  for (unsigned id = format::kFilter + 1; id < format::kSections; ++id) header.sections[id].offset -= gone;
+  header.size -= gone;
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  format::seal(bytes);
+  const auto opened = Snapshot::open(bytes);
+  ASSERT_FALSE(opened.ok());
+  EXPECT_STREQ(opened.error().message, "names without a filter, or a filter without names");
+}
+
 // Chains of overflow buckets, which only a policy of many names has.
 class Chains : public testing::Test {
  protected:

@@ -384,6 +384,17 @@ TEST_P(RandomNames, SuffixHashIsTheHashOfTheSuffixParsedAlone) {
 
 INSTANTIATE_TEST_SUITE_P(Names, RandomNames, testing::Range(0U, 20U));
 
+TEST(DomainName, HashesOfCanonicalTextAreThoseOfParse) {
+  std::string deepest = "x";
+  while (deepest.size() + 2 <= DomainName::kMaxOctets) deepest.insert(0, "x.");
+  for (const std::string text : {"a", "a.test", "www.some-longer-label-than-sixteen.cdn.test", deepest.c_str()}) {
+    std::array<std::uint64_t, DomainName::kMaxLabels> hashes{};
+    const DomainName parsed = name(text);
+    ASSERT_EQ(DomainName::hash_suffixes(text, hashes), parsed.labels()) << text;
+    for (unsigned n = 1; n <= parsed.labels(); ++n) EXPECT_EQ(hashes[n - 1], parsed.suffix_hash(n)) << text << " " << n;
+  }
+}
+
 // A hash that loses entropy shows in its low or high bits: 65,536 names into 65,536 slots leave e^-1 of them empty.
 TEST(Hash, SpreadsLikeARandomFunction) {
   std::vector<int> low(65536);
