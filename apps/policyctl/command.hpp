@@ -21,7 +21,7 @@ inline constexpr int kInvalidPolicy = 3;
 struct Option {
   const char* name;   // "policy": --policy
   char letter;        // 'p': -p; 0 for none
-  const char* value;  // "FILE"; every option has a value
+  const char* value;  // "FILE"; empty: it has none
   const char* text;
 };
 
@@ -65,6 +65,8 @@ int usage_error(const Terminal& terminal, std::string_view text);
 
 int check(const Invocation& invocation, const Terminal& terminal);
 int explain(const Invocation& invocation, const Terminal& terminal);
+int fmt(const Invocation& invocation, const Terminal& terminal);
 int help(const Invocation& invocation, const Terminal& terminal);
+int schema(const Invocation& invocation, const Terminal& terminal);
 
 }  // namespace sallyport::policyctl

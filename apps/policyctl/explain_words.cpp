@@ -63,6 +63,7 @@ std::string prefix_text(const Prefix& prefix) { return prefix.text(); }
 std::string Explainer::why(const Step& step, const RuleTrace& row) const {
   const RuleModel& rule = model_.rules[row.rule];
   if (row.outcome == Outcome::kMatch) {
+    if (rule.observe) return rule.action == Action::kAllow ? "would allow: on trial" : "would deny: on trial";
     if (step.verdict.rule != row.rule) return "";
     if (rule.action == Action::kAllow) return "allows";
     return destination_.address && rule.lists_names() ? "denies: an address might be any name" : "denies";
@@ -87,7 +88,16 @@ std::string Explainer::why(const Step& step, const RuleTrace& row) const {
              joined(rule.resolves_to, prefix_text);
     case Mismatch::kGuard:
       return guard_text(step, rule);
+    case Mismatch::kMethod:
+      return destination_.method + " is not among " + joined(rule.methods, [](const std::string& m) { return m; });
+    case Mismatch::kPath:
+      return "path differs from " + joined(rule.paths, [](const std::string& p) { return p; });
     case Mismatch::kInvisible:
+      if (rule.asks_for_requests() && destination_.name) {
+        const std::string asked = rule.paths.empty() ? "methods" : "paths";
+        return explanation_.path_unreadable ? "servers read this path in different ways"
+                                            : "asks for " + asked + ", which nobody sees here";
+      }
       return rule.addresses.empty() ? "lists names only, and an address carries none" : "an address carries no name";
     case Mismatch::kNothing:
       break;
@@ -98,7 +108,7 @@ std::string Explainer::why(const Step& step, const RuleTrace& row) const {
 std::string Explainer::where(std::uint32_t rule) const {
   const SourcePosition position = rule == kNoRuleIndex ? model_.default_where : model_.rules[rule].where;
   if (position.line == 0) return rule == kNoRuleIndex ? "default" : "command line";
-  return model_.source + ":" + std::to_string(position.line);
+  return model_.file_of(position) + ":" + std::to_string(position.line);
 }
 
 std::vector<std::string> Explainer::notes() const {
@@ -114,6 +124,9 @@ std::vector<std::string> Explainer::notes() const {
           "the address is checked when it is dialled: private, loopback and other guarded ones are refused");
     }
   }
+  if (explanation_.observed) notes.push_back("a trial (mode: observe) lets it pass, and the audit has it as a denial");
+  if (explanation_.request_open)
+    notes.push_back("methods and paths are checked with each request; try http://NAME/PATH");
   if (explanation_.never_resolves)
     notes.push_back("a single label is asked of nobody: give its addresses by resolves_to");
   if (explanation_.inside_the_cell)
@@ -157,6 +170,10 @@ std::string Explainer::still_open(const RuleModel& rule, const RuleTrace& row) c
       return "if the name resolves to " + joined(rule.resolves_to, prefix_text);
     case Mismatch::kAddress:
       return "if it is dialled at " + joined(rule.addresses, prefix_text);
+    case Mismatch::kMethod:
+      return "the request will tell: " + joined(rule.methods, [](const std::string& m) { return m; });
+    case Mismatch::kPath:
+      return "the request will tell: " + joined(rule.paths, [](const std::string& p) { return p; });
     default:
       return "a later layer will tell";
   }

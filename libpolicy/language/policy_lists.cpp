@@ -156,18 +156,17 @@ bool PolicyLists::check_lines(Declared& list, Action action) {
 
 // Names that are too broad for an allow rule. A deny rule may list them: it closes more than was meant, if anything,
 // and block lists name whole top-level domains on purpose.
-void PolicyLists::check_names(const Declared& list, const Rule& rule, const RuleModel& model, const std::string& path,
-                              Reporter& reporter) {
+void PolicyLists::check_names(const Declared& list, const Rule& rule, const Place& place, const RuleModel& model,
+                              const std::string& path, Reporter& reporter) {
   const ListContent& content = *list.content;
   const auto refuse = [&](std::string_view code, const ListTally& tally, const std::string& what,
                           const std::string& repair) {
-    const Span& at = Span{model.where.line, model.where.column, 1};
+    const Place* name = place.field(Rule::kNameFieldNumber);
+    const Span& at = name != nullptr ? name->value : place.value;
     Diagnostic& error = list.reporter->error_at(
         code, tally.first, path, "list " + in_ticks(list.name) + ": " + and_more(tally) + " " + what, repair);
-    Excerpt user = reporter.source().excerpt(at);
-    if (user.file == error.where.file) error.related.push_back(std::move(user));
-    error.note = "rule " + in_ticks(model.name) + " (" + std::string(reporter.source().file()) + ":" +
-                 std::to_string(at.line) + ") allows the list";
+    error.related.push_back(reporter.source().excerpt(at));
+    error.related.back().label = "rule " + in_ticks(model.name) + " allows the list";
   };
   const auto verb = [](const ListTally& tally, std::string_view one, std::string_view many) {
     return std::string(tally.count == 1 ? one : many);
@@ -224,7 +223,7 @@ void PolicyLists::use(const Rule& rule, const Place& place, RuleModel& model, co
     list.used = true;
     const bool allow = model.action == Action::kAllow;
     if (!read(list, allow) || !check_lines(list, model.action)) continue;
-    if (allow) check_names(list, rule, model, path, reporter);
+    if (allow) check_names(list, rule, place, model, path, reporter);
     if (list.content->names->empty()) {
       const std::string message = "list " + in_ticks(name) + " (" + list.shown + ") has no names";
       if (allow) {

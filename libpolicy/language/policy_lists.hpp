@@ -54,8 +54,8 @@ class PolicyLists {
   void declare(const std::string& name, const policy::v1::List& list, const Place& place, Reporter& reporter);
   bool read(Declared& list, bool weigh);
   bool check_lines(Declared& list, Action action);
-  void check_names(const Declared& list, const policy::v1::Rule& rule, const RuleModel& model, const std::string& path,
-                   Reporter& reporter);
+  void check_names(const Declared& list, const policy::v1::Rule& rule, const Place& place, const RuleModel& model,
+                   const std::string& path, Reporter& reporter);
   void unknown(const std::string& name, const Place& place, const std::string& path, Reporter& reporter) const;
 
   const bool opens_files_;

@@ -48,6 +48,8 @@ struct World {
   See name = see(q, kKnowName, q.name != nullptr);
   See address = see(q, kKnowAddress, q.address != nullptr);
   See port = see(q, kKnowPort, true);
+  See method = see(q, kKnowMethod, !q.method.empty());
+  See path = see(q, kKnowPath, !q.path.empty());
 
   bool guarded() const {
     if (!address.known) return false;
@@ -71,6 +73,42 @@ struct World {
     if (port.known) return yes(among(r.ports, q));
     if (port.deferred) return kPerhaps;
     return r.action == Action::kAllow ? kNever : kSurely;
+  }
+
+  // '*' is any run of characters: tried with each length.
+  static bool glob(std::string_view pattern, std::string_view text) {
+    if (pattern.empty()) return text.empty();
+    if (pattern[0] != '*') return !text.empty() && text[0] == pattern[0] && glob(pattern.substr(1), text.substr(1));
+    for (std::size_t n = 0; n <= text.size(); ++n) {
+      if (glob(pattern.substr(1), text.substr(n))) return true;
+    }
+    return false;
+  }
+
+  Three request(const RuleModel& r) const {
+    Three said = kSurely;
+    const auto unseen = [&](const See& what) {
+      return what.deferred ? kPerhaps : r.action == Action::kAllow ? kNever : kSurely;
+    };
+    if (!r.methods.empty()) {
+      said = method.known ? yes(std::find(r.methods.begin(), r.methods.end(), q.method) != r.methods.end())
+                          : unseen(method);
+    }
+    if (!r.paths.empty()) {
+      const bool any = std::any_of(r.paths.begin(), r.paths.end(), [&](const auto& p) { return glob(p, q.path); });
+      said = std::min(said, path.known ? yes(any) : unseen(path));
+    }
+    return said;
+  }
+
+  bool on_trial() const {
+    if (q.now == 0) return false;
+    if (policy.observe && q.now < policy.observe->until) return true;
+    for (std::size_t i = 0; i < policy.clients.size(); ++i) {
+      const auto& trial = policy.clients[i].observe;
+      if (trial && (q.groups >> i & 1) != 0 && q.now < trial->until) return true;
+    }
+    return false;
   }
 
   // The rest is destination. `guard`: whether the guard is on.
@@ -117,16 +155,25 @@ struct World {
     return std::max(domains(r, guard), literal(r, guard));
   }
 
-  Three rule(const RuleModel& r, bool guard) const { return std::min({client(r), destination(r, guard), ports(r)}); }
+  Three rule(const RuleModel& r, bool guard) const {
+    return std::min({client(r), destination(r, guard), ports(r), request(r)});
+  }
 };
 
 Verdict walk(const World& w, bool guard) {
   Verdict v;
   bool perhaps_denied = false;
+  std::size_t trials = 0;
   for (std::size_t i = 0; i < w.policy.rules.size(); ++i) {
     const RuleModel& r = w.policy.rules[i];
     const Three said = w.rule(r, guard);
     if (said == kNever) continue;
+    if (r.observe) {
+      const bool allow = r.action == Action::kAllow;
+      if ((allow || said == kSurely) && trials < kMostTrials)
+        v.trials[trials++] = static_cast<std::uint32_t>(i + 1) | (allow ? kTrialAllows : 0);
+      continue;
+    }
     if (r.action == Action::kDeny && said == kPerhaps) {
       perhaps_denied = true;
       continue;
@@ -151,8 +198,8 @@ Verdict walk(const World& w, bool guard) {
     return v;
   }
   const bool only_port = std::any_of(w.policy.rules.begin(), w.policy.rules.end(), [&](const RuleModel& r) {
-    return r.action == Action::kAllow && w.client(r) == kSurely && w.destination(r, false) == kSurely &&
-           w.ports(r) == kNever;
+    return !r.observe && r.action == Action::kAllow && w.client(r) == kSurely && w.destination(r, false) == kSurely &&
+           w.request(r) == kSurely && w.ports(r) == kNever;
   });
   v.effect = Effect::kDeny;
   v.reason = only_port                               ? Reason::kPortDenied
@@ -201,6 +248,9 @@ Verdict decide(const PolicyModel& policy, const Query& query, std::uint64_t gene
   Verdict v = walk(world, true);
   if (v.effect == Effect::kDeny && walk(world, false).effect != Effect::kDeny) {
     v.reason = world.metadata() ? Reason::kGuardMetadata : Reason::kAddrForbidden;
+  } else if (v.effect == Effect::kDeny && !world.guarded() && world.on_trial()) {
+    v.effect = Effect::kAllow;
+    v.flags |= kFlagObserved;
   }
   v.generation = generation;
   return v;

@@ -103,18 +103,16 @@ void reload(CellService& service, bool quiet) {
 std::optional<std::string> attend(CellService& service, const Target& target, const Signals& signals,
                                   const AttachOptions& options) {
   FileWatch watch;
-  std::vector<std::string> watched = service.files();
-  watch.watch(watched);
+  std::error_code unknown;
+  const std::string& file = options.service.policy_file;
+  if (!file.empty()) watch.watch({std::filesystem::absolute(file, unknown).string()});
   for (;;) {
     pollfd waiting[] = {{target.process.get(), POLLIN, 0}, {signals.fd(), POLLIN, 0}, {watch.fd(), POLLIN, 0}};
     const int rest = watch.next_ms(FileWatch::Clock::now());
     if (!service.wait(waiting, rest < 0 ? 1000 : rest)) return std::nullopt;
     service.step();
     if (waiting[2].revents != 0) watch.on_readable(FileWatch::Clock::now());
-    if (watch.changed(FileWatch::Clock::now())) {
-      reload(service, options.service.quiet);
-      if (watched != service.files()) watch.watch(watched = service.files());
-    }
+    if (watch.changed(FileWatch::Clock::now())) reload(service, options.service.quiet);
     if (waiting[0].revents != 0) return absl::StrFormat("process %d has ended", target.pid);
     signalfd_siginfo info;
     if (waiting[1].revents != 0 && ::read(signals.fd(), &info, sizeof info) == sizeof info)

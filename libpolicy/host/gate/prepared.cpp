@@ -190,7 +190,6 @@ void Preparation::listeners() {
 
 void Preparation::policy() {
   LoadOutcome outcome = load_policy_file(gateway().policy.text, LoadOptions{own_addresses()});
-  prepared_.watched = std::move(outcome.files);
   std::set<std::string> reopened;  // a client that `internal` names is used, though no rule names it
   for (const auto& [from, to] : gateway().internal) {
     for (const Placed* word : {&from, &to}) reopened.insert("clients." + word->text);
@@ -318,8 +317,6 @@ PreparedOutcome prepare(GatewayOutcome loaded, std::vector<std::string> watched)
   Reporter reporter(*text->source);
   Diagnostics others;
   Prepared prepared = Preparation(*std::move(loaded.model), reporter, others).run();
-  // The policy's own, and the lists that it names.
-  outcome.watched.insert(outcome.watched.end(), prepared.watched.begin(), prepared.watched.end());
   for (Diagnostic& diagnostic : reporter.take()) outcome.diagnostics.push_back(std::move(diagnostic));
   for (Diagnostic& diagnostic : others) outcome.diagnostics.push_back(std::move(diagnostic));
   prepared.watched = outcome.watched;

@@ -90,7 +90,6 @@ absl::StatusOr<std::unique_ptr<CellService>> CellService::open(const RunOptions&
   absl::StatusOr<RunPolicy> policy = load_run_policy(options);
   if (!policy.ok()) return absl::InvalidArgumentError(policy.status().message());
   service->policy_ = *std::move(policy);
-  service->files_ = service->policy_.files;
   service->options_ = options;
   service->log_ = log;
   const absl::StatusOr<std::vector<std::string>> resolvers = resolvers_for(options, service->policy_);
@@ -145,7 +144,7 @@ absl::Status CellService::serve(CellSockets sockets) {
 
 absl::Status CellService::reload() {
   const std::uint64_t generation = policy_.snapshot->generation() + 1;
-  absl::StatusOr<RunPolicy> next = load_run_policy(options_, generation, &files_);
+  absl::StatusOr<RunPolicy> next = load_run_policy(options_, generation);
   if (!next.ok()) return next.status();
   if (next->asks_upstream && !has_resolvers_)
     return absl::FailedPreconditionError(

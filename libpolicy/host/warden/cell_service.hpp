@@ -55,8 +55,6 @@ class CellService {
   AuditLoss finish();
 
   const RunPolicy& policy() const noexcept { return policy_; }
-  // That the last policy which was read depends on, whether it was good or not: a change of one is worth a reload().
-  const std::vector<std::string>& files() const noexcept { return files_; }
   AuditTrail& audit() noexcept { return *audit_; }
   const std::string& plugin_directory() const noexcept { return plugin_directory_; }
 
@@ -73,7 +71,6 @@ class CellService {
   Supervisor::Log log_;
   AddressWatch addresses_;
   RunPolicy policy_;
-  std::vector<std::string> files_;
   bool has_resolvers_ = false;
   std::string plugin_directory_;
   std::vector<PluginImage> images_;

@@ -63,15 +63,12 @@ absl::Status compile_into(RunPolicy& policy, std::uint64_t generation) {
 
 }  // namespace
 
-absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64_t generation,
-                                          std::vector<std::string>* files) {
+absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64_t generation) {
   const LoadOptions load_options{own_addresses()};
   LoadOutcome outcome;
   RunPolicy policy;
   if (!options.policy_file.empty()) {
     outcome = load_policy_file(options.policy_file, load_options);
-    policy.files = outcome.files;
-    if (files != nullptr) *files = outcome.files;
     if (!outcome.ok()) return absl::InvalidArgumentError(rendered(outcome.diagnostics));
     policy.warnings = rendered(outcome.diagnostics);
   }
@@ -97,7 +94,6 @@ absl::StatusOr<RunPolicy> with_own_addresses(const RunPolicy& policy, std::vecto
   next.asks_upstream = policy.asks_upstream;
   next.description = policy.description;
   next.warnings = policy.warnings;
-  next.files = policy.files;
   if (absl::Status compiled = compile_into(next, generation); !compiled.ok()) return compiled;
   return next;
 }

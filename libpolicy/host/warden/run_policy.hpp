@@ -21,13 +21,11 @@ struct RunPolicy {
   bool asks_upstream = false;  // some name is looked up outside: a resolver is needed
   std::string description;  // for the banner: "policy.yaml, 3 rules; everything else is denied"; empty: nothing to say
   std::string warnings;     // rendered, for stderr; may be empty
-  std::vector<std::string> files = {};  // that a change of is a change of the policy; absolute paths
 };
 
 // generation: 1, or a later one where a policy follows another. kInvalidArgument: the rendered diagnostics, ready for
-// stderr. files: as RunPolicy::files, also of a policy that was refused.
-absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64_t generation = 1,
-                                          std::vector<std::string>* files = nullptr);
+// stderr.
+absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64_t generation = 1);
 
 // `policy` as it was read, where these are the host's addresses.
 absl::StatusOr<RunPolicy> with_own_addresses(const RunPolicy& policy, std::vector<Address> own,
