@@ -38,6 +38,17 @@ constexpr Option kFmtOptions[] = {
     {"write", 'w', "", "write the files where they are, and name those that changed"},
 };
 
+constexpr Option kImportOptions[] = {
+    {"squid", 0, "FILE", "squid.conf, or the file of a dstdomain acl; each may be repeated"},
+    {"dnsmasq", 0, "FILE", "dnsmasq.conf"},
+    {"hosts", 0, "FILE", "a hosts file: names that lead nowhere are denied, others lead where it says"},
+    {"adblock", 0, "FILE", "a filter list, of which ||name^ is read"},
+    {"domains", 0, "FILE", "names to allow, a pattern a line"},
+    {"rpz", 0, "FILE", "a response policy zone"},
+    {"output", 'o', "FILE", "where to write the policy; `-` prints it"},
+    {"force", 0, "", "replace a file that is there"},
+};
+
 constexpr Command kCommands[] = {
     {"check", "FILE...", "check policy files, and report every error at once",
      "`-` reads standard input. A file is refused unless root and the caller alone could have written it,\n"
@@ -60,6 +71,11 @@ constexpr Command kCommands[] = {
      "What is printed says the same as the file: it is read again and compared. `-` reads standard input.\n"
      "Exit status: 0 done, 1 with --check: a file is not in canonical form, 3 not readable (left as it is).",
      kFmtOptions, 1, kAnyNumber, fmt},
+    {"import", "-o FILE", "make a policy of the configurations of other tools",
+     "Comments stay beside the names they belong to. What differs between two sources is told, and what could not be\n"
+     "carried over, with its place and why. Large lists stay where they are and are named under `lists`.\n"
+     "Exit status: 0 written, 2 usage or a file that cannot be read, 3 what was made is no valid policy.",
+     kImportOptions, 0, 0, import_command},
     {"help", "[COMMAND | CODE]", "help on a command, or on a diagnostic such as P014", "", {}, 0, 1, help},
 };
 

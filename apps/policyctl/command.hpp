@@ -66,6 +66,7 @@ int usage_error(const Terminal& terminal, std::string_view text);
 int check(const Invocation& invocation, const Terminal& terminal);
 int explain(const Invocation& invocation, const Terminal& terminal);
 int fmt(const Invocation& invocation, const Terminal& terminal);
+int import_command(const Invocation& invocation, const Terminal& terminal);
 int help(const Invocation& invocation, const Terminal& terminal);
 int schema(const Invocation& invocation, const Terminal& terminal);
 
