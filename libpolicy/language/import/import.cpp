@@ -228,20 +228,37 @@ std::optional<std::size_t> rule_index(const std::string& path) {
   return static_cast<std::size_t>(std::stoul(path.substr(6)));
 }
 
+// An address carries no name, so a deny rule of names stops it here, and did not there. Moved above the first of those;
+// false if there is none, or it stands there already.
+bool raise(std::vector<DraftRule>& rules, std::size_t index) {
+  if (!rules[index].allow || rules[index].addresses.empty()) return false;
+  for (std::size_t i = 0; i < index; ++i) {
+    if (rules[i].allow || (rules[i].domains.empty() && rules[i].lists.empty())) continue;
+    const auto begin = rules.begin();
+    std::rotate(begin + static_cast<std::ptrdiff_t>(i), begin + static_cast<std::ptrdiff_t>(index),
+                begin + static_cast<std::ptrdiff_t>(index) + 1);
+    return true;
+  }
+  return false;
+}
+
 // Reads the draft as check would. What can never take effect was no mistake where it came from: it goes, with a word.
 LoadOutcome settle(Draft& draft, const std::string& target, Imported& imported) {
   LoadOptions options;
   options.opens_files = true;
   const std::string name = target == "-" ? "<stdin>" : target;
   LoadOutcome outcome = load_policy(draft.text(), name, options);
-  for (std::size_t most = draft.rules.size(); most > 0 && !outcome.ok(); --most) {
+  for (std::size_t most = 2 * draft.rules.size(); most > 0 && !outcome.ok(); --most) {
     const auto dead = std::find_if(outcome.diagnostics.begin(), outcome.diagnostics.end(), [&](const Diagnostic& d) {
       return d.code == "P021" && rule_index(d.path).value_or(draft.rules.size()) < draft.rules.size();
     });
     if (dead == outcome.diagnostics.end()) break;
-    const auto at = draft.rules.begin() + static_cast<std::ptrdiff_t>(*rule_index(dead->path));
-    imported.left_out.push_back({at->file, at->line, at->text.empty() ? at->name : at->text, dead->repair});
-    draft.rules.erase(at);
+    const std::size_t index = *rule_index(dead->path);
+    if (!raise(draft.rules, index)) {
+      const DraftRule& rule = draft.rules[index];
+      imported.left_out.push_back({rule.file, rule.line, rule.text.empty() ? rule.name : rule.text, dead->repair});
+      draft.rules.erase(draft.rules.begin() + static_cast<std::ptrdiff_t>(index));
+    }
     outcome = load_policy(draft.text(), name, options);
   }
   return outcome;
