@@ -128,6 +128,11 @@ class Compiler {
     out.name = string(in.name);
     out.line = in.where.line;
     out.column = in.where.column;
+    if (in.limits.any()) {
+      if (!allow) return Error{ErrorCode::kMalformed, "a deny rule with limits", index};
+      limits_.push_back(format::packed(in.limits));
+      out.reserved[1] = static_cast<std::uint32_t>(limits_.size());
+    }
     rules_.push_back(out);
 
     if (format::is_named_general(out.flags)) named_general_.push_back(static_cast<std::uint32_t>(index));
@@ -162,6 +167,7 @@ class Compiler {
     f(format::kBuckets, index_.buckets);
     f(format::kNames, index_.names);
     f(format::kStrings, strings_);
+    f(format::kLimits, limits_);
   }
 
   Result<std::vector<std::byte>> assemble() {
@@ -191,6 +197,7 @@ class Compiler {
   std::vector<Range> cells_;
   std::vector<std::uint32_t> named_general_;
   std::vector<char> strings_;
+  std::vector<format::Limits> limits_;
   ListPool pool_;
   DomainIndexBuilder index_;
 };

@@ -145,6 +145,9 @@ class Snapshot {
   SourcePosition rule_where(std::uint32_t rule) const noexcept;   // of the default for kNoRuleIndex
   Action rule_action(std::uint32_t rule) const noexcept;
   Action default_action() const noexcept;
+  // What each client may do by the rule; nothing is bound for kNoRuleIndex.
+  LimitsModel rule_limits(std::uint32_t rule) const noexcept;
+  bool has_limits() const noexcept;  // some rule has
 
   // The one decision function, under every Reader. Takes no lock and allocates nothing; any thread.
   Verdict decide(const Query& query) const noexcept;

@@ -26,6 +26,7 @@ struct Tables {
   std::span<const format::Range> cells;
   std::span<const std::uint32_t> lists;
   std::span<const char> strings;
+  std::span<const format::Limits> limits;
   DomainIndex index;
 
   std::span<const format::PrefixKey> prefixes_in(format::Range range) const noexcept {

@@ -80,6 +80,7 @@ class Verifier {
     t_.cells = array<Range>(format::kCells);
     t_.lists = array<std::uint32_t>(format::kLists);
     t_.strings = array<char>(format::kStrings);
+    t_.limits = array<format::Limits>(format::kLimits);
     sets_ = array<format::NameSet>(format::kNameSets);
     filter_ = array<std::uint64_t>(format::kFilter);
     buckets_ = array<format::Bucket>(format::kBuckets);
@@ -115,10 +116,11 @@ class Verifier {
   const char* rules() const {
     const std::uint64_t groups =
         t_.clients.size() >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << t_.clients.size()) - 1;
+    std::size_t limited = 0;
     for (const format::Rule& rule : t_.rules) {
       const auto flag = [&rule](format::RuleFlag f) { return (rule.flags & f) != 0; };
       if ((rule.flags & ~std::uint32_t{format::kRuleAllFlags}) != 0) return "an unknown rule flag";
-      if (rule.reserved[0] != 0 || rule.reserved[1] != 0 || rule.reserved[2] != 0) return "an unknown rule field";
+      if (rule.reserved[0] != 0 || rule.reserved[2] != 0) return "an unknown rule field";
       if ((rule.groups & ~groups) != 0 || flag(format::kRuleClients) != (rule.groups != 0))
         return "a rule for unknown clients";
       if (!fits(rule.ports, t_.ports.size()) || flag(format::kRulePorts) != (rule.ports.count != 0)) {
@@ -132,6 +134,15 @@ class Verifier {
       }
       if (flag(format::kRuleResolvesTo) && !flag(format::kRuleDomains)) return "resolves_to without domains";
       if (!fits(rule.name, t_.strings.size())) return "a rule's name out of bounds";
+      // Each belongs to one allow rule, so none is without an owner.
+      if (rule.reserved[1] != 0) {
+        if (!flag(format::kRuleAllow)) return "limits of a deny rule";
+        if (rule.reserved[1] != ++limited) return "a rule's limits out of order";
+      }
+    }
+    if (limited != t_.limits.size()) return "limits of no rule";
+    for (const format::Limits& limits : t_.limits) {
+      if (!format::is_sound(limits)) return "limits out of range";
     }
     for (const format::Port& port : t_.ports) {
       if (port.first > port.last || port.reserved != 0) return "a port range out of order";

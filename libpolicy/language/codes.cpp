@@ -89,6 +89,22 @@ constexpr CodeText kCodes[] = {
     {"P024", "too many", "A policy has at most 64 clients."},
     {"P025", "not a name", "Names of rules, clients and cells are letters, digits, `-`, `_` and `.`, at most 64."},
     {"P026", "more errors", "After the first thousand only the number is shown."},
+    {"P056", "not a limit",
+     "requests is a number and a period, 600/m. bandwidth, upload and download are octets and a period, 10MB/s: the "
+     "units "
+     "are\nB, kB, MB, GB, TB (powers of 1000) and KiB, MiB, GiB, TiB; the periods s, m, h, day. connections is a "
+     "number "
+     "alone."},
+    {"P057", "limit out of range",
+     "A limit of 0 would allow nothing: that is a deny rule. The largest are 1000000000 requests and 4TB of a quota in "
+     "one\nperiod, 1TB/s, and 50000 connections."},
+    {"P058", "limits of UDP",
+     "Limits are kept where the bytes flow through a plugin: http-proxy, sni-filter and, for questions, dns. UDP is "
+     "forwarded\nby the kernel, which keeps none, so a rule with limits has TCP ports alone."},
+    {"P059", "limits of what the kernel forwards",
+     "Without a transparent TCP listener the nftables plugin opens the addresses of allowed names in the kernel, and "
+     "no "
+     "plugin\nsees their bytes. A rule with limits would bind nothing there, so such a gateway is refused."},
     {"P040", "unused client", "A client that no rule names gets what rules without `clients` give to all."},
     {"P041", "wide block",
      "addresses and resolves_to lift the address guard for what they name: private networks, loopback, link-local. A "

@@ -47,6 +47,16 @@ constexpr Synonym kSynonyms[] = {
     {"default_action", "default"},
     {"default_policy", "default"},
     {"allowlist", "rules"},
+    {"rate", "requests"},
+    {"rps", "requests"},
+    {"max_connections", "connections"},
+    {"concurrency", "connections"},
+    {"speed", "bandwidth"},
+    {"ingress", "download"},
+    {"egress", "upload"},
+    {"limit", "limits"},
+    {"rate_limit", "limits"},
+    {"quota", "limits"},
 };
 
 // Keys of the schema that nothing enforces yet: refused as the reserved ones are.
@@ -54,8 +64,8 @@ constexpr std::string_view kNotYet[] = {
     "sallyport.policy.v1.Policy.lists", "sallyport.policy.v1.Policy.tests", "sallyport.policy.v1.Policy.include",
     "sallyport.policy.v1.Policy.mode",  "sallyport.policy.v1.Policy.until", "sallyport.policy.v1.Client.mode",
     "sallyport.policy.v1.Client.until", "sallyport.policy.v1.Rule.lists",   "sallyport.policy.v1.Rule.preset",
-    "sallyport.policy.v1.Rule.mode",    "sallyport.policy.v1.Rule.limits",  "sallyport.policy.v1.Rule.methods",
-    "sallyport.policy.v1.Rule.paths",   "sallyport.policy.v1.Rule.inspect",
+    "sallyport.policy.v1.Rule.mode",    "sallyport.policy.v1.Rule.methods", "sallyport.policy.v1.Rule.paths",
+    "sallyport.policy.v1.Rule.inspect",
 };
 
 bool is_enforced(const FieldDescriptor& field) {

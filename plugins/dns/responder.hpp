@@ -39,6 +39,7 @@ struct Services {
   const policy_clients_v1* clients = nullptr;          // nullptr: cells alone
   const policy_synthetic_draft1* synthetic = nullptr;  // with Answers::kSynthetic
   const policy_ledger_v1* ledger = nullptr;            // with Answers::kReal
+  const policy_limits_v1* limits = nullptr;
   policy::Reader* reader = nullptr;
   std::function<net::awaitable<net::ResolveResult>(DomainName, std::uint16_t, net::Clock::time_point)> resolve;
   std::function<net::awaitable<bool>(std::uint64_t seq)> applied;  // every enforcer has it; false: not in time
@@ -116,6 +117,8 @@ class Responder {
   Reply unknown_client(Pending& pending, Buffer buffer);
   Reply deny(const Pending& pending, const policy_query& asked, policy_verdict verdict, Denial denial, Buffer buffer,
              wire::EdeCode code = wire::EdeCode::kBlocked);
+  // False: its rule's `requests` are used up, and nothing is asked outside.
+  bool within_limits(const Pending& pending) const;
   // Decides the name again: the policy may have changed while something was awaited.
   bool still_allowed(Pending& pending);
   Reply no_data(const Pending& pending, std::uint32_t ttl, Buffer buffer);
