@@ -20,14 +20,17 @@
 #include <policy/ext/decision.h>
 #include <policy/ext/draft/synthetic.h>
 #include <policy/ext/edge.h>
+#include <policy/ext/limits.h>
 #include <policy/ext/log.h>
 #include <policy/ext/sockets.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -266,7 +269,9 @@ class FakeHost {
   static policy_code limits_draw(policy_meter* meter, std::uint32_t kind, std::uint64_t amount, policy_charge* out) {
     return ask_limits(*reinterpret_cast<FakeHost*>(meter), kind, amount, out);
   }
-  static std::uint64_t limits_room(policy_meter*, std::uint32_t) { return 16 * 1024; }
+  static std::uint64_t limits_room(policy_meter* meter, std::uint32_t) {
+    return reinterpret_cast<FakeHost*>(meter)->limits ? 16 * 1024 : UINT64_MAX;
+  }
   static void limits_close(policy_meter* meter) { --reinterpret_cast<FakeHost*>(meter)->meters; }
 
   static const void* get(policy_host* host, const char* id) {
