@@ -76,7 +76,7 @@ constexpr CodeText kCodes[] = {
      "addresses,\n"
      "cells or credentials. An empty list is refused where leaving the key out would mean everything."},
     {"P020", "keys that do not go together",
-     "resolves_to narrows domains; tunnel and allow_metadata are for allow rules."},
+     "resolves_to narrows domains; tunnel, allow_metadata and limits are for allow rules."},
     {"P021", "can never take effect",
      "The first rule that matches decides. A rule, all of whose flows an earlier rule decides, does nothing, and most "
      "often\n"
@@ -89,6 +89,19 @@ constexpr CodeText kCodes[] = {
     {"P024", "too many", "A policy has at most 64 clients."},
     {"P025", "not a name", "Names of rules, clients and cells are letters, digits, `-`, `_` and `.`, at most 64."},
     {"P026", "more errors", "After the first thousand only the number is shown."},
+    {"P040", "unused client", "A client that no rule names gets what rules without `clients` give to all."},
+    {"P041", "wide block",
+     "addresses and resolves_to lift the address guard for what they name: private networks, loopback, link-local. A "
+     "block\n"
+     "this wide lifts it almost everywhere. Cloud metadata stays refused without allow_metadata: true."},
+    {"P042", "partly shadowed",
+     "The first rule that matches decides. An earlier rule decides all flows of this entry the other way; or, of a "
+     "deny "
+     "rule,\n"
+     "an earlier allow rule takes some of its ports: below `allow .example.com` on 80 and 443, `deny www.example.com` "
+     "stops\n"
+     "neither http nor https. Put the deny rule first."},
+    {"P043", "no line feed at the end", "The file may have been cut off. Text files end with a line feed."},
     {"P056", "not a limit",
      "requests is a number and a period, 600/m. bandwidth, upload and download are octets and a period, 10MB/s: the "
      "units "
@@ -105,19 +118,6 @@ constexpr CodeText kCodes[] = {
      "Without a transparent TCP listener the nftables plugin opens the addresses of allowed names in the kernel, and "
      "no "
      "plugin\nsees their bytes. A rule with limits would bind nothing there, so such a gateway is refused."},
-    {"P040", "unused client", "A client that no rule names gets what rules without `clients` give to all."},
-    {"P041", "wide block",
-     "addresses and resolves_to lift the address guard for what they name: private networks, loopback, link-local. A "
-     "block\n"
-     "this wide lifts it almost everywhere. Cloud metadata stays refused without allow_metadata: true."},
-    {"P042", "partly shadowed",
-     "The first rule that matches decides. An earlier rule decides all flows of this entry the other way; or, of a "
-     "deny "
-     "rule,\n"
-     "an earlier allow rule takes some of its ports: below `allow .example.com` on 80 and 443, `deny www.example.com` "
-     "stops\n"
-     "neither http nor https. Put the deny rule first."},
-    {"P043", "no line feed at the end", "The file may have been cut off. Text files end with a line feed."},
 };
 
 }  // namespace

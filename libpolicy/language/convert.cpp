@@ -409,7 +409,9 @@ void Converter::rule_limits(const Rule& rule, const Place& place, RuleModel& mod
   const std::string where = at(path, "limits");
   const Limits& in = rule.limits();
   if (written->fields.empty()) {
-    if (!written->partial && !written->explicit_null)
+    // Of another type, or with unknown keys alone: reported.
+    if (reporter_.source().text().substr(reporter_.source().offset_of(written->value)).starts_with('{') &&
+        !written->partial)
       reporter_.error("P019", written->key, where, "`limits` without a limit",
                       "write one, such as limits: { requests: 600/m }, or remove the key");
     return;
