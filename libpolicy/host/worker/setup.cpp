@@ -4,6 +4,7 @@
 
 #include "ledger/binding_table.hpp"
 #include "limits/limits_table.hpp"
+#include "names/sip_hash.hpp"
 
 namespace sallyport {
 namespace {
