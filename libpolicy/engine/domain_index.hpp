@@ -116,7 +116,8 @@ class DomainIndex {
   const format::NameSet* at(const DomainName& name, unsigned labels) const noexcept {
     const unsigned bit = labels - 1;
     if (primary_ == 0 || (depths_[bit / 64] >> bit % 64 & 1) == 0) return nullptr;
-    return probe(name, key_of(name, labels));
+    const IndexedName indexed = IndexedName::of(name);
+    return probe(indexed.text, index_key(name.suffix_hash(labels), seed_), length_of(indexed, labels));
   }
 
  private:
