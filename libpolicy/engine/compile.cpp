@@ -146,6 +146,11 @@ class Compiler {
     out.column = in.where.column;
     out.file = in.where.file;
     if (in.where.file > model_.included.size()) return Error{ErrorCode::kMalformed, "a file that is not there", index};
+    if (in.limits.any()) {
+      if (!allow) return Error{ErrorCode::kMalformed, "a deny rule with limits", index};
+      limits_.push_back(format::packed(in.limits));
+      out.limits = static_cast<std::uint32_t>(limits_.size());
+    }
     rules_.push_back(out);
 
     if (format::is_named_general(out.flags)) named_general_.push_back(static_cast<std::uint32_t>(index));
@@ -185,6 +190,7 @@ class Compiler {
     f(format::kAddressSets, addresses_.sets);
     f(format::kAddressDirect, addresses_.direct);
     f(format::kAddressNodes, addresses_.nodes);
+    f(format::kLimits, limits_);
   }
 
   Result<std::vector<std::byte>> assemble() {
@@ -219,6 +225,7 @@ class Compiler {
   std::vector<char> strings_;
   AddressIndexBuilder addresses_;
   bool too_many_addresses_ = false;
+  std::vector<format::Limits> limits_;
   ListPool pool_;
   DomainIndexBuilder index_;
 };

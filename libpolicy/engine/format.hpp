@@ -14,12 +14,13 @@
 #include <span>
 #include <type_traits>
 
+#include "engine/model.hpp"
 #include "names/address.hpp"
 
 namespace sallyport::format {
 
 inline constexpr std::uint64_t kMagic = 0x31504e5354524f50u;  // "PORTSNP1" in memory order
-inline constexpr std::uint32_t kVersion = 5;
+inline constexpr std::uint32_t kVersion = 6;
 inline constexpr std::size_t kAlignment = 64;   // a cache line: one bucket of the domain index
 inline constexpr std::size_t kNamesFront = 32;  // unused octets before the first name: a load that ends in it fits
 inline constexpr unsigned kMaxClients = 64;     // one bit each in Query::groups
@@ -41,6 +42,7 @@ enum SectionId : unsigned {
   kAddressSets,    // AddressSet, by rising `first`
   kAddressDirect,  // u32: slots, tables of 2^kDirectBits
   kAddressNodes,   // AddressNode
+  kLimits,         // Limits, in the order of the rules that have some
   kSections,
 };
 
@@ -104,14 +106,25 @@ struct Rule {
   Range resolves_to;  // kPrefixes
   Range name;         // kStrings
   std::uint32_t line = 0, column = 0;
-  std::uint32_t http = 0;      // 1 + index into kHttp; 0: any request
-  std::uint32_t reserved = 0;  // limits
-  std::uint32_t file = 0;      // 0: the header's source; else the n-th of kFiles
+  std::uint32_t http = 0;    // 1 + index into kHttp; 0: any request
+  std::uint32_t limits = 0;  // 1 + index into kLimits; 0: none
+  std::uint32_t file = 0;    // 0: the header's source; else the n-th of kFiles
 };
 
 // What a rule says of requests; an empty range is anything.
 struct Http {
   Range methods, paths;  // kCells
+};
+
+// `limits` of one rule. An amount or a count of 0 is no bound; its period is 0 then.
+struct Limits {
+  struct Rate {
+    std::uint64_t amount = 0;
+    std::uint32_t seconds = 0;  // 1, 60, 3600 or 86400
+    std::uint32_t reserved = 0;
+  };
+  Rate requests, bandwidth, upload, download;
+  std::uint32_t connections = 0, reserved = 0;
 };
 
 struct Port {
@@ -173,6 +186,7 @@ struct Bucket {
 static_assert(sizeof(Header) % 8 == 0 && sizeof(Rule) == 64 && sizeof(Port) == 8 && sizeof(PrefixKey) == 24);
 static_assert(sizeof(AddressSet) == 24 && sizeof(AddressNode) == 24);
 static_assert(sizeof(Client) == 40 && sizeof(Http) == 16 && sizeof(NameSet) == 16 && sizeof(Bucket) == kAlignment);
+static_assert(sizeof(Limits) == 72);
 static_assert(std::is_trivially_copyable_v<Header> && std::is_trivially_copyable_v<Bucket>);
 
 inline constexpr std::size_t kElementSize[kSections] = {sizeof(Rule),
@@ -190,7 +204,8 @@ inline constexpr std::size_t kElementSize[kSections] = {sizeof(Rule),
                                                         sizeof(Http),
                                                         sizeof(AddressSet),
                                                         sizeof(std::uint32_t),
-                                                        sizeof(AddressNode)};
+                                                        sizeof(AddressNode),
+                                                        sizeof(Limits)};
 
 // Any change of one 8-octet word changes it (each round is a bijection of its lane); it finds damage, not forgery.
 std::uint64_t checksum(std::span<const std::byte> bytes) noexcept;
@@ -200,6 +215,11 @@ void seal(std::span<std::byte> bytes) noexcept;
 
 // The value of Header::name_hash_probe in this build.
 std::uint64_t name_hash_probe() noexcept;
+
+Limits packed(const LimitsModel& limits) noexcept;
+LimitsModel unpacked(const Limits& limits) noexcept;
+// Within what the language takes.
+bool is_sound(const Limits& limits) noexcept;
 
 PrefixKey key_of(const Prefix& prefix) noexcept;
 PrefixKey key_of(const Address& address) noexcept;

@@ -143,6 +143,14 @@ Action Snapshot::default_action() const noexcept {
 
 bool Snapshot::may_be_on_trial(std::uint64_t groups) const noexcept { return view_->tables.trial_until(groups) > 0; }
 
+LimitsModel Snapshot::rule_limits(std::uint32_t rule) const noexcept {
+  const Tables& t = view_->tables;
+  if (rule >= t.rules.size() || t.rules[rule].limits == 0) return {};
+  return format::unpacked(t.limits[t.rules[rule].limits - 1]);
+}
+
+bool Snapshot::has_limits() const noexcept { return !view_->tables.limits.empty(); }
+
 std::uint64_t Snapshot::groups_of_cell(std::string_view cell) const noexcept {
   const Tables& t = view_->tables;
   std::uint64_t groups = 0;

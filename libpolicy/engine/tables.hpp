@@ -29,6 +29,7 @@ struct Tables {
   std::span<const char> strings;
   std::span<const format::Range> files;
   std::span<const format::Http> http;
+  std::span<const format::Limits> limits;
   DomainIndex index;
   AddressIndex addresses;
 
