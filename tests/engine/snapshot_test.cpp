@@ -332,6 +332,7 @@ INSTANTIATE_TEST_SUITE_P(
     Fields, Lie,
     testing::ValuesIn(std::vector<LieRow>{
         {"Magic", "not a policy snapshot", [](Header& h, std::byte*) { h.magic ^= 1; }},
+        {"ByteOrder", "not a policy snapshot", [](Header& h, std::byte*) { h.magic = __builtin_bswap64(h.magic); }},
         {"Version", "a snapshot of another version", [](Header& h, std::byte*) { ++h.version; }},
         {"HeaderSize", "a snapshot header of another size", [](Header& h, std::byte*) { h.header_size -= 8; }},
         {"Size", "a snapshot of another length", [](Header& h, std::byte*) { h.size += 64; }},
