@@ -82,6 +82,11 @@ constexpr Command kCommands[] = {
     {"stats", "FILE", "count what a policy consists of, and name what of it does nothing", "", kOutputOption, 1, 1,
      stats},
     {"preset", "[NAME]", "list the presets, or print one", "", {}, 0, 1, preset},
+    {"diff", "A B", "say which flows policy B decides otherwise than policy A, with an example of each",
+     "Compared is what the two decide, not how they are written: each example was asked of both. `-` is standard "
+     "input:\n"
+     "git show HEAD:policy.yaml | policyctl diff - policy.yaml. Exit status: 0 same, 1 different, 3 invalid policy.",
+     kOutputOption, 1, 2, diff},
     {"help", "[COMMAND | CODE]", "help on a command, or on a diagnostic such as P014", "", {}, 0, 1, help},
 };
 
@@ -127,7 +132,7 @@ void print_help(std::ostream& out) {
   }
   out << "\n`policyctl help COMMAND` lists its options; `policyctl help P014` explains a diagnostic;\n"
          "`policyctl --version` says which this is\n"
-         "exit status: 0 yes or done, 1 no, 2 usage, 3 invalid policy\n";
+         "exit status: 0 yes or done, 1 no, 2 usage, 3 invalid policy, 4 no gateway to ask\n";
 }
 
 std::optional<Invocation> parse(const Command& command, const std::vector<std::string>& words,

@@ -372,6 +372,36 @@ rules:
     assert ctl("stats", str(tmp_path / "none")).returncode == 3
 
 
+def test_diff_names_flows_that_change(tmp_path):
+    a, b, invalid = tmp_path / "a.yaml", tmp_path / "b.yaml", tmp_path / "c.yaml"
+    clients = "version: 1\nclients:\n  agents: { cells: [agent-*] }\nrules:\n  - name: ai\n    action: allow\n    clients: [agents]\n"
+    a.write_text(clients + "    domains: [one.example, two.example]\n    ports: [443]\n")
+    b.write_text(clients + "    domains: [one.example, .three.example]\n    ports: [443]\n")
+    invalid.write_text("version: 2\n")
+    ran = ctl("diff", str(a), str(b))
+    assert ran.returncode == 1
+    assert ran.stdout == (
+        "would pass now:\n"
+        f"  three.example:443  for agents  (rule ai, {b}:5; before: no_rule, default, {a}:1)\n"
+        "would stop:\n"
+        f"  two.example:443  for agents  (no_rule, default, {b}:1; before: rule ai, {a}:5)\n"
+        "2 changes, 1 opens, 1 stops\n"
+    )
+    report = json.loads(ctl("diff", "-o", "json", str(a), str(b)).stdout)
+    assert report["same"] is False and [c["change"] for c in report["changes"]] == ["opens", "stops"]
+    assert report["changes"][0]["b"]["rule"] == "ai" and report["changes"][0]["asker"].startswith("cell agent-")
+    for change in report["changes"]:  # what is told is what explain says
+        for policy, side in ((a, "a"), (b, "b")):
+            allowed = ctl("explain", "-p", str(policy), "--client", "agents", f"{change['name']}:{change['port']}").returncode == 0
+            assert allowed == (change[side]["verdict"] == "allow")
+    ran = ctl("diff", "-", str(a), stdin=a.read_text())
+    assert (ran.returncode, ran.stdout) == (0, "no flow changes\n")
+    assert ctl("diff", str(a), str(invalid)).returncode == 3
+    assert ctl("diff", "-", "-").returncode == 2
+    ran = ctl("diff", str(a))
+    assert ran.returncode == 4 and "no gateway to ask" in ran.stderr
+
+
 def test_presets_are_listed_and_shown():
     ran = ctl("preset")
     assert ran.returncode == 0 and "pypi" in ran.stdout
