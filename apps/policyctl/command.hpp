@@ -73,6 +73,8 @@ int compile_policy(const Invocation& invocation, const Terminal& terminal);
 int preset(const Invocation& invocation, const Terminal& terminal);
 int stats(const Invocation& invocation, const Terminal& terminal);
 int test(const Invocation& invocation, const Terminal& terminal);
+int completion(const Invocation& invocation, const Terminal& terminal);
+int man(const Invocation& invocation, const Terminal& terminal);
 int diff(const Invocation& invocation, const Terminal& terminal);
 int fmt(const Invocation& invocation, const Terminal& terminal);
 int help(const Invocation& invocation, const Terminal& terminal);

@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -400,6 +401,40 @@ def test_diff_names_flows_that_change(tmp_path):
     assert ctl("diff", "-", "-").returncode == 2
     ran = ctl("diff", str(a))
     assert ran.returncode == 4 and "no gateway to ask" in ran.stderr
+
+
+def completed(*words):
+    """What bash offers behind these words."""
+    script = ctl("completion", "bash").stdout + 'COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); _policyctl; printf "%s\\n" "${COMPREPLY[@]}"'
+    ran = subprocess.run(["bash", "-uc", script, "bash", "policyctl", *words], capture_output=True, text=True, cwd=TREE, env=ENVIRONMENT, timeout=60)
+    assert ran.returncode == 0 and ran.stderr == "", ran
+    return ran.stdout.split()
+
+
+def commands():
+    return re.findall(r"^  policyctl (\S+)", ctl("help").stdout, re.M)
+
+
+def test_bash_completes_what_the_table_has():
+    assert set(commands()) <= set(completed(""))
+    assert completed("exp") == ["explain"]
+    assert completed("check", "-o", "s") == ["sarif"] and completed("check", "--output", "") == ["text", "line", "json", "github", "sarif"]
+    assert "--policy" in completed("explain", "--") and "--strict" not in completed("explain", "--")
+    assert "examples" in completed("fmt", "ex") and completed("schema", "g") == ["gateway"]
+    assert completed("completion", "z") == ["zsh"] and "diff" in completed("help", "d")
+    assert ctl("completion", "fish").returncode == 2
+
+
+def test_zsh_and_the_manual_name_every_command_and_option():
+    zsh, man = ctl("completion", "zsh").stdout, ctl("man").stdout
+    assert zsh.startswith("#compdef policyctl\n")
+    if shutil.which("groff"):
+        ran = subprocess.run(["groff", "-man", "-ww", "-Tutf8"], input=man, capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0 and ran.stderr == "" and "EXIT STATUS" in re.sub(".\x08", "", ran.stdout)
+    for command in commands():
+        assert f"    '{command}:" in zsh and f'.SS "policyctl {command}' in man
+        for option in re.findall(r"--([a-z-]+)", ctl("help", command).stdout.split("\n\n")[-1]):
+            assert f"--{option}" in zsh and "\\-\\-" + option.replace("-", "\\-") in man, (command, option)
 
 
 def test_presets_are_listed_and_shown():
