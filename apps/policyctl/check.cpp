@@ -9,10 +9,6 @@
 namespace sallyport::policyctl {
 namespace {
 
-std::string counted(std::size_t count, const std::string& word) {
-  return std::to_string(count) + " " + word + (count == 1 ? "" : "s");
-}
-
 std::string summary(const std::string& file, const LoadOutcome& outcome) {
   const std::size_t warnings = count_of(outcome.diagnostics, Severity::kWarning);
   if (outcome.ok()) {

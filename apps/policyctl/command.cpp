@@ -25,10 +25,12 @@ constexpr Option kCheckOptions[] = {
 };
 constexpr Option kExplainOptions[] = {
     {"policy", 'p', "FILE", "the policy; `-` reads standard input"},
+    {"compiled", 0, "FILE", "a snapshot of policyctl compile instead; says less of why a rule does not match"},
     {"allow", 0, "NAME[:PORT,...]", "as given to sallyport run; may be repeated"},
     {"client", 0, "GROUP", "ask as a member of this client of the policy; may be repeated"},
     {"cell", 0, "NAME", "ask as the cell of this name (default run, as of sallyport run, unless --client)"},
     {"port", 0, "PORT", "destination port, if TARGET does not say it (default 443)"},
+    {"method", 0, "METHOD", "of the request, where TARGET is http:// (default GET)"},
     {"resolved", 0, "ADDRESS", "suppose that the name resolves to this address"},
     kOutput,
 };
@@ -47,6 +49,14 @@ constexpr Option kImportOptions[] = {
     {"rpz", 0, "FILE", "a response policy zone"},
     {"output", 'o', "FILE", "where to write the policy; `-` prints it"},
     {"force", 0, "", "replace a file that is there"},
+};
+constexpr Option kCompileOptions[] = {
+    {"output", 'o', "FILE", "where to write the snapshot"},
+    {"generation", 0, "N", "stamped into every verdict (default 1)"},
+};
+constexpr Option kOutputOption[] = {kOutput};
+constexpr Option kTestOptions[] = {
+    {"output", 'o', "FORMAT", "text (default), json or junit"},
 };
 
 constexpr Command kCommands[] = {
@@ -76,6 +86,17 @@ constexpr Command kCommands[] = {
      "carried over, with its place and why. Large lists stay where they are and are named under `lists`.\n"
      "Exit status: 0 written, 2 usage or a file that cannot be read, 3 what was made is no valid policy.",
      kImportOptions, 0, 0, import_command},
+    {"test", "FILE", "run a policy's tests, a line for each",
+     "Exit status: 0 all passed, 1 one failed or there are none, 3 invalid policy. Where a gateway loads a policy,\n"
+     "a failing test is an error, and the policy before it stays.",
+     kTestOptions, 1, 1, test},
+    {"compile", "FILE -o SNAPSHOT", "compile a policy to the snapshot that programs map",
+     "The snapshot belongs to this build on this kind of machine; any other refuses it.\n"
+     "Exit status: 0 written, 3 invalid policy, or not written (then the old file stays).",
+     kCompileOptions, 1, 1, compile_policy},
+    {"stats", "FILE", "count what a policy consists of, and name what of it does nothing", "", kOutputOption, 1, 1,
+     stats},
+    {"preset", "[NAME]", "list the presets, or print one", "", {}, 0, 1, preset},
     {"help", "[COMMAND | CODE]", "help on a command, or on a diagnostic such as P014", "", {}, 0, 1, help},
 };
 
@@ -171,6 +192,10 @@ std::span<const std::string> Invocation::all(std::string_view option) const {
   const auto found = options.find(option);
   if (found == options.end()) return {};
   return found->second;
+}
+
+std::string counted(std::size_t count, std::string_view word) {
+  return std::to_string(count) + " " + std::string(word) + (count == 1 ? "" : "s");
 }
 
 int usage_error(const Terminal& terminal, std::string_view text) {

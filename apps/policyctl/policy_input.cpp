@@ -6,12 +6,14 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <ctime>
+#include <ostream>
+#include <utility>
 
 namespace sallyport::policyctl {
 namespace {
-
-constexpr const char* kStandardInput = "<stdin>";
 
 // One octet more than `most` is enough to see that there are more.
 int read_all(int fd, std::size_t most, std::string& text) {
@@ -28,13 +30,56 @@ int read_all(int fd, std::size_t most, std::string& text) {
 
 }  // namespace
 
-LoadOutcome load_policy_input(const std::string& file) {
-  if (file != "-") return load_policy_file(file);
+LoadOutcome load_policy_input(const std::string& file, bool run_tests) {
+  LoadOptions options{{}, static_cast<std::int64_t>(std::time(nullptr)), run_tests};
+  if (file != "-") return load_policy_file(file, options);
   std::string text;
   read_all(STDIN_FILENO, kMaxPolicyOctets, text);
-  LoadOptions options;
   options.opens_files = true;  // relative to the working directory
   return load_policy(text, kStandardInput, options);
+}
+
+std::optional<CompiledPolicy> compile_input(const std::string& file, std::uint64_t generation,
+                                            const Terminal& terminal) {
+  LoadOutcome outcome = load_policy_input(file);
+  if (!outcome.ok()) {
+    terminal.err << render(outcome.diagnostics, terminal.err_color);
+    return std::nullopt;
+  }
+  std::optional<CompiledPolicy> policy = compiled(*std::move(outcome.model), generation, terminal);
+  if (policy) policy->warnings = std::move(outcome.diagnostics);
+  return policy;
+}
+
+std::optional<CompiledPolicy> compiled(PolicyModel model, std::uint64_t generation, const Terminal& terminal) {
+  CompiledPolicy policy{std::move(model), {}, {}, {}};
+  Result<std::vector<std::byte>> bytes = compile(policy.model, generation);
+  if (!bytes.ok()) {
+    terminal.err << "policyctl: " << bytes.error().message << "\n";
+    return std::nullopt;
+  }
+  policy.bytes = *std::move(bytes);
+  Result<std::shared_ptr<const Snapshot>> snapshot = Snapshot::open(policy.bytes);
+  if (!snapshot.ok()) {
+    terminal.err << "policyctl: " << snapshot.error().message << "\n";
+    return std::nullopt;
+  }
+  policy.snapshot = *std::move(snapshot);
+  return policy;
+}
+
+std::shared_ptr<const Snapshot> open_snapshot(const std::string& file, const Terminal& terminal) {
+  const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) {
+    terminal.err << "policyctl: " << file << ": " << std::strerror(errno) << "\n";
+    return nullptr;
+  }
+  const Result<std::shared_ptr<const Snapshot>> snapshot = Snapshot::map(fd);
+  ::close(fd);
+  if (snapshot.ok()) return *snapshot;
+  terminal.err << "policyctl: " << file << ": " << snapshot.error().message
+               << "; a snapshot belongs to the build that wrote it: see policyctl help compile\n";
+  return nullptr;
 }
 
 TextInput read_text_input(const std::string& file, std::size_t most) {

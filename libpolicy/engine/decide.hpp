@@ -194,6 +194,11 @@ class Snapshot {
   // are and writes at most out.size(); nothing else is written. Permits nothing: decide() is asked all the same.
   std::size_t host_addresses(const DomainName& name, std::uint64_t groups, std::span<Address> out) const noexcept;
 
+  // How many of the name's last labels are the policy's own words, where `rule` has let it pass: all of them for a name
+  // that the policy lists; those of the wildcard's apex (the shallowest of the rule that covers the name); 0: the rule
+  // takes any name. What is left of them is whoever asks's own, and may carry his data to whoever serves the apex.
+  unsigned listed_labels(const DomainName& name, std::uint32_t rule) const noexcept;
+
   // The ports of query.proto at which decide() allows this query, as disjoint ranges in order, found by asking it
   // between every two ports at which some rule begins or ends. query.port is not read. Returns how many there are and
   // writes at most out.size().

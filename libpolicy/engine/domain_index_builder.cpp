@@ -31,6 +31,7 @@ constexpr unsigned kWildcardBitsPerName = 16;  // only while compiling
 constexpr unsigned kMaxChain = 4;              // overflow buckets behind a primary one; reached by chance about never
 constexpr unsigned kMaxDraws = 64;             // chance alone never needs more than a few
 constexpr std::size_t kTextAhead = 16;         // names whose text is asked for before it is read
+constexpr std::uint32_t kMaxBucket = (1u << 24) - 1;  // Bucket::next; 7.8e7 names
 constexpr std::uint64_t kMaxOffset = std::numeric_limits<std::uint32_t>::max();
 
 constexpr std::uint64_t pair_of(std::uint32_t a, std::uint32_t b) noexcept { return std::uint64_t{a} << 32 | b; }
@@ -102,8 +103,8 @@ void DomainIndexBuilder::add(std::string_view name, PatternKind kind, std::uint3
   const std::uint64_t hash = hashes[labels - 1];
   digest_ = digest_ * 0x9e3779b97f4a7c15u + hash;
   if (kind != PatternKind::kExact) {
-    const FilterPlace word(hash, wildcards_.size());
-    wildcards_[word.word] |= word.bits;
+    const FilterPlace word(hash, 0, wildcards_.size());
+    wildcards_[word.word] |= word.ends;
     any_wildcard_ = true;
   }
   entries_.push_back(
@@ -111,7 +112,7 @@ void DomainIndexBuilder::add(std::string_view name, PatternKind kind, std::uint3
 }
 
 Result<bool> DomainIndexBuilder::build(std::uint64_t first_seed, ListPool& pool) {
-  names.assign(1, 0);
+  names.assign(format::kNamesFront, 0);
   if (entries_.empty()) return true;
   if (entries_.size() > kMaxOffset) return Error{ErrorCode::kExhausted, "too many names in one policy", 0};
 
@@ -178,7 +179,7 @@ bool DomainIndexBuilder::spreads() const {
 // more.)
 Result<bool> DomainIndexBuilder::fill(ListPool& pool) {
   constexpr unsigned kSlots = format::Bucket::kSlots;
-  std::uint64_t octets = 1;
+  std::uint64_t octets = names.size();
   for (const Entry& entry : entries_) octets += 1u + entry.length;
   if (octets > kMaxOffset) return Error{ErrorCode::kExhausted, "more than 4 GiB of names in one policy", 0};
   names.reserve(octets);
@@ -195,8 +196,8 @@ Result<bool> DomainIndexBuilder::fill(ListPool& pool) {
     std::array<std::uint64_t, DomainName::kMaxLabels> hashes;
     DomainName::hash_suffixes(entry.name(), hashes);
     if (entry.labels > 1) {  // those of one label are always probed
-      const FilterPlace word(index_key(hashes[std::min<unsigned>(entry.labels, 3) - 1], seed), filter.size());
-      filter[word.word] |= word.bits;
+      const FilterPlace word(hashes[std::min<unsigned>(entry.labels, 3) - 1], seed, filter.size());
+      filter[word.word] |= entry.labels > 3 ? word.goes_on : word.ends;
     }
     depths[(entry.labels - 1) / 64] |= std::uint64_t{1} << (entry.labels - 1) % 64;
     bucket.tag[slot] = static_cast<std::uint16_t>(entry.key);
@@ -229,7 +230,12 @@ Result<bool> DomainIndexBuilder::fill(ListPool& pool) {
           shared_used = 0;
         }
       }
-      buckets[bucket].next = static_cast<std::uint32_t>(next);
+      if (next > kMaxBucket) return Error{ErrorCode::kExhausted, "too many names in one policy", 0};
+      buckets[bucket].next = static_cast<std::uint32_t>(next) & kMaxBucket;
+      for (std::size_t behind = i; behind < end; ++behind) {
+        const unsigned bit = spill_bit(static_cast<std::uint16_t>(entries_[behind].key));
+        buckets[bucket].spilled = static_cast<std::uint8_t>(buckets[bucket].spilled | 1u << bit);
+      }
       bucket = next;
     }
     if (pool.lists().size() > kMaxOffset) return Error{ErrorCode::kExhausted, "too many names in one policy", 0};
@@ -247,8 +253,8 @@ std::uint32_t DomainIndexBuilder::inherited(const Entry& entry, const std::uint6
   for (unsigned labels = entry.labels - 1u; labels > 0; --labels) {
     suffix.remove_prefix(suffix.find('.') + 1);
     const std::uint64_t hash = hashes[labels - 1];
-    const FilterPlace word(hash, wildcards_.size());
-    if ((wildcards_[word.word] & word.bits) != word.bits) continue;
+    const FilterPlace word(hash, 0, wildcards_.size());
+    if ((wildcards_[word.word] & word.ends) != word.ends) continue;
     if (const Entry* ancestor = find(suffix, hash)) from_above = pool.unite(from_above, own_[ancestor->rules].below);
   }
   return from_above;

@@ -19,9 +19,10 @@
 namespace sallyport::format {
 
 inline constexpr std::uint64_t kMagic = 0x31504e5354524f50u;  // "PORTSNP1" in memory order
-inline constexpr std::uint32_t kVersion = 3;
-inline constexpr std::size_t kAlignment = 64;  // a cache line: one bucket of the domain index
-inline constexpr unsigned kMaxClients = 64;    // one bit each in Query::groups
+inline constexpr std::uint32_t kVersion = 4;
+inline constexpr std::size_t kAlignment = 64;   // a cache line: one bucket of the domain index
+inline constexpr std::size_t kNamesFront = 32;  // unused octets before the first name: a load that ends in it fits
+inline constexpr unsigned kMaxClients = 64;     // one bit each in Query::groups
 
 enum SectionId : unsigned {
   kRules,     // Rule, in policy order
@@ -33,7 +34,7 @@ enum SectionId : unsigned {
   kNameSets,  // NameSet
   kFilter,    // u64: words of a blocked Bloom filter
   kBuckets,   // Bucket: primary ones, then the overflow
-  kNames,     // octets: [length][text] of each indexed name; octet 0 is unused, so that offset 0 is "none"
+  kNames,     // octets: [length][text] of each indexed name, behind kNamesFront octets of nothing; offset 0 is "none"
   kStrings,   // octets: names for messages
   kFiles,     // Range into kStrings: files that the policy includes
   kHttp,      // Http
@@ -142,7 +143,8 @@ struct Bucket {
   std::uint16_t tag[kSlots] = {};
   std::uint32_t name[kSlots] = {};  // offset into kNames; 0: the slot is free
   std::uint32_t set[kSlots] = {};   // index into kNameSets
-  std::uint32_t next = 0;           // index of an overflow bucket, always a later one; 0: none
+  std::uint32_t next : 24 = 0;      // index of an overflow bucket, always a later one; 0: none
+  std::uint32_t spilled : 8 = 0;    // bit spill_bit(tag) for each name behind this bucket: few lookups go on in vain
 };
 
 static_assert(sizeof(Header) % 8 == 0 && sizeof(Rule) == 64 && sizeof(Port) == 8 && sizeof(PrefixKey) == 24);

@@ -31,7 +31,7 @@ class Verifier {
     if (const char* wrong = lists()) return corrupt(wrong, at(format::kLists));
     if (const char* wrong = clients()) return corrupt(wrong, at(format::kClients));
     if (const char* wrong = buckets()) return corrupt(wrong, at(format::kBuckets));
-    t_.index = DomainIndex(*t_.header, filter_, buckets_, sets_, names_.data(), t_.lists.data());
+    t_.index = DomainIndex(*t_.header, filter_, buckets_, sets_, names_, t_.lists.data());
     return t_;
   }
 
@@ -199,12 +199,14 @@ class Verifier {
       for (unsigned slot = 0; slot < format::Bucket::kSlots; ++slot) {
         if (bucket.name[slot] == 0) continue;
         if (bucket.set[slot] >= sets_.size()) return "a bucket's set out of bounds";
-        if (bucket.name[slot] >= names_.size()) return "a bucket's name out of bounds";
+        if (bucket.name[slot] < format::kNamesFront || bucket.name[slot] >= names_.size())
+          return "a bucket's name out of bounds";
         const std::size_t length = names_[bucket.name[slot]];
         if (length == 0 || length > DomainName::kMaxOctets || length >= names_.size() - bucket.name[slot]) {
           return "an indexed name out of bounds";
         }
       }
+      if (bucket.spilled != 0 && bucket.next == 0) return "a bucket that spilled into none";
       if (bucket.next != 0 && (bucket.next <= i || bucket.next < primary || bucket.next >= buckets_.size())) {
         return "a bucket chain that leads back or out";
       }

@@ -193,7 +193,7 @@ LoadOutcome Loader::policy(File& root) {
     return std::any_of(files_.begin(), files_.end(),
                        [](const std::unique_ptr<File>& file) { return file->reporter.failed(); });
   };
-  if (outcome_.model && !failed()) run_policy_tests();
+  if (outcome_.model && options_.run_tests && !failed()) run_policy_tests();
   if (failed()) outcome_.model.reset();
   for (const std::unique_ptr<File>& file : files_) {
     if (!outcome_.ok() || file->path.empty() || file->text.ends_with('\n')) continue;

@@ -23,7 +23,8 @@ inline constexpr std::size_t kMaxPolicyOctets = 64u << 20;  // 1,000,000 names a
 
 struct LoadOptions {
   std::vector<Address> own_addresses;  // the gateway's own, guarded like private ones
-  std::int64_t now = 0;  // seconds since 1970-01-01 UTC, to tell of trials that have ended; 0: nothing is told of them
+  std::int64_t now = 0;   // seconds since 1970-01-01 UTC, to tell of trials that have ended; 0: nothing is told of them
+  bool run_tests = true;  // false: `tests` are read and left for the caller to run (language/policy_tests.hpp)
   bool opens_files = false;  // those that the policy names, relative to the folder of its own file
 };
 

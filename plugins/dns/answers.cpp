@@ -250,9 +250,28 @@ net::awaitable<Responder::Reply> Responder::finish(Pending* pending, Buffer buff
     if (result.outcome == ResolveOutcome::kAnswers) addresses = canonical(result.addresses);
   }
   if (result.outcome == ResolveOutcome::kNoData) co_return no_data(*pending, result.ttl, buffer);
-  if (result.outcome == ResolveOutcome::kNxDomain) co_return nx_domain(*pending, result.ttl, buffer);
+  if (result.outcome == ResolveOutcome::kNxDomain) {
+    if (services_.budgets != nullptr) {
+      const auto finding = services_.budgets->absent(pending->client_id, pending->name, pending->parent, Clock::now());
+      if (finding) co_return deny_suspect(*pending, finding, buffer);
+    }
+    co_return nx_domain(*pending, result.ttl, buffer);
+  }
   if (result.outcome != ResolveOutcome::kAnswers) co_return failure_of(*pending, result.outcome, buffer);
 
+  // Text and addresses of an outside's choice: how many octets of them reach the client is counted, and the targets of
+  // a chain, which are text alone, do not (iodine answers A queries with them).
+  if (pending->parent < pending->name.labels) {
+    result.chain.clear();
+    std::size_t octets = 0;
+    for (const net::ServiceRecord& service : result.services) octets += service.rdata.size();
+    if (config_.answers == Answers::kReal) octets += result.addresses.size() * (type == wire::kTypeAaaa ? 16 : 4);
+    if (services_.budgets != nullptr && octets > 0) {
+      const auto finding =
+          services_.budgets->answered(pending->client_id, pending->name, pending->parent, octets, Clock::now());
+      if (finding) co_return deny_suspect(*pending, finding, buffer);
+    }
+  }
   if (is_forwarded(type)) co_return services_reply(*pending, std::move(result.services), result.ttl, buffer);
   policy_verdict refusal = denied(POLICY_REASON_ANSWER_FORBIDDEN_ADDR);
   policy_addr refused{};

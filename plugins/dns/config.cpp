@@ -48,6 +48,7 @@ policy::Status parse_config(std::string_view json, Config& out) {
   out.apply_timeout = reader.duration("apply_timeout", out.apply_timeout, kShortestWait, kLongestWait);
   out.workers = static_cast<unsigned>(reader.number("workers", 0, 0, kMostWorkers));
   out.cache_entries = static_cast<std::size_t>(reader.number("cache_entries", out.cache_entries, 0, kMostEntries));
+  out.budgets = net::read_tunnel_limits(reader);
   return reader.status();
 }
 

@@ -10,6 +10,7 @@
 
 #include "names/address.hpp"
 #include "support/resolver.hpp"
+#include "support/tunnel_budgets.hpp"
 
 namespace sallyport::dns {
 
@@ -29,6 +30,7 @@ struct Config {
   std::chrono::milliseconds apply_timeout{500};  // that an answer waits for enforcers (kReal)
   unsigned workers = 0;                          // threads; 0: as many as there are sockets for one address
   std::size_t cache_entries = 65536;             // answers kept by each thread
+  net::TunnelLimits budgets;                     // of names below a wildcard, for each client
 };
 
 // Every error at once, in words.

@@ -40,6 +40,10 @@ void Metrics::define(const policy::Host& host, const std::vector<net::Upstream>&
   cache_hits_ = series("sallyport_dns_cache_hits_total", "");
   spoofs_ = series("sallyport_dns_spoof_suspect_total", "");
   merged_ = series("sallyport_dns_merged_total", "");
+  for (std::size_t i = 1; i < net::kTunnelBudgets; ++i) {
+    const std::string word(net::tunnel_budget_word(static_cast<net::TunnelBudget>(i)));
+    tunnel_suspects_[i] = series("sallyport_dns_tunnel_suspects_total", "budget=\"" + word + "\"");
+  }
   constexpr std::string_view kRequest = "sallyport_dns_request_duration_seconds";
   hit_durations_ =
       histogram<RequestDurations::kBounds.size() + 1>(kRequest, "cache=\"hit\"", RequestDurations::kBounds);
@@ -77,6 +81,8 @@ void Metrics::add(const Counted& now, const Counted& before) const {
   add(cache_hits_, now.answers.cache_hits, before.answers.cache_hits);
   add(spoofs_, now.resolver.spoof_suspects, before.resolver.spoof_suspects);
   add(merged_, now.resolver.merged, before.resolver.merged);
+  for (std::size_t i = 1; i < net::kTunnelBudgets; ++i)
+    add(tunnel_suspects_[i], now.answers.tunnel_suspects[i], before.answers.tunnel_suspects[i]);
   add(hit_durations_, now.hits.counts, before.hits.counts, now.hits.total_ns - before.hits.total_ns);
   add(miss_durations_, now.misses.counts, before.misses.counts, now.misses.total_ns - before.misses.total_ns);
   for (std::size_t i = 0; i < upstream_durations_.size() && i < now.upstreams.size(); ++i) {

@@ -48,6 +48,7 @@ class Metrics {
   const policy_metrics_v1* metrics_ = nullptr;
   policy_host* host_ = nullptr;
   std::array<std::array<std::uint32_t, kRcodes>, 2> queries_{};
+  std::array<std::uint32_t, net::kTunnelBudgets> tunnel_suspects_{};
   std::uint32_t cache_hits_ = 0, spoofs_ = 0, merged_ = 0;
   Histogram<RequestDurations::kBounds.size() + 1> hit_durations_, miss_durations_;
   std::vector<Histogram<net::Resolver::kDurationBounds.size() + 1>> upstream_durations_;

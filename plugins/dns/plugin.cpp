@@ -24,6 +24,7 @@ class Dns final : public policy::Plugin {
       return {POLICY_UNSUPPORTED, "answers: real needs a host that keeps a ledger of bindings", "/answers"};
     metrics_.define(host, config_.upstreams);
     if (policy::Status status = ask_for_listeners(); !status.ok()) return status;
+    team_.budgets = net::TunnelBudgets::make(config_.budgets);
     for (std::size_t i = 0; i < worker_count(); ++i) team_.workers.push_back(std::make_unique<Worker>(team_));
     for (const auto& worker : team_.workers) {
       const policy::Status started = worker->start();
@@ -75,6 +76,8 @@ class Dns final : public policy::Plugin {
       all.answers.cache_hits += one.answers.cache_hits;
       all.answers.bindings += one.answers.bindings;
       all.answers.late_enforcers += one.answers.late_enforcers;
+      for (std::size_t i = 0; i < net::kTunnelBudgets; ++i)
+        all.answers.tunnel_suspects[i] += one.answers.tunnel_suspects[i];
       all.resolver.udp_queries += one.resolver.udp_queries;
       all.resolver.tcp_queries += one.resolver.tcp_queries;
       all.resolver.timeouts += one.resolver.timeouts;
@@ -99,6 +102,7 @@ class Dns final : public policy::Plugin {
     member("upstream_timeouts", all.resolver.timeouts);
     member("merged", all.resolver.merged);
     member("spoof_suspect", all.resolver.spoof_suspects);
+    member("tunnel_suspect", all.answers.suspects());
     member("flows", flows);
     return out + "}";
   }
@@ -184,7 +188,17 @@ POLICY_PLUGIN(sallyport::dns::Dns, R"({
    "ipv6": {"type": "string", "enum": ["auto", "on", "off"], "default": "auto"},
    "apply_timeout": {"type": "string", "format": "duration", "default": "500ms"},
    "workers": {"type": "integer", "minimum": 0, "maximum": 64, "default": 0},
-   "cache_entries": {"type": "integer", "minimum": 0, "maximum": 4194304, "default": 65536}
+   "cache_entries": {"type": "integer", "minimum": 0, "maximum": 4194304, "default": 65536},
+   "budgets": {"type": "object", "additionalProperties": false, "properties": {
+    "window": {"type": "string", "format": "duration", "default": "60s"},
+    "cooldown": {"type": "string", "format": "duration", "default": "10m"},
+    "names": {"type": "integer", "minimum": 0, "maximum": 65536, "default": 300},
+    "long_names": {"type": "integer", "minimum": 0, "maximum": 65536, "default": 50},
+    "long_label": {"type": "integer", "minimum": 0, "maximum": 63, "default": 30},
+    "octets": {"type": "integer", "minimum": 0, "maximum": 16777216, "default": 4096},
+    "absent": {"type": "integer", "minimum": 0, "maximum": 65536, "default": 60},
+    "answers": {"type": "integer", "minimum": 0, "maximum": 16777216, "default": 32768}
+   }}
   }
  }
 })");

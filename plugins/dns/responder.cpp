@@ -120,7 +120,7 @@ std::uint64_t Responder::client_of(const Origin& origin) {
 }
 
 Responder::Reply Responder::deny(const Pending& pending, const policy_query& asked, policy_verdict verdict,
-                                 Denial denial, Buffer buffer, EdeCode code) {
+                                 Denial denial, Buffer buffer, EdeCode code, std::string_view cause) {
   ++counters_.denied;
   verdict.verdict = POLICY_DENY;
   const DnsQuery& query = pending.query;
@@ -132,7 +132,7 @@ Responder::Reply Responder::deny(const Pending& pending, const policy_query& ask
                       : zero || denial == Denial::kNoData ? Rcode::kNoError
                                                           : Rcode::kNxDomain;
   const policy::Audited audited =
-      asked.name ? audit(asked, verdict, type, rcode, pending.transport)
+      asked.name ? audit(asked, verdict, type, rcode, pending.transport, {}, cause)
                  : audit(asked, verdict, type, rcode, pending.transport, octets_of(query.question->name).view());
   DnsReplyWriter reply(buffer, query, limit_of(query, pending.transport, buffer), rcode);
   if (zero && type == wire::kTypeA) {
@@ -147,6 +147,24 @@ Responder::Reply Responder::deny(const Pending& pending, const policy_query& ask
   if (!audited.ref.empty()) text << "; ref " << audited.ref;
   reply.set_error(code, text.view());
   return reply.finish();
+}
+
+void Responder::find_parent(Pending& pending) const {
+  const std::uint32_t listed =
+      net::TunnelBudgets::listed_labels(*services_.decision, services_.reader->raw(), pending.name, pending.verdict);
+  pending.parent = static_cast<std::uint8_t>(net::TunnelBudgets::parent_labels(pending.name, listed));
+}
+
+Responder::Reply Responder::deny_suspect(const Pending& pending, const net::TunnelBudgets::Finding& finding,
+                                         Buffer buffer) {
+  const std::string cause = services_.budgets->words(finding, pending.name, pending.parent);
+  if (finding.first) {
+    ++counters_.tunnel_suspects[static_cast<std::size_t>(finding.reached)];
+    services_.alarm(cause);
+  }
+  policy_verdict verdict = pending.verdict;  // keeps rule and generation: it is the rule's wildcard that is abused
+  verdict.reason = POLICY_REASON_TUNNEL_SUSPECT;
+  return deny(pending, query_of(pending), verdict, Denial::kBlocked, buffer, EdeCode::kBlocked, cause);
 }
 
 Responder::Reply Responder::unknown_client(Pending& pending, Buffer buffer) {
@@ -198,6 +216,7 @@ Responder::Step Responder::begin(std::span<const std::uint8_t> message, const Or
                  buffer);
     return Step::kReply;
   }
+  pending.parent = pending.name.labels;
   if (is_transfer(type)) {
     reply = deny(pending, asked, denied(POLICY_REASON_QTYPE_DENIED), Denial::kRefused, buffer);
     return Step::kReply;
@@ -212,6 +231,15 @@ Responder::Step Responder::begin(std::span<const std::uint8_t> message, const Or
     verdict.reason = POLICY_REASON_QTYPE_DENIED;
     reply = deny(pending, asked, verdict, Denial::kNoData, buffer);
     return Step::kReply;
+  }
+  net::TunnelBudgets* const budgets = services_.budgets;
+  const bool quiet = budgets == nullptr || budgets->is_quiet(now);
+  if (!quiet) {  // what is kept here is held back too
+    find_parent(pending);
+    if (const auto finding = budgets->is_suspect(pending.client_id, pending.name, pending.parent, now)) {
+      reply = deny_suspect(pending, finding, buffer);
+      return Step::kReply;
+    }
   }
   reply = kept_reply(pending, now, buffer);
   if (!reply.empty()) return Step::kReply;
@@ -238,6 +266,13 @@ Responder::Step Responder::begin(std::span<const std::uint8_t> message, const Or
   if (no_route || switched_off) {
     reply = no_data(pending, kNoticeTtl, buffer);
     return Step::kReply;
+  }
+  if (budgets != nullptr) {
+    if (quiet) find_parent(pending);
+    if (const auto finding = budgets->ask(pending.client_id, pending.name, pending.parent, now)) {
+      reply = deny_suspect(pending, finding, buffer);
+      return Step::kReply;
+    }
   }
   return Step::kResolve;
 }

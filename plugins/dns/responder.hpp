@@ -18,6 +18,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <numeric>
 #include <optional>
 #include <policy/plugin.hpp>
 #include <span>
@@ -43,7 +44,9 @@ struct Services {
   std::function<net::awaitable<net::ResolveResult>(DomainName, std::uint16_t, net::Clock::time_point)> resolve;
   std::function<net::awaitable<bool>(std::uint64_t seq)> applied;  // every enforcer has it; false: not in time
   std::function<bool()> has_ipv6;                                  // a route to the IPv6 internet
-  std::string upstreams;  // "9.9.9.9:53", for the causes of failures; empty: there is none
+  std::string upstreams;                             // "9.9.9.9:53", for the causes of failures; empty: there is none
+  net::TunnelBudgets* budgets = nullptr;             // nullptr: none
+  std::function<void(std::string_view text)> alarm;  // for the operator; with budgets
 };
 
 enum class Transport : std::uint8_t { kUdp = 0, kTcp };
@@ -63,6 +66,7 @@ struct Pending {
   policy_addr client{};  // if has_client
   std::uint64_t client_id = 0;
   bool has_client = false;  // at a gate; a cell's client is its id alone
+  std::uint8_t parent = 0;  // labels of the parent whose budgets count; the name's own: none do
   Transport transport = Transport::kUdp;
   net::Clock::time_point began{};
 };
@@ -70,7 +74,11 @@ struct Pending {
 struct Counters {
   std::uint64_t queries = 0, allowed = 0, denied = 0, failed = 0, malformed = 0, unknown_clients = 0;
   std::uint64_t cache_hits = 0, bindings = 0, late_enforcers = 0;
-  std::array<std::array<std::uint64_t, kRcodes>, 2> replies{};  // by transport and rcode
+  std::array<std::array<std::uint64_t, kRcodes>, 2> replies{};       // by transport and rcode
+  std::array<std::uint64_t, net::kTunnelBudgets> tunnel_suspects{};  // alarms, by the budget that was reached
+  std::uint64_t suspects() const noexcept {
+    return std::accumulate(tunnel_suspects.begin(), tunnel_suspects.end(), std::uint64_t{0});
+  }
 };
 
 class Responder {
@@ -115,7 +123,10 @@ class Responder {
   bool identify(const Origin& origin, Pending& pending);
   Reply unknown_client(Pending& pending, Buffer buffer);
   Reply deny(const Pending& pending, const policy_query& asked, policy_verdict verdict, Denial denial, Buffer buffer,
-             wire::EdeCode code = wire::EdeCode::kBlocked);
+             wire::EdeCode code = wire::EdeCode::kBlocked, std::string_view cause = {});
+  // Of a name that policy allows, and whose client is held back below its parent.
+  Reply deny_suspect(const Pending& pending, const net::TunnelBudgets::Finding& finding, Buffer buffer);
+  void find_parent(Pending& pending) const;
   // Decides the name again: the policy may have changed while something was awaited.
   bool still_allowed(Pending& pending);
   Reply no_data(const Pending& pending, std::uint32_t ttl, Buffer buffer);

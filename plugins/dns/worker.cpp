@@ -65,6 +65,10 @@ struct Worker::Work {
     out.ledger = ledger;
     out.reader = &reader;
     out.upstreams = net::text_of(owner.team_.config.upstreams);
+    out.budgets = owner.team_.budgets.get();
+    out.alarm = [this](std::string_view text) {
+      owner.team_.host.log(POLICY_LOG_WARNING, "tunnel_suspect: " + std::string(text));
+    };
     out.resolve = [this](DomainName name, std::uint16_t type, Clock::time_point deadline) {
       return resolve(this, std::move(name), type, deadline);
     };

@@ -30,6 +30,7 @@ struct Team {
   const Config& config;
   const Metrics& metrics;
   Bounds bounds;
+  std::unique_ptr<net::TunnelBudgets> budgets;  // of the clients, whichever worker they come to
   std::vector<std::unique_ptr<Worker>> workers;
   std::atomic<std::size_t> turn{0};     // who serves the next TCP connection
   std::atomic<std::size_t> handing{0};  // connections on their way there

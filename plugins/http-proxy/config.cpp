@@ -35,6 +35,7 @@ policy::Status parse_config(std::string_view json, Config& out) {
       reader.number("max_connections_per_client", preset.max_connections_per_client, 1, 1'000'000);
   out.max_requests = reader.number("max_requests", preset.max_requests, 1, 1'000'000'000);
   out.max_idle_upstreams = reader.number("max_idle_upstreams", preset.max_idle_upstreams, 0, 1000);
+  out.budgets = net::read_tunnel_limits(reader);
   return reader.status();
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/resolver.hpp"
+#include "support/tunnel_budgets.hpp"
 #include "wire/http_head.hpp"
 
 namespace sallyport::http_proxy {
@@ -42,6 +43,7 @@ struct Config {
   std::size_t max_target = wire::kMaxRequestTarget;
   std::size_t max_connections = 4096;
   std::size_t max_connections_per_client = 512;
+  net::TunnelLimits budgets;            // of names below a wildcard, for each client
   std::uint64_t max_requests = 10'000;  // on one connection of a client
   std::size_t max_idle_upstreams = 8;   // kept for one client, in one thread
 

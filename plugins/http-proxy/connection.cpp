@@ -241,11 +241,11 @@ awaitable<void> Connection::refuse(Refusal refusal) {
   co_await answer({.status = refusal.status, .reason = refusal.reason, .ref = ref, .head_request = head});
 }
 
-awaitable<void> Connection::deny(const policy_verdict& verdict) {
+awaitable<void> Connection::deny(const policy_verdict& verdict, std::string_view cause) {
   status_ = 403;
   policy_verdict whole = verdict;
   whole.struct_size = sizeof whole;
-  const std::string ref = audit_denied(whole, {});
+  const std::string ref = audit_denied(whole, cause);
   co_await answer(
       {.status = 403, .reason = verdict.reason, .ref = ref, .head_request = request_.head().method == "HEAD"});
 }
@@ -269,8 +269,8 @@ awaitable<void> Connection::fail_upstream(unsigned status, std::string_view erro
 // Answers what find_route() says. Always false.
 awaitable<bool> Connection::no_route(const Route& route) {
   if (route.refused()) {
-    peer_ = route.peer;  // what the record names
-    co_await deny(route.verdict);
+    if (route.has_peer) peer_ = route.peer;  // what the record names
+    co_await deny(route.verdict, route.cause);
   } else {
     co_await fail_upstream(route.status, route.error, route.cause);
   }

@@ -134,7 +134,7 @@ class Connection final : public TimerWheel::Entry {
   net::awaitable<Refusal> authenticate();
   net::awaitable<bool> is_known(Login login);
   net::awaitable<void> refuse(Refusal refusal);  // before decide(): ours
-  net::awaitable<void> deny(const policy_verdict& verdict);
+  net::awaitable<void> deny(const policy_verdict& verdict, std::string_view cause = {});
   net::awaitable<void> fail_upstream(unsigned status, std::string_view error, std::string cause);
   net::awaitable<void> answer(const Answer& what);  // and closes
   net::awaitable<bool> no_route(const Route& route);

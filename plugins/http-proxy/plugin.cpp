@@ -43,6 +43,7 @@ class HttpProxy final : public policy::Plugin {
   policy::Status start() override {
     config_.max_connections = affordable_connections(config_.max_connections);
     counts_ = std::make_unique<net::ClientCounts>(config_.max_connections, config_.max_connections_per_client);
+    budgets_ = net::TunnelBudgets::make(config_.budgets);
     via_ = random_pseudonym();
     metrics_ = std::make_unique<Metrics>(host);
     if (config_.auth != Auth::kNone) {
@@ -154,6 +155,10 @@ class HttpProxy final : public policy::Plugin {
       out.has_ipv6 = [this] { return route.has_ipv6(net::Clock::now()); };
       out.listens = [&owner](std::uint16_t port) { return owner.listens(port); };
       out.counts = owner.counts_.get();
+      out.budgets = owner.budgets_.get();
+      out.alarm = [&owner](std::string_view text) {
+        owner.host.log(POLICY_LOG_WARNING, "tunnel_suspect: " + std::string(text));
+      };
       if (owner.config_.auth != Auth::kNone && out.clients) {
         out.verify = [this](Login login) {
           return worker.owner.verifier_.verify(std::move(login), &worker.loop, &verified);
@@ -235,6 +240,7 @@ class HttpProxy final : public policy::Plugin {
 
   Config config_;
   std::unique_ptr<net::ClientCounts> counts_;
+  std::unique_ptr<net::TunnelBudgets> budgets_;
   Verifier verifier_;  // idle, and without a thread, if nobody has credentials
   std::unique_ptr<Metrics> metrics_;
   std::string via_;
@@ -278,7 +284,17 @@ POLICY_PLUGIN(sallyport::http_proxy::HttpProxy, R"({
    "max_connections": {"type": "integer", "minimum": 1, "maximum": 1000000, "default": 4096},
    "max_connections_per_client": {"type": "integer", "minimum": 1, "maximum": 1000000, "default": 512},
    "max_requests": {"type": "integer", "minimum": 1, "maximum": 1000000000, "default": 10000},
-   "max_idle_upstreams": {"type": "integer", "minimum": 0, "maximum": 1000, "default": 8}
+   "max_idle_upstreams": {"type": "integer", "minimum": 0, "maximum": 1000, "default": 8},
+   "budgets": {"type": "object", "additionalProperties": false, "properties": {
+    "window": {"type": "string", "format": "duration", "default": "60s"},
+    "cooldown": {"type": "string", "format": "duration", "default": "10m"},
+    "names": {"type": "integer", "minimum": 0, "maximum": 65536, "default": 300},
+    "long_names": {"type": "integer", "minimum": 0, "maximum": 65536, "default": 50},
+    "long_label": {"type": "integer", "minimum": 0, "maximum": 63, "default": 30},
+    "octets": {"type": "integer", "minimum": 0, "maximum": 16777216, "default": 4096},
+    "absent": {"type": "integer", "minimum": 0, "maximum": 65536, "default": 60},
+    "answers": {"type": "integer", "minimum": 0, "maximum": 16777216, "default": 32768}
+   }}
   }
  }
 })");

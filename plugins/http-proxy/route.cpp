@@ -187,6 +187,48 @@ class Finder {
   net::error_code dial_error_;
 };
 
+// A name below a wildcard is text of the client's choice, and a lookup carries it outside: dns, asked for it, would
+// count it. Something: the refusal.
+class Budgeted {
+ public:
+  Budgeted(const Services& services, policy_query query, const policy_name& name)
+      : services_(services), query_(query), name_(name) {
+    if (services_.budgets == nullptr) return;
+    query_.deferred |= POLICY_KNOW_ADDRESS;
+    verdict_ = services_.reader->decide(query_);
+    parent_ = net::TunnelBudgets::parent_labels(
+        name_, net::TunnelBudgets::listed_labels(*services_.decision, services_.reader->raw(), name_, verdict_));
+  }
+  bool refuses_to_ask(Route& out) {
+    return services_.budgets != nullptr &&
+           refuses(services_.budgets->ask(query_.client_id, name_, parent_, net::Clock::now()), out);
+  }
+  bool refuses_after(const Lookups& lookups, Route& out) {
+    const bool absent = std::any_of(lookups.answers.begin(), lookups.answers.end(), [](const auto& answer) {
+      return answer && answer->outcome == ResolveOutcome::kNxDomain;
+    });
+    return services_.budgets != nullptr && absent &&
+           refuses(services_.budgets->absent(query_.client_id, name_, parent_, net::Clock::now()), out);
+  }
+
+ private:
+  bool refuses(const net::TunnelBudgets::Finding& finding, Route& out) {
+    if (!finding) return false;
+    out.status = 403;
+    out.verdict = verdict_;  // keeps rule and generation: it is the rule's wildcard that is abused
+    out.verdict.reason = POLICY_REASON_TUNNEL_SUSPECT;
+    out.cause = services_.budgets->words(finding, name_, parent_);
+    if (finding.first) services_.alarm(out.cause);
+    return true;
+  }
+
+  const Services& services_;
+  policy_query query_;
+  const policy_name& name_;
+  policy_verdict verdict_{};
+  unsigned parent_ = 0;
+};
+
 }  // namespace
 
 policy_verdict weigh(const Services& services, policy_query query, const policy_addr& address) {
@@ -212,6 +254,8 @@ awaitable<Route> find_route(const Services& services, const Config& config, net:
     if (!out.socket) finder.explain(nullptr, &out);
     co_return out;
   }
+  Budgeted budgeted(services, query, target.name);
+  if (budgeted.refuses_to_ask(out)) co_return out;
   const Result<DomainName> name = DomainName::parse(policy::view(target.name));
   const auto deadline = net::Clock::now() + config.connect_timeout;
   const auto executor = co_await net::asio::this_coro::executor;
@@ -231,7 +275,7 @@ awaitable<Route> find_route(const Services& services, const Config& config, net:
     finder.consider(*lookups);
     connected = co_await finder.dial(&out);
   }
-  if (!connected) finder.explain(lookups.get(), &out);
+  if (!connected && !budgeted.refuses_after(*lookups, out)) finder.explain(lookups.get(), &out);
   co_return out;
 }
 

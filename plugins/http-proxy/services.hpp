@@ -13,6 +13,7 @@
 #include "support/async.hpp"
 #include "support/client_counts.hpp"
 #include "support/resolver.hpp"
+#include "support/tunnel_budgets.hpp"
 
 namespace sallyport::http_proxy {
 
@@ -26,6 +27,8 @@ struct Services {
   std::function<net::awaitable<net::ResolveResult>(DomainName, std::uint16_t, net::Clock::time_point)> resolve;
   std::function<bool()> has_ipv6;
   net::ClientCounts* counts = nullptr;
+  net::TunnelBudgets* budgets = nullptr;  // of names that only a lookup of ours would bring outside; nullptr: none
+  std::function<void(std::string_view text)> alarm;  // for the operator; with budgets
   // Credentials that policy_clients_v1::recall does not know. Empty: verified on this thread.
   std::function<net::awaitable<policy_code>(Login)> verify;
   std::function<bool(std::uint16_t port)> listens;  // on that port, one of this plugin's listeners

@@ -40,6 +40,7 @@ policy::Status parse_config(std::string_view json, Config& out) {
   out.workers = static_cast<unsigned>(reader.number("workers", preset.workers, 0, 256));
   out.max_flows = reader.number("max_flows", preset.max_flows, 1, 1'000'000);
   out.max_flows_per_client = reader.number("max_flows_per_client", preset.max_flows_per_client, 1, 1'000'000);
+  out.budgets = net::read_tunnel_limits(reader);
   return reader.status();
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/resolver.hpp"
+#include "support/tunnel_budgets.hpp"
 
 namespace sallyport::sni {
 
@@ -35,6 +36,7 @@ struct Config {
   unsigned workers = 0;  // 0: one a CPU at a gate, one in a cell
   std::size_t max_flows = 4096;
   std::size_t max_flows_per_client = 1024;  // at a gate
+  net::TunnelLimits budgets;                // of names below a wildcard, for each client
 };
 
 // Every error at once, in words.

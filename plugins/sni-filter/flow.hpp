@@ -56,7 +56,9 @@ struct Services {
   std::function<bool()> has_ipv6;
   std::function<std::optional<net::tcp::endpoint>(int fd)> original_destination = net::original_destination;
   net::RelayResources* relay = nullptr;
-  bool draining = false;  // flows end when it suits them
+  net::TunnelBudgets* budgets = nullptr;  // of names that only a lookup of ours would bring outside; nullptr: none
+  std::function<void(std::string_view text)> alarm{};  // for the operator; with budgets
+  bool draining = false;                               // flows end when it suits them
 };
 
 struct Counters {
@@ -106,6 +108,8 @@ class Flow {
   bool is_bound(const policy_name& name) const;
   std::uint16_t check_http(const wire::HttpRequestHead& head);
   void weigh_bound();
+  // A name below a wildcard is text of the client's choice, and a lookup carries it outside. True: it must not.
+  bool is_held_back(const net::TunnelBudgets::Finding& finding, unsigned parent);
   net::awaitable<bool> choose();  // sets candidates_ and tunnel_any_
   net::awaitable<bool> connect();
   net::awaitable<void> resolve();  // both families, or the first that has addresses and a moment more

@@ -3,6 +3,7 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
 #include "sni-filter/flow.hpp"
+#include "support/json.hpp"
 
 namespace sallyport::sni {
 
@@ -95,6 +96,17 @@ void Flow::weigh_bound() {
   candidates_.front().verdict = *common;
 }
 
+bool Flow::is_held_back(const net::TunnelBudgets::Finding& finding, unsigned parent) {
+  if (!finding) return false;
+  const std::string cause = services_.budgets->words(finding, name_, parent);
+  if (finding.first) services_.alarm(cause);
+  policy_verdict verdict = verdict_;  // keeps rule and generation: it is the rule's wildcard that is abused
+  verdict.reason = POLICY_REASON_TUNNEL_SUSPECT;
+  refuse(verdict, "\"cause\":" + net::json_text(cause));
+  relay_.fail();
+  return true;
+}
+
 awaitable<bool> Flow::choose() {
   candidates_.clear();
   refusal_.reset();
@@ -112,7 +124,23 @@ awaitable<bool> Flow::choose() {
       const auto canonical = net::canonical(*services_.edge, net::to_asio(fixed[i]), port_);  // with the port
       if (canonical) weigh(*canonical);
     }
-    if (!answered()) co_await resolve();
+    if (!answered()) {
+      net::TunnelBudgets* const budgets = services_.budgets;
+      const unsigned parent = budgets == nullptr
+                                  ? 0
+                                  : net::TunnelBudgets::parent_labels(
+                                        name_, net::TunnelBudgets::listed_labels(
+                                                   *services_.decision, services_.reader->raw(), name_, verdict_));
+      if (budgets && is_held_back(budgets->ask(arrival_.client_id, name_, parent, net::Clock::now()), parent))
+        co_return false;
+      co_await resolve();
+      const bool absent = std::any_of(answers_.begin(), answers_.end(), [](const auto& answer) {
+        return answer && answer->outcome == net::ResolveOutcome::kNxDomain;
+      });
+      if (budgets && absent &&
+          is_held_back(budgets->absent(arrival_.client_id, name_, parent, net::Clock::now()), parent))
+        co_return false;
+    }
     weigh(kV6);
     weigh(kV4);
     for (const Family family : {kV6, kV4}) {  // the one that came first has nothing to dial

@@ -44,6 +44,7 @@ class SniFilter final : public policy::Plugin {
     const auto* flow = host.get<policy_flow_v1>(POLICY_FLOW_ID);
     const std::size_t most = affordable_flows(config_.max_flows, flow && !POLICY_HAS(flow, take_back));
     counts_ = std::make_unique<net::ClientCounts>(most, config_.max_flows_per_client);
+    budgets_ = net::TunnelBudgets::make(config_.budgets);
     metrics_ = std::make_unique<Metrics>(host);
     redirected_ = redirected_listeners(host);
     const unsigned preset = gate ? std::max(1u, std::thread::hardware_concurrency()) : 1;
@@ -144,6 +145,10 @@ class SniFilter final : public policy::Plugin {
       out.resolve = [this](DomainName name, std::uint16_t type, net::Clock::time_point deadline) {
         return resolver.resolve(name, type, deadline);
       };
+      out.budgets = worker.owner.budgets_.get();
+      out.alarm = [&host](std::string_view text) {
+        host.log(POLICY_LOG_WARNING, "tunnel_suspect: " + std::string(text));
+      };
       out.has_ipv6 = [this] { return route.has_ipv6(net::Clock::now()); };
       return out;
     }
@@ -193,6 +198,7 @@ class SniFilter final : public policy::Plugin {
   bool draining_ = false;
   net::AllLoops drained_;
   std::unique_ptr<net::ClientCounts> counts_;
+  std::unique_ptr<net::TunnelBudgets> budgets_;
   std::unique_ptr<Metrics> metrics_;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
@@ -219,7 +225,17 @@ POLICY_PLUGIN(sallyport::sni::SniFilter, R"({
    "allow_grease_ech": {"type": "boolean", "default": false},
    "max_flows": {"type": "integer", "minimum": 1, "maximum": 1000000, "default": 4096},
    "max_flows_per_client": {"type": "integer", "minimum": 1, "maximum": 1000000, "default": 1024},
-   "workers": {"type": "integer", "minimum": 0, "maximum": 256, "default": 0}
+   "workers": {"type": "integer", "minimum": 0, "maximum": 256, "default": 0},
+   "budgets": {"type": "object", "additionalProperties": false, "properties": {
+    "window": {"type": "string", "format": "duration", "default": "60s"},
+    "cooldown": {"type": "string", "format": "duration", "default": "10m"},
+    "names": {"type": "integer", "minimum": 0, "maximum": 65536, "default": 300},
+    "long_names": {"type": "integer", "minimum": 0, "maximum": 65536, "default": 50},
+    "long_label": {"type": "integer", "minimum": 0, "maximum": 63, "default": 30},
+    "octets": {"type": "integer", "minimum": 0, "maximum": 16777216, "default": 4096},
+    "absent": {"type": "integer", "minimum": 0, "maximum": 65536, "default": 60},
+    "answers": {"type": "integer", "minimum": 0, "maximum": 16777216, "default": 32768}
+   }}
   }
  }
 })");

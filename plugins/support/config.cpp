@@ -189,7 +189,21 @@ std::vector<Upstream> ConfigReader::upstreams(std::string_view key) {
   return out;
 }
 
-policy::Status ConfigReader::status() {
+void ConfigReader::object(std::string_view key, const std::function<void(ConfigReader&)>& read) {
+  const Json* value = state_->find(key);
+  ConfigReader inner({});
+  const std::string name(key);
+  if (value && !value->is_object()) {
+    fail("/" + name, name + ": expected a group of keys");
+  } else if (value) {
+    inner.state_->json = *value;
+  }
+  read(inner);
+  inner.unknown_keys();
+  for (const auto& [pointer, text] : inner.state_->errors) fail("/" + name + pointer, name + "." + text);
+}
+
+void ConfigReader::unknown_keys() {
   for (const auto& [key, value] : state_->json.items()) {
     if (state_->asked.contains(key)) continue;
     std::string text = "unknown key `" + key.substr(0, 40) + "`";
@@ -198,6 +212,10 @@ policy::Status ConfigReader::status() {
     }
     fail("/" + key, text);
   }
+}
+
+policy::Status ConfigReader::status() {
+  unknown_keys();
   if (state_->errors.empty()) return {};
   std::string all;
   for (const auto& [pointer, text] : state_->errors) all += (all.empty() ? "" : "; ") + text;

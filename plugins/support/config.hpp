@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <policy/plugin.hpp>
 #include <string>
@@ -34,12 +35,16 @@ class ConfigReader {
   // "9.9.9.9", "127.0.0.53:53", "::1", "[::1]:53"; the port is 53 unless given.
   std::vector<Upstream> upstreams(std::string_view key);
 
+  // A member that is an object itself; an absent one reads as {}. Its errors, unknown keys too, count here.
+  void object(std::string_view key, const std::function<void(ConfigReader&)>& read);
+
   void fail(std::string pointer, std::string text);  // an error that only the caller can see
 
   // After the last getter: unknown keys are errors too.
   policy::Status status();
 
  private:
+  void unknown_keys();
   struct State;
   std::unique_ptr<State> state_;
 };

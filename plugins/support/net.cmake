@@ -1,1 +1,1 @@
-list(APPEND SUPPORT_SOURCES admission.cpp client_counts.cpp config.cpp dialler.cpp event_loop.cpp flow_ticket.cpp json.cpp listeners.cpp pipe_pool.cpp poller.cpp reason.cpp relay.cpp sockets.cpp stream.cpp udp.cpp)
+list(APPEND SUPPORT_SOURCES admission.cpp client_counts.cpp config.cpp dialler.cpp event_loop.cpp flow_ticket.cpp json.cpp listeners.cpp pipe_pool.cpp poller.cpp reason.cpp relay.cpp sockets.cpp stream.cpp tunnel_budgets.cpp udp.cpp)

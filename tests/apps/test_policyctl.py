@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree
 
 import jsonschema
 import pytest
@@ -278,6 +279,114 @@ def test_fmt_writes_the_file_or_nothing(tmp_path):
 def test_shipped_policies_are_in_canonical_form(path):
     ran = ctl("fmt", path)
     assert ran.returncode == 0 and ran.stdout == open(path, encoding="utf-8").read()
+
+
+TESTED = GOOD + """tests:
+  - { allow: "https://a.example/x" }
+  - { deny: "https://b.example/" }
+"""
+
+
+def test_compile_and_explain_by_the_snapshot(tmp_path):
+    policy, snapshot = tmp_path / "p.yaml", tmp_path / "p.snap"
+    policy.write_text(TESTED)
+    ran = ctl("compile", str(policy), "-o", str(snapshot), "--generation", "7")
+    size = snapshot.stat().st_size
+    assert (ran.returncode, ran.stdout) == (0, f"{snapshot}: generation 7, 1 rule, 1 name, {size} octets\n")
+    first = snapshot.read_bytes()
+    assert ctl("compile", str(policy), "-o", str(snapshot), "--generation", "7").returncode == 0
+    assert snapshot.read_bytes() == first, "the same policy compiles to the same octets"
+    by_policy = ctl("explain", "-p", str(policy), "a.example")
+    by_snapshot = ctl("explain", "--compiled", str(snapshot), "a.example")
+    assert by_snapshot.returncode == by_policy.returncode == 0 and by_snapshot.stdout == by_policy.stdout
+    assert ctl("explain", "--compiled", str(snapshot), "b.example").returncode == 1
+    # What cannot be used is refused by name: cut off, foreign, altered; and nothing is asked of it.
+    for content, said in ((first[:-64], "length"), (b"version: 1\n" * 100, "not a policy snapshot"), (first[:900] + b"\xff" + first[901:], "checksum"), (b"", "shorter")):
+        snapshot.write_bytes(content)
+        ran = ctl("explain", "--compiled", str(snapshot), "a.example")
+        assert ran.returncode == 3 and said in ran.stderr and ran.stdout == "", ran
+    # An invalid policy leaves the old file.
+    policy.write_text(TESTED.replace("deny:", "allow:"))
+    assert ctl("compile", str(policy), "-o", str(snapshot)).returncode == 3 and snapshot.read_bytes() == b""
+    assert ctl("compile", str(policy), "-o", str(policy)).returncode == 2
+    assert ctl("compile", str(policy), "-o", str(snapshot), "--generation", "0").returncode == 2
+    assert ctl("compile", str(policy)).returncode == 2
+
+
+def test_tests_are_run_one_a_line(tmp_path):
+    policy = tmp_path / "p.yaml"
+    policy.write_text(TESTED)
+    ran = ctl("test", str(policy))
+    assert ran.returncode == 0
+    assert ran.stdout == (
+        f"ok    {policy}:7  allow https://a.example/x\nok    {policy}:8  deny https://b.example/\n{policy}: 2 tests, 0 failed\n"
+    )
+    policy.write_text(TESTED.replace("deny:", "allow:"))
+    ran = ctl("test", str(policy))
+    assert ran.returncode == 1 and f"FAIL  {policy}:8  allow https://b.example/  denied by the default" in ran.stdout
+    report = json.loads(ctl("test", "-o", "json", str(policy)).stdout)
+    assert report["failed"] == 1 and [t["passed"] for t in report["tests"]] == [True, False]
+    suite = xml.etree.ElementTree.fromstring(ctl("test", "-o", "junit", str(policy)).stdout).find("testsuite")
+    assert suite.get("failures") == "1" and len(suite.findall("testcase")) == 2 and len(suite.findall("testcase/failure")) == 1
+    policy.write_text(GOOD)
+    assert ctl("test", str(policy)).returncode == 1
+    policy.write_text("version: 1\ntests:\n  - { allow: \"*.x.example\" }\n")
+    assert ctl("test", str(policy)).returncode == 3
+
+
+def test_stats_count_and_name_what_does_nothing(tmp_path):
+    policy = tmp_path / "p.yaml"
+    policy.write_text(
+        """version: 1
+clients:
+  idle: { cells: [x] }
+rules:
+  - name: block
+    action: allow
+    addresses: [192.88.100.0/24]
+    ports: [443, 123/udp]
+  - name: open
+    action: allow
+    domains: [.a.example, b.example, "*.c.example"]
+  - name: late
+    action: deny
+    domains: [www.a.example, d.example]
+"""
+    )
+    ran = ctl("stats", str(policy))
+    assert ran.returncode == 0
+    for line in (
+        "rules      3  (2 allow, 1 deny)",
+        "names      5  (5 distinct)",
+        "  written  5  3 exact, 1 wildcard, 1 both",
+        "addresses  1 block",
+        "ports      443/tcp  in 2 rules",
+        f"largest    open  {policy}:9  3 names",
+        "unused     client idle  no rule names it",
+        f"shadowed   late  {policy}:12  an earlier rule takes some of its flows",
+    ):
+        assert line + "\n" in ran.stdout, ran.stdout
+    report = json.loads(ctl("stats", "-o", "json", str(policy)).stdout)
+    assert report["unused_clients"] == ["idle"] and report["shadowed_rules"][0]["rule"] == "late" and report["dead_rules"] == []
+    assert report["compiled"] > 0 and report["names"]["distinct"] == 5
+    assert ctl("stats", str(tmp_path / "none")).returncode == 3
+
+
+def test_presets_are_listed_and_shown():
+    ran = ctl("preset")
+    assert ran.returncode == 0 and "pypi" in ran.stdout
+    ran = ctl("preset", "pypi")
+    assert ran.returncode == 0 and "preset: pypi\n" in ran.stdout
+    assert ctl("preset", "pypy").returncode == 2 and "did you mean `pypi`?" in ctl("preset", "pypy").stderr
+
+
+def test_what_was_not_written_is_no_success():
+    with open("/dev/full", "w") as full:
+        for words in (["schema"], ["preset"], ["fmt", f"{TREE}/examples/policies/agent.yaml"], ["stats", f"{TREE}/examples/policies/agent.yaml"]):
+            ran = subprocess.run([POLICYCTL, *words], stdout=full, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, timeout=60)
+            assert ran.returncode == 2 and ran.stderr.startswith("policyctl: standard output: "), words
+    ran = subprocess.run(["sh", "-c", f"exec {POLICYCTL} schema >&-"], capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    assert ran.returncode == 2 and "standard output" in ran.stderr
 
 
 if __name__ == "__main__":

@@ -103,8 +103,7 @@ TEST(DomainIndex, ASeedThatCrowdsABucketIsDrawnAgain) {
   header.index_seed = builder.seed;
   header.primary_buckets = primary;
   header.depths[0] = builder.depths[0];
-  const DomainIndex index(header, builder.filter, builder.buckets, builder.sets, builder.names.data(),
-                          pool.lists().data());
+  const DomainIndex index(header, builder.filter, builder.buckets, builder.sets, builder.names, pool.lists().data());
   for (const Pattern& each : rules[0].domains) ASSERT_EQ(index.find(each.name).size(), 1u) << each.text();
   EXPECT_TRUE(index.find(name("n.test")).empty());
 }

@@ -15,7 +15,7 @@ import pytest
 
 from load_support import DB4, PORT, PROXYLOAD, Counted, MemoryLimit, by_proxy, descriptors, dnsperf, load, transparently, udp, until
 from small_internet import world
-from small_internet.gate import GATE4, P0, Gate, gateway_yaml
+from small_internet.gate import GATE4, P0, Gate, gateway_yaml, without_budgets
 
 POLICY = P0 + f"""
   - {{ name: load, action: allow, clients: [agents], domains: [load.example.test], ports: [{PORT}] }}
@@ -226,7 +226,7 @@ def test_little_memory(lab, agents, work, witness, origin):
     limit = MemoryLimit.make(128 << 20)
     if limit is None:
         pytest.skip("no control group with a memory controller can be made here")
-    gate = Gate(lab, gateway_yaml("real"), POLICY)
+    gate = Gate(lab, without_budgets(gateway_yaml("real")), POLICY)
     gate.start(prefix=limit.prefix)
     try:
         assert by_proxy(work) and transparently(work)
@@ -252,7 +252,7 @@ def test_little_memory(lab, agents, work, witness, origin):
 
 def test_a_full_ledger(lab, agents, work, other, witness):
     """REL-04's class: a client that asks for more names than it may hold takes nothing from another: its own that end first go."""
-    gate = Gate(lab, gateway_yaml("real"), POLICY).start()
+    gate = Gate(lab, without_budgets(gateway_yaml("real")), POLICY).start()
     try:
         assert DB4 in other.dig("+short", "db.example.test").text
         assert DB4 in work.dig("+short", "db.example.test").text

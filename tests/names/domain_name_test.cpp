@@ -390,7 +390,10 @@ TEST(DomainName, HashesOfCanonicalTextAreThoseOfParse) {
   for (const std::string text : {"a", "a.test", "www.some-longer-label-than-sixteen.cdn.test", deepest.c_str()}) {
     std::array<std::uint64_t, DomainName::kMaxLabels> hashes{};
     const DomainName parsed = name(text);
-    ASSERT_EQ(DomainName::hash_suffixes(text, hashes), parsed.labels()) << text;
+    DomainName::SuffixLengths lengths{};
+    const std::string padded = std::string(32, '.') + text;  // whatever is in front of it
+    ASSERT_EQ(DomainName::hash_suffixes(std::string_view(padded).substr(32), hashes, lengths), parsed.labels()) << text;
+    EXPECT_EQ(lengths, parsed.suffix_lengths()) << text;
     for (unsigned n = 1; n <= parsed.labels(); ++n) EXPECT_EQ(hashes[n - 1], parsed.suffix_hash(n)) << text << " " << n;
   }
 }
@@ -419,6 +422,8 @@ TEST(Layout, IsThatOfTheAbi) {
   EXPECT_STREQ(crossed.text, "api.example.test");  // the rest of the buffer is zero: nothing old crosses with it
   for (unsigned n = 1; n <= 3; ++n) EXPECT_EQ(crossed.suffix_hash[n - 1], parsed.suffix_hash(n));
   EXPECT_EQ(crossed.suffix_hash[3], 0U);
+  for (unsigned n = 1; n <= 3; ++n) EXPECT_EQ(crossed.suffix_len[n - 1], parsed.suffix(n).size());
+  EXPECT_EQ(crossed.suffix_len[3], 0U);
 }
 
 TEST(Hash, KnowsLabelBoundaries) {

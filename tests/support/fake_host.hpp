@@ -74,6 +74,8 @@ class FakeHost {
   std::function<policy_verdict(const policy_query&)> decide;
   // host_addresses() of a name.
   std::map<std::string, std::vector<std::string>> fixed;
+  // Apexes of wildcards, with how many labels they have.
+  std::map<std::string, std::uint32_t> wildcards;
   bool synthetic_full = false;
   bool audit_full = false;
   // What only a gate has. A plugin in a cell is given none of it: see cell.
@@ -242,7 +244,8 @@ class FakeHost {
                                                      &decide_many,
                                                      &rule_name,
                                                      &host_addresses,
-                                                     &allowed_ports};
+                                                     &allowed_ports,
+                                                     &listed_labels};
     static constexpr policy_audit_v1 kAudit = {sizeof(policy_audit_v1), &write_decision, &write_closed};
     static constexpr std::int32_t kThreshold = POLICY_LOG_DEBUG;
     static constexpr policy_log_v1 kLog = {sizeof(policy_log_v1), &kThreshold, &write_log};
@@ -325,6 +328,15 @@ class FakeHost {
     return entry->second.size();
   }
 
+  // Without a script every name is one that the policy lists.
+  static std::uint32_t listed_labels(policy_thread* thread, const policy_name* name, const policy_verdict*) {
+    FakeHost& host = of(thread);
+    const std::lock_guard lock(host.mutex_);
+    for (const auto& [apex, labels] : host.wildcards) {
+      if (text(name).ends_with("." + apex)) return labels;
+    }
+    return name->labels;
+  }
   static std::size_t allowed_ports(policy_thread* thread, const policy_query* query, std::uint16_t (*ranges)[2],
                                    std::size_t cap) {
     FakeHost& host = of(thread);

@@ -130,6 +130,14 @@ size_t allowed_ports(policy_thread* thread, const policy_query* in, uint16_t (*r
   return count;
 }
 
+uint32_t listed_labels(policy_thread* thread, const policy_name* in, const policy_verdict* verdict) noexcept {
+  if (!on_own_thread(thread) || verdict == nullptr || !POLICY_HAS(verdict, generation)) return 0;
+  const DomainName* name = name_in(in);
+  const PolicyVersion* version = thread->reader.held() != nullptr ? thread->reader.held() : thread->reader.now();
+  if (name == nullptr || version == nullptr || version->snapshot->generation() != verdict->generation) return 0;
+  return version->snapshot->listed_labels(*name, verdict->rule);
+}
+
 policy_code literals(policy_thread* thread, const policy_addr* network, uint32_t bits, uint16_t proto,
                      policy_literal* out, size_t stride, size_t* n) noexcept {
   if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
@@ -221,7 +229,8 @@ const policy_decision_v1& decision_extension() noexcept {
                                                    decide_n,
                                                    rule_name,
                                                    host_addresses,
-                                                   allowed_ports};
+                                                   allowed_ports,
+                                                   listed_labels};
   return kDecision;
 }
 

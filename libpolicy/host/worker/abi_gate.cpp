@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "host/worker/abi_host.hpp"
+#include "names/sip_hash.hpp"
 
 namespace sallyport {
 namespace {

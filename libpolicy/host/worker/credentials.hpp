@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "names/address.hpp"
+#include "names/sip_hash.hpp"
 
 namespace sallyport {
 
@@ -85,8 +86,5 @@ class CredentialChecks {
   std::size_t next_way_ = 0;
   std::uint64_t epoch_ = 0;  // of forget()
 };
-
-// SipHash-2-4 (Aumasson, Bernstein 2012), for keys that a workload must not find collisions for.
-std::uint64_t sip_hash(const std::array<std::uint64_t, 2>& key, std::string_view data) noexcept;
 
 }  // namespace sallyport

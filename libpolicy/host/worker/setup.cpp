@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "ledger/binding_table.hpp"
+#include "names/sip_hash.hpp"
 
 namespace sallyport {
 namespace {

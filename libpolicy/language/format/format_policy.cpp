@@ -325,13 +325,15 @@ std::optional<std::string> formatted(const Source& source, Reporter& reporter) {
 
 std::vector<std::string> keys_without_order() {
   std::vector<std::string> out;
-  const auto& file = *policy::v1::Policy::descriptor()->file();
-  for (int i = 0; i < file.message_type_count(); ++i) {
-    const Descriptor& type = *file.message_type(i);
-    const Kind* kind = kind_of(&type);
-    for (int k = 0; k < type.field_count(); ++k) {
-      const std::string& name = type.field(k)->name();
-      if (kind == nullptr || rank(kind, name) == kind->keys.size()) out.push_back(type.field(k)->full_name());
+  std::vector<const Descriptor*> types = {policy::v1::Policy::descriptor()};
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const Kind* kind = kind_of(types[i]);
+    for (int k = 0; k < types[i]->field_count(); ++k) {
+      const FieldDescriptor& field = *types[i]->field(k);
+      if (kind == nullptr || rank(kind, field.name()) == kind->keys.size()) out.push_back(field.full_name());
+      const Descriptor* below = field.message_type();
+      if (below != nullptr && field.is_map()) below = below->map_value()->message_type();
+      if (below != nullptr && std::find(types.begin(), types.end(), below) == types.end()) types.push_back(below);
     }
   }
   return out;

@@ -70,6 +70,24 @@ TEST_F(Decision, ManyAreDecidedByOneGeneration) {
   }).join();
 }
 
+TEST_F(Decision, ListedLabelsAreOfTheVerdictsOwnPolicy) {  // DNS-32
+  publish(allow("*.cdn.test"));
+  const policy_name below = name("a.b.cdn.test");
+  policy_verdict verdict = reader().decide(query(below, peer_));
+  const auto& decision = decision_extension();
+  EXPECT_EQ(decision.listed_labels(reader().raw(), &below, &verdict), 2u);
+  policy_name forged = below;
+  forged.text[0] = 'x';
+  EXPECT_EQ(decision.listed_labels(reader().raw(), &forged, &verdict), 0u);
+  policy_thread* mine = reader().raw();
+  std::thread([&] { EXPECT_EQ(decision.listed_labels(mine, &below, &verdict), 0u); }).join();
+  publish(allow("a.b.cdn.test"));
+  EXPECT_EQ(decision.listed_labels(reader().raw(), &below, &verdict), 2u) << "until this thread decides again";
+  const policy_verdict later = reader().decide(query(below, peer_));
+  EXPECT_EQ(decision.listed_labels(reader().raw(), &below, &later), 4u);
+  EXPECT_EQ(decision.listed_labels(reader().raw(), &below, &verdict), 0u) << "the strictest, for what is over";
+}
+
 TEST_F(Decision, ARuleNameIsOfTheVerdictsOwnPolicy) {
   publish(allow("api.test"));
   const policy_verdict before = reader().decide(query(api_, peer_));

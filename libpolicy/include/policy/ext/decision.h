@@ -23,6 +23,10 @@ typedef struct {
    * found by asking decide() in every interval between the ports that the policy names. query: name, dest, client as
    * for decide(); port is ignored. Returns how many pairs there are; writes at most cap pairs. [worker] */
   size_t (*allowed_ports)(policy_thread*, const policy_query*, uint16_t (*ranges)[2], size_t cap);
+  /* How many of the name's last labels are the policy's own words, where this verdict let it pass: all of them for a
+   * name that the policy lists, 2 of "a.b.cdn.test" for "*.cdn.test", 0 where any name passes. The others are the
+   * client's, who may put data into them. 0 for a verdict of an earlier policy, too. [worker] no lock, no malloc */
+  uint32_t (*listed_labels)(policy_thread*, const policy_name*, const policy_verdict*);
 } policy_decision_v1;
 
 #ifdef __cplusplus
