@@ -40,6 +40,16 @@ constexpr Option kFmtOptions[] = {
     {"write", 'w', "", "write the files where they are, and name those that changed"},
 };
 
+constexpr Option kImportOptions[] = {
+    {"squid", 0, "FILE", "squid.conf, or the file of a dstdomain acl; each may be repeated"},
+    {"dnsmasq", 0, "FILE", "dnsmasq.conf"},
+    {"hosts", 0, "FILE", "a hosts file: names that lead nowhere are denied, others lead where it says"},
+    {"adblock", 0, "FILE", "a filter list, of which ||name^ is read"},
+    {"domains", 0, "FILE", "names to allow, a pattern a line"},
+    {"rpz", 0, "FILE", "a response policy zone"},
+    {"output", 'o', "FILE", "where to write the policy; `-` prints it"},
+    {"force", 0, "", "replace a file that is there"},
+};
 constexpr Option kCompileOptions[] = {
     {"output", 'o', "FILE", "where to write the snapshot"},
     {"generation", 0, "N", "stamped into every verdict (default 1)"},
@@ -86,6 +96,11 @@ constexpr Command kCommands[] = {
      0,
      1,
      schema},
+    {"import", "-o FILE", "make a policy of the configurations of other tools",
+     "Comments stay beside the names they belong to. What differs between two sources is told, and what could not be\n"
+     "carried over, with its place and why. Large lists stay where they are and are named under `lists`.\n"
+     "Exit status: 0 written, 2 usage or a file that cannot be read, 3 what was made is no valid policy.",
+     kImportOptions, 0, 0, import_command},
     {"preset", "[NAME]", "list the presets, or print one", "", {}, 0, 1, preset},
     {"completion", "bash | zsh", "print the completion of a shell", "", {}, 1, 1, completion},
     {"man", "", "print the manual page, for man -l -", "", {}, 0, 0, man},

@@ -77,6 +77,7 @@ int completion(const Invocation& invocation, const Terminal& terminal);
 int man(const Invocation& invocation, const Terminal& terminal);
 int diff(const Invocation& invocation, const Terminal& terminal);
 int fmt(const Invocation& invocation, const Terminal& terminal);
+int import_command(const Invocation& invocation, const Terminal& terminal);
 int help(const Invocation& invocation, const Terminal& terminal);
 int schema(const Invocation& invocation, const Terminal& terminal);
 

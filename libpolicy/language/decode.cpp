@@ -51,8 +51,6 @@ constexpr Synonym kSynonyms[] = {
 
 // Keys of the schema that nothing enforces yet: refused as the reserved ones are.
 constexpr std::string_view kNotYet[] = {
-    "sallyport.policy.v1.Policy.lists",
-    "sallyport.policy.v1.Rule.lists",
     "sallyport.policy.v1.Rule.limits",
 };
 
@@ -68,10 +66,15 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-// "ACTION_ALLOW" of enum Action is written `allow`.
+// "ACTION_ALLOW" of enum Action is written `allow`, "LIST_FORMAT_HOSTS" of ListFormat `hosts`.
 std::string yaml_name(const EnumValueDescriptor& value) {
   const std::string name = lower(value.name());
-  const std::string prefix = lower(value.type()->name()) + "_";
+  std::string prefix;
+  for (const char c : value.type()->name()) {
+    if (c >= 'A' && c <= 'Z' && !prefix.empty()) prefix += '_';
+    prefix += c;
+  }
+  prefix = lower(prefix) + "_";
   return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
 }
 
