@@ -403,6 +403,28 @@ def test_diff_names_flows_that_change(tmp_path):
     assert ran.returncode == 4 and "no gateway to ask" in ran.stderr
 
 
+def test_the_manual_shows_what_is_printed(tmp_path):
+    """Every transcript of docs/policyctl.md, run beside the files that it prints."""
+    manual = open(f"{TREE}/docs/policyctl.md", encoding="utf-8").read()
+    files = re.findall(r"^`(\S+\.yaml)`:\n\n```yaml\n(.*?)^```", manual, re.S | re.M)
+    assert [name for name, _ in files] == ["policy.yaml", "new.yaml"]
+    for name, text in files:
+        (tmp_path / name).write_text(text)
+    environment = {**ENVIRONMENT, "PATH": os.path.dirname(POLICYCTL) + ":" + ENVIRONMENT["PATH"]}
+    shown = 0
+    for block in re.findall(r"^```\n(\$ .*?)^```", manual, re.S | re.M):
+        for command, printed in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M):
+            ran = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60)
+            said = ran.stdout + ran.stderr
+            if printed.endswith("\n...\n"):
+                printed = printed[: -len("...\n")]
+                said = said[: len(printed)]
+            assert said == printed, command
+            shown += 1
+    assert shown >= 15
+    assert {f"`{c}" for c in commands()} <= set(re.findall(r"^\|.*?(`[a-z]+)", manual, re.M)) | {"`completion", "`man"}
+
+
 def completed(*words):
     """What bash offers behind these words."""
     script = ctl("completion", "bash").stdout + 'COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); _policyctl; printf "%s\\n" "${COMPREPLY[@]}"'
@@ -443,6 +465,21 @@ def test_presets_are_listed_and_shown():
     ran = ctl("preset", "pypi")
     assert ran.returncode == 0 and "preset: pypi\n" in ran.stdout
     assert ctl("preset", "pypy").returncode == 2 and "did you mean `pypi`?" in ctl("preset", "pypy").stderr
+
+
+@pytest.mark.parametrize("command", [["check", "-"], ["fmt", "-"], ["stats", "-"], ["test", "-"], ["diff", "-", f"{TREE}/examples/policies/agent.yaml"]])
+def test_what_is_no_policy_is_refused_whatever_it_is(command):
+    for text, said in (
+        (b"", "the policy is empty"),
+        (b"\0" * 100, "a NUL octet"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"version: 1\n" + b"# x\n" * (18 << 20), "larger than 64 MiB"),
+        (b"[" * 100_000, "deeper than"),
+        (b"a: &a [x]\n" + b"".join(b"%c: &%c [*%c, *%c, *%c, *%c]\n" % (98 + i, 98 + i, *[97 + i] * 4) for i in range(20)), "unknown key"),
+    ):
+        ran = subprocess.run([POLICYCTL, *command], input=text, capture_output=True, env=ENVIRONMENT, timeout=60)
+        assert ran.returncode == 3 and said in ran.stderr.decode(), (command, text[:20], ran.stderr[-300:])
+        assert ran.stdout == b""
 
 
 def test_what_was_not_written_is_no_success():

@@ -376,6 +376,7 @@ class Comparison {
       }
       name_askers(change, who);
       change.names = names.names;
+      change.more_names = names.more;
       change.a = {kind.passes_a, kind.reason_a, kind.rule_a};
       change.b = {kind.passes_b, kind.reason_b, kind.rule_b};
       add(std::move(change));
@@ -424,7 +425,9 @@ class Comparison {
           known.a.reason == change.a.reason && known.b.reason == change.b.reason &&
           same_ports(known.ports, change.ports) && change.names > 0) {
         known.names += change.names;
-        if (known.more_names.size() < kMostMoreNames) known.more_names.emplace_back(change.name->text());
+        known.more_names.emplace_back(change.name->text());
+        known.more_names.insert(known.more_names.end(), change.more_names.begin(), change.more_names.end());
+        known.more_names.resize(std::min(known.more_names.size(), kMostMoreNames));
         return;
       }
     }

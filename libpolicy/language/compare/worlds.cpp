@@ -13,6 +13,7 @@
 namespace sallyport {
 namespace {
 
+constexpr std::size_t kMostMoreNames = 3;       // told beside an example
 constexpr std::string_view kUsualCell = "run";  // of sallyport run without --name
 
 bool is_cell(std::string_view text) { return is_plain_name(text); }
@@ -101,7 +102,10 @@ class Names {
     NameClass& found = by_rules_[std::tuple(rules[0], rules[1], single ? std::string(name) : std::string())];
     found.names += entries;
     // A name that stands in a policy is the better example.
-    if (found.name && (found.listed || !itself)) return;
+    if (found.name && (found.listed || !itself)) {
+      if (entries > 0 && itself && found.more.size() < kMostMoreNames) found.more.emplace_back(name);
+      return;
+    }
     std::optional<DomainName> example = itself ? parsed(name) : below(name);
     if (!example) return;
     found.name = std::move(example);

@@ -37,6 +37,7 @@ struct NameClass {
   std::optional<DomainName> name;       // nothing: flows without a name
   std::vector<std::uint32_t> rules[2];  // that list it, ascending
   std::size_t names = 0;                // entries that are one of these
+  std::vector<std::string> more;        // a few of these names beside it
   bool listed = false;                  // the name stands in a policy itself
 };
 
