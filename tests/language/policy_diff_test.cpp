@@ -308,7 +308,7 @@ TEST(Diff, LimitsAndTrialsAreNoted) {
   b.model.rules[0].limits.connections = 3;
   PolicyDiff diff = compare(a.model, *a.snapshot, b.model, *b.snapshot);
   EXPECT_THAT(diff.changes, testing::IsEmpty());
-  EXPECT_THAT(diff.notes, testing::ElementsAre(testing::HasSubstr("other limits: those of rule `r`")));
+  EXPECT_THAT(diff.notes, testing::ElementsAre(testing::HasSubstr("other limits: of rule `r` (")));
   b.model = a.model;
   b.model.observe = ObserveModel{4'000'000'000};
   diff = compare(a.model, *a.snapshot, b.model, *b.snapshot);

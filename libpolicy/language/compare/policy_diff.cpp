@@ -13,6 +13,7 @@
 #include "language/compare/samples.hpp"
 #include "language/compare/worlds.hpp"
 #include "language/requests.hpp"
+#include "language/values.hpp"
 #include "names/guard.hpp"
 #include "names/request_path.hpp"
 
@@ -451,10 +452,12 @@ class Comparison {
     for (const auto& [a, b] : passing_) {
       if (limits_of(sides_[0].model, a) == limits_of(sides_[1].model, b)) continue;
       const auto called = [](const PolicyModel& model, std::uint32_t rule) {
-        return rule == kNoRuleIndex ? std::string("the default") : "rule `" + model.rules[rule].name + "`";
+        const std::string limits = rule == kNoRuleIndex ? std::string() : limits_text(model.rules[rule].limits);
+        return (rule == kNoRuleIndex ? std::string("the default") : "rule `" + model.rules[rule].name + "`") + " (" +
+               (limits.empty() ? "none" : limits) + ")";
       };
-      diff_.notes.push_back("flows that pass by both have other limits: those of " + called(sides_[0].model, a) +
-                            " before, of " + called(sides_[1].model, b) + " then");
+      diff_.notes.push_back("flows that pass by both have other limits: of " + called(sides_[1].model, b) +
+                            "; before: of " + called(sides_[0].model, a));
     }
   }
 
