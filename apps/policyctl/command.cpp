@@ -40,6 +40,14 @@ constexpr Option kFmtOptions[] = {
     {"write", 'w', "", "write the files where they are, and name those that changed"},
 };
 
+constexpr Option kCompileOptions[] = {
+    {"output", 'o', "FILE", "where to write the snapshot"},
+    {"generation", 0, "N", "stamped into every verdict (default 1)"},
+};
+constexpr Option kOutputOption[] = {kOutput};
+constexpr Option kTestOptions[] = {
+    {"output", 'o', "FORMAT", "text (default), json or junit"},
+};
 constexpr Option kImportOptions[] = {
     {"squid", 0, "FILE", "squid.conf, or the file of a dstdomain acl; each may be repeated"},
     {"dnsmasq", 0, "FILE", "dnsmasq.conf"},
@@ -49,14 +57,6 @@ constexpr Option kImportOptions[] = {
     {"rpz", 0, "FILE", "a response policy zone"},
     {"output", 'o', "FILE", "where to write the policy; `-` prints it"},
     {"force", 0, "", "replace a file that is there"},
-};
-constexpr Option kCompileOptions[] = {
-    {"output", 'o', "FILE", "where to write the snapshot"},
-    {"generation", 0, "N", "stamped into every verdict (default 1)"},
-};
-constexpr Option kOutputOption[] = {kOutput};
-constexpr Option kTestOptions[] = {
-    {"output", 'o', "FORMAT", "text (default), json or junit"},
 };
 
 constexpr Command kCommands[] = {
@@ -81,11 +81,6 @@ constexpr Command kCommands[] = {
      "What is printed says the same as the file: it is read again and compared. `-` reads standard input.\n"
      "Exit status: 0 done, 1 with --check: a file is not in canonical form, 3 not readable (left as it is).",
      kFmtOptions, 1, kAnyNumber, fmt},
-    {"import", "-o FILE", "make a policy of the configurations of other tools",
-     "Comments stay beside the names they belong to. What differs between two sources is told, and what could not be\n"
-     "carried over, with its place and why. Large lists stay where they are and are named under `lists`.\n"
-     "Exit status: 0 written, 2 usage or a file that cannot be read, 3 what was made is no valid policy.",
-     kImportOptions, 0, 0, import_command},
     {"test", "FILE", "run a policy's tests, a line for each",
      "Exit status: 0 all passed, 1 one failed or there are none, 3 invalid policy. Where a gateway loads a policy,\n"
      "a failing test is an error, and the policy before it stays.",
@@ -97,6 +92,11 @@ constexpr Command kCommands[] = {
     {"stats", "FILE", "count what a policy consists of, and name what of it does nothing", "", kOutputOption, 1, 1,
      stats},
     {"preset", "[NAME]", "list the presets, or print one", "", {}, 0, 1, preset},
+    {"import", "-o FILE", "make a policy of the configurations of other tools",
+     "Comments stay beside the names they belong to. What differs between two sources is told, and what could not be\n"
+     "carried over, with its place and why. Large lists stay where they are and are named under `lists`.\n"
+     "Exit status: 0 written, 2 usage or a file that cannot be read, 3 what was made is no valid policy.",
+     kImportOptions, 0, 0, import_command},
     {"help", "[COMMAND | CODE]", "help on a command, or on a diagnostic such as P014", "", {}, 0, 1, help},
 };
 

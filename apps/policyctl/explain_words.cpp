@@ -117,7 +117,8 @@ std::string Explainer::why(const Step& step, const RuleTrace& row) const {
   const RuleModel& rule = model_.rules[row.rule];
   if (row.outcome == Outcome::kMatch) {
     if (step.verdict.rule != row.rule) return "";
-    if (rule.action == Action::kAllow) return "allows";
+    if (rule.action == Action::kAllow)
+      return rule.limits.any() ? "allows; each client: " + limits_text(rule.limits) : "allows";
     return destination_.address && rule.lists_names() ? "denies: an address might be any name" : "denies";
   }
   if (is_outline_) {

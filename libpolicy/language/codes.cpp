@@ -76,7 +76,7 @@ constexpr CodeText kCodes[] = {
      "addresses,\n"
      "cells or credentials. An empty list is refused where leaving the key out would mean everything."},
     {"P020", "keys that do not go together",
-     "resolves_to narrows domains; tunnel and allow_metadata are for allow rules."},
+     "resolves_to narrows domains; tunnel, allow_metadata and limits are for allow rules."},
     {"P021", "can never take effect",
      "The first rule that matches decides. A rule, all of whose flows an earlier rule decides, does nothing, and most "
      "often\n"
@@ -168,6 +168,22 @@ constexpr CodeText kCodes[] = {
      "method "
      "and\n"
      "resolved: { deny: \"http://api.example.com/admin\", client: agents, method: POST }."},
+    {"P056", "not a limit",
+     "requests is a number and a period, 600/m. bandwidth, upload and download are octets and a period, 10MB/s: the "
+     "units "
+     "are\nB, kB, MB, GB, TB (powers of 1000) and KiB, MiB, GiB, TiB; the periods s, m, h, day. connections is a "
+     "number "
+     "alone."},
+    {"P057", "limit out of range",
+     "A limit of 0 would allow nothing: that is a deny rule. The largest are 1000000000 requests and 4TB of a quota in "
+     "one\nperiod, 1TB/s, and 50000 connections."},
+    {"P058", "limits of UDP",
+     "Limits are kept where the bytes flow through a plugin: http-proxy, sni-filter and, for questions, dns. UDP is "
+     "forwarded\nby the kernel, which keeps none, so a rule with limits has TCP ports alone."},
+    {"P059", "limits of what the kernel forwards",
+     "Without a transparent TCP listener the nftables plugin opens the addresses of allowed names in the kernel, and "
+     "no "
+     "plugin\nsees their bytes. A rule with limits would bind nothing there, so such a gateway is refused."},
     {"P060", "no canonical form",
      "fmt writes a policy anew, with its comments. Anchors and aliases (which a new order of keys could part), block "
      "scalars,\n"

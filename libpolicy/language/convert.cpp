@@ -92,6 +92,7 @@ class Converter {
   void rule_ports(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void rule_destinations(const Place& place, const RuleModel& model, const std::string& path);
   void rule_metadata(const Rule& rule, const Place& place, const RuleModel& model, const std::string& path);
+  void rule_limits(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void rule_presets(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void rule_requests(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void where_requests_are_hidden(const Place& place, const RuleModel& model, const std::string& path);
@@ -478,6 +479,70 @@ void Converter::rule_metadata(const Rule& rule, const Place& place, const RuleMo
   refuse_hosts(rule.resolves_to(), Rule::kResolvesToFieldNumber, "resolves_to");
 }
 
+void Converter::rule_limits(const Rule& rule, const Place& place, RuleModel& model, const std::string& path) {
+  using policy::v1::Limits;
+  const Place* written = place.field(Rule::kLimitsFieldNumber);
+  if (written == nullptr) return;
+  const std::string where = at(path, "limits");
+  const Limits& in = rule.limits();
+  if (written->fields.empty()) {
+    // Of another type, or with unknown keys alone: reported.
+    if (reporter_.source().text().substr(reporter_.source().offset_of(written->value)).starts_with('{') &&
+        !written->partial)
+      reporter_.error("P019", written->key, where, "`limits` without a limit",
+                      "write one, such as limits: { requests: 600/m }, or remove the key");
+    return;
+  }
+  const auto read = [&](int field, std::string_view key, const std::string& text, auto parse,
+                        std::optional<RateModel>& out) {
+    const Place* value = written->field(field);
+    if (value == nullptr || value->explicit_null) return;
+    const std::string_view source = reporter_.source().text().substr(reporter_.source().offset_of(value->value));
+    if (text.empty() && !source.starts_with('"') && !source.starts_with('\'')) return;  // of another type: reported
+    Parsed<RateModel> rate = parse(text);
+    if (const auto* problem = std::get_if<Problem>(&rate)) {
+      report(*problem, value->value, at(where, key));
+    } else {
+      out = std::get<RateModel>(rate);
+    }
+  };
+  const auto quota = [](std::string_view text) { return read_octet_rate(text, OctetLimit::kQuota); };
+  const auto bandwidth = [](std::string_view text) { return read_octet_rate(text, OctetLimit::kBandwidth); };
+  read(Limits::kRequestsFieldNumber, "requests", in.requests(), read_request_rate, model.limits.requests);
+  read(Limits::kBandwidthFieldNumber, "bandwidth", in.bandwidth(), bandwidth, model.limits.bandwidth);
+  read(Limits::kUploadFieldNumber, "upload", in.upload(), quota, model.limits.upload);
+  read(Limits::kDownloadFieldNumber, "download", in.download(), quota, model.limits.download);
+  if (const Place* value = written->field(Limits::kConnectionsFieldNumber); value != nullptr && !value->partial) {
+    if (in.connections() > kMostConnections) {
+      reporter_.error("P057", value->value, at(where, "connections"),
+                      std::to_string(in.connections()) + " connections are more than can be counted",
+                      "at most " + std::to_string(kMostConnections) + "; or leave the key out");
+    } else if (in.connections() > 0) {
+      model.limits.connections = in.connections();
+    } else if (reporter_.source().text().substr(reporter_.source().offset_of(value->value)).starts_with('0')) {
+      reporter_.error("P057", value->value, at(where, "connections"), "`0` allows nothing",
+                      "to stop these flows, write a deny rule; or remove the key");
+    }
+  }
+  if (place.field(Rule::kActionFieldNumber) != nullptr && model.action == Action::kDeny) {
+    reporter_.error("P020", written->key, where, "`limits` means nothing on a deny rule",
+                    "remove it, or write action: allow");
+    model.limits = {};
+    return;
+  }
+  const Place* ports = place.field(Rule::kPortsFieldNumber);
+  const bool udp = std::any_of(model.ports.begin(), model.ports.end(),
+                               [](const PortRange& range) { return range.proto == kProtoUdp; });
+  if (udp && ports != nullptr) {
+    reporter_
+        .error("P058", written->key, where,
+               "limits cannot be kept for UDP: the kernel forwards it, and counts for nobody",
+               "put the UDP ports into a rule of their own, without limits")
+        .related.push_back(reporter_.source().excerpt(ports->value));
+    model.limits = {};
+  }
+}
+
 void Converter::rule(const Rule& rule, const Place& place) {
   const std::string path = "rules[" + std::to_string(place.index) + "]";
   if (place.fields.empty()) {
@@ -516,6 +581,7 @@ void Converter::rule(const Rule& rule, const Place& place) {
   }
   rule_presets(rule, place, model, path);
   rule_ports(rule, place, model, path);
+  rule_limits(rule, place, model, path);
   if (action != nullptr) {
     rule_destinations(place, model, path);
     rule_metadata(rule, place, model, path);

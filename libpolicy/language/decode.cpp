@@ -47,16 +47,17 @@ constexpr Synonym kSynonyms[] = {
     {"default_action", "default"},
     {"default_policy", "default"},
     {"allowlist", "rules"},
+    {"rate", "requests"},
+    {"rps", "requests"},
+    {"max_connections", "connections"},
+    {"concurrency", "connections"},
+    {"speed", "bandwidth"},
+    {"ingress", "download"},
+    {"egress", "upload"},
+    {"limit", "limits"},
+    {"rate_limit", "limits"},
+    {"quota", "limits"},
 };
-
-// Keys of the schema that nothing enforces yet: refused as the reserved ones are.
-constexpr std::string_view kNotYet[] = {
-    "sallyport.policy.v1.Rule.limits",
-};
-
-bool is_enforced(const FieldDescriptor& field) {
-  return std::find(std::begin(kNotYet), std::end(kNotYet), field.full_name()) == std::end(kNotYet);
-}
 
 std::string lower(std::string_view text) {
   std::string result(text);
@@ -210,7 +211,7 @@ void Decoder::message(std::uint32_t index, Message& message, Place& place, const
       continue;
     }
     const FieldDescriptor* descriptor = type.FindFieldByName(key.scalar);
-    if (descriptor == nullptr || !is_enforced(*descriptor)) {
+    if (descriptor == nullptr) {
       place.partial = true;
       unknown_key(key, type, child(path, key.scalar));
       continue;
@@ -229,7 +230,7 @@ void Decoder::message(std::uint32_t index, Message& message, Place& place, const
 }
 
 void Decoder::unknown_key(const YamlNode& key, const Descriptor& type, const std::string& path) {
-  if (type.IsReservedName(key.scalar) || type.FindFieldByName(key.scalar) != nullptr) {
+  if (type.IsReservedName(key.scalar)) {
     reporter_.error("P004", key.at, path, "key " + in_ticks(key.scalar) + " is not supported by this version yet",
                     "remove it: what it asks for would not be enforced");
     return;
