@@ -9,10 +9,6 @@
 namespace sallyport::policyctl {
 namespace {
 
-std::string counted(std::size_t count, const std::string& word) {
-  return std::to_string(count) + " " + word + (count == 1 ? "" : "s");
-}
-
 std::string summary(const std::string& file, const LoadOutcome& outcome) {
   const std::size_t warnings = count_of(outcome.diagnostics, Severity::kWarning);
   if (outcome.ok()) {
@@ -30,16 +26,20 @@ std::string summary(const std::string& file, const LoadOutcome& outcome) {
 
 int check(const Invocation& invocation, const Terminal& terminal) {
   const std::string format = invocation.get("output", "text");
-  if (format != "text" && format != "line" && format != "json" && format != "github") {
-    return usage_error(terminal, "unknown output format `" + format + "`; write text, line, json or github");
+  if (format != "text" && format != "line" && format != "json" && format != "github" && format != "sarif") {
+    return usage_error(terminal, "unknown output format `" + format + "`; write text, line, json, github or sarif");
   }
   int status = kYes;
+  Diagnostics all;
   nlohmann::ordered_json report{{"schema", "sallyport.check/1"}, {"files", nlohmann::ordered_json::array()}};
   bool first = true;
   for (const std::string& file : invocation.arguments) {
     const LoadOutcome outcome = load_policy_input(file);
-    if (!outcome.ok()) status = kInvalidPolicy;
-    if (format == "json") {
+    const bool strict = invocation.has("strict") && count_of(outcome.diagnostics, Severity::kWarning) > 0;
+    if (!outcome.ok() || strict) status = kInvalidPolicy;
+    if (format == "sarif") {
+      all.insert(all.end(), outcome.diagnostics.begin(), outcome.diagnostics.end());
+    } else if (format == "json") {
       nlohmann::ordered_json one{{"file", file}, {"valid", outcome.ok()}};
       if (outcome.ok()) one["rules"] = outcome.model->rules.size();
       one["diagnostics"] = nlohmann::ordered_json::parse(render_json(outcome.diagnostics), nullptr, false);
@@ -56,6 +56,7 @@ int check(const Invocation& invocation, const Terminal& terminal) {
     }
     first = false;
   }
+  if (format == "sarif") terminal.out << render_sarif(all, SALLYPORT_VERSION);
   if (format == "json") {
     terminal.out << report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
   }

@@ -20,27 +20,68 @@ constexpr std::size_t kAnyNumber = std::numeric_limits<std::size_t>::max();
 
 constexpr Option kOutput = {"output", 'o', "FORMAT", "text (default) or json"};
 constexpr Option kCheckOptions[] = {
-    {"output", 'o', "FORMAT", "text (default), line, json or github"},
+    {"output", 'o', "FORMAT", "text (default), line, json, github or sarif"},
+    {"strict", 0, "", "fail on warnings too"},
 };
 constexpr Option kExplainOptions[] = {
     {"policy", 'p', "FILE", "the policy; `-` reads standard input"},
+    {"compiled", 0, "FILE", "a snapshot of policyctl compile instead; says less of why a rule does not match"},
     {"allow", 0, "NAME[:PORT,...]", "as given to sallyport run; may be repeated"},
     {"client", 0, "GROUP", "ask as a member of this client of the policy; may be repeated"},
     {"cell", 0, "NAME", "ask as the cell of this name (default run, as of sallyport run, unless --client)"},
     {"port", 0, "PORT", "destination port, if TARGET does not say it (default 443)"},
+    {"method", 0, "METHOD", "of the request, where TARGET is http:// (default GET)"},
     {"resolved", 0, "ADDRESS", "suppose that the name resolves to this address"},
     kOutput,
+};
+
+constexpr Option kFmtOptions[] = {
+    {"check", 0, "", "write nothing, name the files that are not in canonical form"},
+    {"write", 'w', "", "write the files where they are, and name those that changed"},
+};
+
+constexpr Option kCompileOptions[] = {
+    {"output", 'o', "FILE", "where to write the snapshot"},
+    {"generation", 0, "N", "stamped into every verdict (default 1)"},
+};
+constexpr Option kOutputOption[] = {kOutput};
+constexpr Option kTestOptions[] = {
+    {"output", 'o', "FORMAT", "text (default), json or junit"},
 };
 
 constexpr Command kCommands[] = {
     {"check", "FILE...", "check policy files, and report every error at once",
      "`-` reads standard input. A file is refused unless root and the caller alone could have written it,\n"
-     "as sallyport run would refuse it. Exit status: 0 all valid, 3 one is not.",
+     "as sallyport run would refuse it. Exit status: 0 all valid, 3 one is not (with --strict: or has a warning).",
      kCheckOptions, 1, kAnyNumber, check},
     {"explain", "TARGET", "say whether a cell would reach TARGET, and which rule decides",
      "TARGET is a URL, HOST[:PORT], ADDRESS[:PORT] or [IPv6]:PORT. What is printed comes from the same\n"
      "decision function that a cell enforces. Exit status: 0 allowed, 1 denied, 3 invalid policy.",
      kExplainOptions, 1, 1, explain},
+    {"schema",
+     "[policy | gateway]",
+     "print the JSON Schema of a policy, or of gateway.yaml, for editors",
+     "An editor with a YAML language server completes and checks a file whose first line is\n"
+     "# yaml-language-server: $schema=/usr/share/sallyport/policy.schema.json",
+     {},
+     0,
+     1,
+     schema},
+    {"fmt", "FILE...", "print a policy in its canonical form, comments kept",
+     "What is printed says the same as the file: it is read again and compared. `-` reads standard input.\n"
+     "Exit status: 0 done, 1 with --check: a file is not in canonical form, 3 not readable (left as it is).",
+     kFmtOptions, 1, kAnyNumber, fmt},
+    {"test", "FILE", "run a policy's tests, a line for each",
+     "Exit status: 0 all passed, 1 one failed or there are none, 3 invalid policy. Where a gateway loads a policy,\n"
+     "a failing test is an error, and the policy before it stays.",
+     kTestOptions, 1, 1, test},
+    {"compile", "FILE -o SNAPSHOT", "compile a policy to the snapshot that programs map",
+     "The snapshot belongs to this build on this kind of machine; any other refuses it.\n"
+     "Exit status: 0 written, 3 invalid policy, or not written (then the old file stays).",
+     kCompileOptions, 1, 1, compile_policy},
+    {"stats", "FILE", "count what a policy consists of, and name what of it does nothing", "", kOutputOption, 1, 1,
+     stats},
+    {"preset", "[NAME]", "list the presets, or print one", "", {}, 0, 1, preset},
     {"help", "[COMMAND | CODE]", "help on a command, or on a diagnostic such as P014", "", {}, 0, 1, help},
 };
 
@@ -52,7 +93,8 @@ const Command* find(std::string_view name) {
 
 std::string flag_text(const Option& option) {
   std::string text = option.letter != 0 ? std::string("-") + option.letter + ", " : "    ";
-  return text + "--" + option.name + " " + option.value;
+  text += std::string("--") + option.name;
+  return *option.value != 0 ? text + " " + option.value : text;
 }
 
 // "--polcy" of some command to "--policy".
@@ -93,7 +135,9 @@ std::optional<Invocation> parse(const Command& command, const std::vector<std::s
   po::options_description description;
   for (const Option& option : command.options) {
     const std::string name = std::string(option.name) + (option.letter != 0 ? std::string(",") + option.letter : "");
-    description.add_options()(name.c_str(), po::value<std::vector<std::string>>());
+    auto* value = po::value<std::vector<std::string>>();
+    if (*option.value == 0) value->zero_tokens();
+    description.add_options()(name.c_str(), value);
   }
   // No guessing: an abbreviation that works today is ambiguous tomorrow.
   const int style = po::command_line_style::unix_style & ~po::command_line_style::allow_guessing;
@@ -133,6 +177,10 @@ std::span<const std::string> Invocation::all(std::string_view option) const {
   const auto found = options.find(option);
   if (found == options.end()) return {};
   return found->second;
+}
+
+std::string counted(std::size_t count, std::string_view word) {
+  return std::to_string(count) + " " + std::string(word) + (count == 1 ? "" : "s");
 }
 
 int usage_error(const Terminal& terminal, std::string_view text) {

@@ -21,7 +21,7 @@ inline constexpr int kInvalidPolicy = 3;
 struct Option {
   const char* name;   // "policy": --policy
   char letter;        // 'p': -p; 0 for none
-  const char* value;  // "FILE"; every option has a value
+  const char* value;  // "FILE"; empty: it has none
   const char* text;
 };
 
@@ -63,8 +63,17 @@ int finish(int status, const Terminal& terminal);
 // "policyctl: TEXT" on err, and kUsage.
 int usage_error(const Terminal& terminal, std::string_view text);
 
+// "1 rule", "2 rules".
+std::string counted(std::size_t count, std::string_view word);
+
 int check(const Invocation& invocation, const Terminal& terminal);
 int explain(const Invocation& invocation, const Terminal& terminal);
+int compile_policy(const Invocation& invocation, const Terminal& terminal);
+int preset(const Invocation& invocation, const Terminal& terminal);
+int stats(const Invocation& invocation, const Terminal& terminal);
+int test(const Invocation& invocation, const Terminal& terminal);
+int fmt(const Invocation& invocation, const Terminal& terminal);
 int help(const Invocation& invocation, const Terminal& terminal);
+int schema(const Invocation& invocation, const Terminal& terminal);
 
 }  // namespace sallyport::policyctl

@@ -1,5 +1,6 @@
 // policyctl explain: verdict, reason, and what each rule said (UX, "Why was it denied").
 #include <algorithm>
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -16,7 +17,6 @@ namespace sallyport::policyctl {
 namespace {
 
 constexpr std::string_view kDefaultCell = "run";  // of sallyport run without --name
-constexpr std::string_view kStandardInput = "<stdin>";
 
 struct Colors {
   const char *allow = "", *deny = "", *dim = "", *off = "";
@@ -90,9 +90,9 @@ std::string_view default_word(const PolicyModel& model) {
   return model.default_action == Action::kAllow ? "allow" : "deny";
 }
 
-void print_text(std::ostream& out, const Colors& colors, const PolicyModel& model, const Destination& destination,
-                const FlowExplanation& explanation, const AllowSuggestion& allow, const std::string& client) {
-  const Explainer explainer(model, destination, explanation);
+void print_text(std::ostream& out, const Colors& colors, const Explainer& explainer, const PolicyModel& model,
+                const Destination& destination, const FlowExplanation& explanation, const AllowSuggestion& allow,
+                const std::string& client) {
   const char* color = explanation.allowed ? colors.allow : colors.deny;
   out << color << (explanation.allowed ? "ALLOW" : "DENY") << colors.off << " " << to_string(explanation.reason)
       << "  ";
@@ -150,14 +150,13 @@ AllowSuggestion suggestion_for(const PolicyModel& model, const Destination& dest
   return suggest_allow(model, text, destination.port, resolved);
 }
 
-nlohmann::ordered_json to_json(const PolicyModel& model, const Destination& destination,
+nlohmann::ordered_json to_json(const Explainer& explainer, const PolicyModel& model, const Destination& destination,
                                const FlowExplanation& explanation, const AllowSuggestion& allow,
                                const std::string& client) {
-  const Explainer explainer(model, destination, explanation);
-  nlohmann::ordered_json json{{"schema", "sallyport.explain/1"},
-                              {"verdict", explanation.allowed ? "allow" : "deny"},
-                              {"reason", to_string(explanation.reason)},
-                              {"address_open", explanation.address_open}};
+  nlohmann::ordered_json json{
+      {"schema", "sallyport.explain/1"},          {"verdict", explanation.allowed ? "allow" : "deny"},
+      {"reason", to_string(explanation.reason)},  {"address_open", explanation.address_open},
+      {"request_open", explanation.request_open}, {"observed", explanation.observed}};
   json["name"] = destination.name ? nlohmann::ordered_json(destination.name->text()) : nullptr;
   json["addr"] = destination.address ? nlohmann::ordered_json(destination.address->text()) : nullptr;
   json["port"] = destination.port;
@@ -226,14 +225,19 @@ Groups groups_of(const Invocation& invocation, const PolicyModel& model, const S
   return groups;
 }
 
+// Trials end by the clock.
+std::int64_t now() { return static_cast<std::int64_t>(std::time(nullptr)); }
+
 }  // namespace
 
 int explain(const Invocation& invocation, const Terminal& terminal) {
   const std::string format = invocation.get("output", "text");
   if (format != "text" && format != "json")
     return usage_error(terminal, "unknown output format `" + format + "`; write text or json");
-  if (!invocation.has("policy") && !invocation.has("allow"))
+  if (!invocation.has("policy") && !invocation.has("allow") && !invocation.has("compiled"))
     return usage_error(terminal, "which policy? add -p FILE or --allow NAME");
+  if (invocation.has("compiled") && (invocation.has("policy") || invocation.has("allow")))
+    return usage_error(terminal, "--compiled is a policy of its own: leave --policy and --allow out");
   if (invocation.all("policy").size() > 1) return usage_error(terminal, "more than one --policy");
 
   std::optional<std::uint16_t> port;
@@ -249,6 +253,7 @@ int explain(const Invocation& invocation, const Terminal& terminal) {
   std::string usage;
   Destination destination = read_destination(invocation.arguments[0], port, usage);
   if (!usage.empty()) return usage_error(terminal, usage);
+  if (invocation.has("method")) destination.method = invocation.get("method");
   std::optional<Address> resolved;
   if (invocation.has("resolved")) {
     const Result<Address> address = Address::parse(invocation.get("resolved"));
@@ -275,34 +280,35 @@ int explain(const Invocation& invocation, const Terminal& terminal) {
     model = std::move(outcome.model);
   }
 
-  const Result<std::vector<std::byte>> bytes = compile(*model, 1);
-  if (!bytes.ok()) {
-    terminal.err << "policyctl: " << bytes.error().message << "\n";
-    return kInvalidPolicy;
+  const bool is_outline = invocation.has("compiled");
+  std::optional<CompiledPolicy> policy;
+  if (is_outline) {
+    std::shared_ptr<const Snapshot> snapshot = open_snapshot(invocation.get("compiled"), terminal);
+    if (snapshot != nullptr) policy = CompiledPolicy{outline_of(*snapshot), {}, {}, snapshot};
+  } else {
+    policy = compiled(*std::move(model), 1, terminal);
   }
-  Result<std::shared_ptr<const Snapshot>> snapshot = Snapshot::open(*bytes);
-  if (!snapshot.ok()) {
-    terminal.err << "policyctl: " << snapshot.error().message << "\n";
-    return kInvalidPolicy;
-  }
-  const Groups groups = groups_of(invocation, *model, **snapshot);
+  if (!policy) return kInvalidPolicy;
+  const Groups groups = groups_of(invocation, policy->model, *policy->snapshot);
   if (!groups.failure.empty()) return usage_error(terminal, groups.failure);
   // Clients that are no cells are a gate's.
   destination.at_gate = invocation.has("client") && !invocation.has("cell") &&
                         std::ranges::none_of(invocation.all("client"), [&](const std::string& name) {
-                          const auto found = std::ranges::find(model->clients, name, &ClientModel::name);
+                          const auto found = std::ranges::find(policy->model.clients, name, &ClientModel::name);
                           return !found->cells.empty();
                         });
-  Reader reader(*snapshot);
-  const FlowExplanation explanation = explain_flow(reader, destination, groups.bits, resolved);
-  const AllowSuggestion allow = suggestion_for(*model, destination, explanation, resolved);
+  Reader reader(policy->snapshot);
+  const FlowExplanation explanation = explain_flow(reader, destination, groups.bits, resolved, now());
+  const Explainer explainer(policy->model, destination, explanation, is_outline);
+  AllowSuggestion allow;
+  if (!is_outline) allow = suggestion_for(policy->model, destination, explanation, resolved);
   if (format == "json") {
-    terminal.out << to_json(*model, destination, explanation, allow, groups.text)
+    terminal.out << to_json(explainer, policy->model, destination, explanation, allow, groups.text)
                         .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
                  << "\n";
   } else {
-    print_text(terminal.out, terminal.out_color ? kTerminalColors : kNoColors, *model, destination, explanation, allow,
-               groups.text);
+    print_text(terminal.out, terminal.out_color ? kTerminalColors : kNoColors, explainer, policy->model, destination,
+               explanation, allow, groups.text);
   }
   return explanation.allowed ? kYes : kNo;
 }

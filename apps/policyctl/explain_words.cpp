@@ -45,8 +45,61 @@ std::string nearest_pattern(const RuleModel& rule, const DomainName& name) {
 }
 
 std::string prefix_text(const Prefix& prefix) { return prefix.text(); }
+// All that a rule without its values can say of a mismatch.
+std::string_view attribute(Mismatch mismatch) {
+  switch (mismatch) {
+    case Mismatch::kClient:
+      return "client";
+    case Mismatch::kName:
+      return "name";
+    case Mismatch::kPort:
+      return "port";
+    case Mismatch::kAddress:
+    case Mismatch::kResolvesTo:
+    case Mismatch::kGuard:
+      return "address";
+    case Mismatch::kMethod:
+      return "method";
+    case Mismatch::kPath:
+      return "path";
+    case Mismatch::kInvisible:
+    case Mismatch::kNothing:
+      break;
+  }
+  return "what nobody sees";
+}
+
+std::string text_itself(const std::string& text) { return text; }
 
 }  // namespace
+
+PolicyModel outline_of(const Snapshot& snapshot) {
+  PolicyModel model;
+  model.source = snapshot.source();
+  model.default_action = snapshot.default_action();
+  const auto place = [&](std::uint32_t rule) {
+    SourcePosition where = snapshot.rule_where(rule);
+    // The outline has files by number as well, in the order in which they are met.
+    if (where.file == 0) return where;
+    const std::string file(snapshot.file_of(where));
+    const auto known = std::find(model.included.begin(), model.included.end(), file);
+    where.file = static_cast<std::uint32_t>(known - model.included.begin()) + 1;
+    if (known == model.included.end()) model.included.push_back(file);
+    return where;
+  };
+  model.default_where = place(kNoRuleIndex);
+  for (unsigned bit = 0; bit < 64 && !snapshot.group_name(bit).empty(); ++bit) {
+    model.clients.emplace_back().name = snapshot.group_name(bit);
+  }
+  for (std::uint32_t i = 0; i < snapshot.rules(); ++i) {
+    RuleModel& rule = model.rules.emplace_back();
+    rule.name = snapshot.rule_name(i);
+    rule.action = snapshot.rule_action(i);
+    rule.observe = snapshot.rule_on_trial(i);
+    rule.where = place(i);
+  }
+  return model;
+}
 
 std::string Explainer::why(const Step& step, const RuleTrace& row) const {
   const RuleModel& rule = model_.rules[row.rule];
@@ -55,10 +108,15 @@ std::string Explainer::why(const Step& step, const RuleTrace& row) const {
     if (rule.action == Action::kAllow) return "allows";
     return destination_.address && !rule.domains.empty() ? "denies: an address might be any name" : "denies";
   }
+  if (is_outline_) {
+    const std::string what(attribute(row.mismatch));
+    if (row.mismatch == Mismatch::kGuard) return "the address guard";
+    return what + (row.outcome == Outcome::kMay ? " will tell" : " differs");
+  }
   if (row.outcome == Outcome::kMay) return still_open(rule, row);
   switch (row.mismatch) {
     case Mismatch::kClient:
-      return "for " + joined(rule.clients, [](const std::string& c) { return c; }) + " only";
+      return "for " + joined(rule.clients, text_itself) + " only";
     case Mismatch::kName:
       return name_differs(rule);
     case Mismatch::kPort: {
@@ -75,7 +133,17 @@ std::string Explainer::why(const Step& step, const RuleTrace& row) const {
              joined(rule.resolves_to, prefix_text);
     case Mismatch::kGuard:
       return guard_text(step, rule);
+    case Mismatch::kMethod:
+      return "method " + destination_.method + " is not " + (rule.methods.size() == 1 ? "" : "among ") +
+             joined(rule.methods, text_itself);
+    case Mismatch::kPath:
+      return (destination_.path ? in_ticks(*destination_.path) : "the path") + " is not " +
+             (rule.paths.size() == 1 ? "" : "among ") + joined(rule.paths, text_itself);
     case Mismatch::kInvisible:
+      if (rule.asks_for_requests() && destination_.name) {
+        return explanation_.path_unreadable ? "servers read this path in different ways"
+                                            : "asks for methods or paths, which nobody sees here";
+      }
       return rule.addresses.empty() ? "lists names only, and an address carries none" : "an address carries no name";
     case Mismatch::kNothing:
       break;
@@ -86,7 +154,7 @@ std::string Explainer::why(const Step& step, const RuleTrace& row) const {
 std::string Explainer::where(std::uint32_t rule) const {
   const SourcePosition position = rule == kNoRuleIndex ? model_.default_where : model_.rules[rule].where;
   if (position.line == 0) return rule == kNoRuleIndex ? "default" : "command line";
-  return model_.source + ":" + std::to_string(position.line);
+  return model_.file_of(position) + ":" + std::to_string(position.line);
 }
 
 std::vector<std::string> Explainer::notes() const {
@@ -102,6 +170,9 @@ std::vector<std::string> Explainer::notes() const {
           "the address is checked when it is dialled: private, loopback and other guarded ones are refused");
     }
   }
+  if (explanation_.observed)
+    notes.push_back("a trial (mode: observe) lets it pass, and the audit says what would deny it");
+  if (explanation_.request_open) notes.push_back("the request will tell; ask for http://NAME/PATH, and --method");
   if (explanation_.never_resolves)
     notes.push_back("a single label is asked of nobody: give its addresses by resolves_to");
   if (explanation_.inside_the_cell)
@@ -145,6 +216,10 @@ std::string Explainer::still_open(const RuleModel& rule, const RuleTrace& row) c
       return "if the name resolves to " + joined(rule.resolves_to, prefix_text);
     case Mismatch::kAddress:
       return "if it is dialled at " + joined(rule.addresses, prefix_text);
+    case Mismatch::kMethod:
+    case Mismatch::kPath:
+      return "the request will tell: " +
+             joined(row.mismatch == Mismatch::kMethod ? rule.methods : rule.paths, text_itself);
     default:
       return "a later layer will tell";
   }

@@ -12,10 +12,15 @@
 
 namespace sallyport::policyctl {
 
+// What a snapshot knows of the policy that it was compiled from: names, actions and places, but no destinations.
+PolicyModel outline_of(const Snapshot& snapshot);
+
 class Explainer {
  public:
-  Explainer(const PolicyModel& model, const Destination& destination, const FlowExplanation& explanation)
-      : model_(model), destination_(destination), explanation_(explanation) {}
+  // is_outline: the model is outline_of() a snapshot.
+  Explainer(const PolicyModel& model, const Destination& destination, const FlowExplanation& explanation,
+            bool is_outline = false)
+      : is_outline_(is_outline), model_(model), destination_(destination), explanation_(explanation) {}
 
   // Why a rule did not match, or what its match still depends on; empty if there is nothing to say.
   std::string why(const Step& step, const RuleTrace& row) const;
@@ -33,6 +38,7 @@ class Explainer {
   std::string still_open(const RuleModel& rule, const RuleTrace& row) const;
   std::string guard_text(const Step& step, const RuleModel& rule) const;
 
+  const bool is_outline_;
   const PolicyModel& model_;
   const Destination& destination_;
   const FlowExplanation& explanation_;

@@ -320,7 +320,7 @@ std::string_view AuditWriter::line(const AuditRecord& record, std::uint64_t coun
   if (known_rule) {
     const SourcePosition where = snapshot->rule_where(record.rule);
     // A rule without a line was given as --allow, whatever file stands beside it.
-    place_ = by_rule && where.line == 0 ? std::string_view("command line") : snapshot->source();
+    place_ = by_rule && where.line == 0 ? std::string_view("command line") : snapshot->file_of(where);
     if (where.line != 0) place_.append(":").append(std::to_string(where.line));
     out.string_or_null(place_);
   } else {

@@ -32,19 +32,24 @@ class Compiler {
       if (Result<bool> step = rule(model_.rules[i], i); !step.ok()) return step.error();
     }
     // Stable for a policy and generation, so that equal inputs give equal bytes.
-    const std::uint64_t seed = index_key_of_policy();
-    if (Result<bool> step = index_.build(model_.rules, seed, pool_); !step.ok()) return step.error();
+    index_.collect(model_.rules, pool_);
+    const std::uint64_t seed = index_.digest() + header_.generation * 0xd1b54a32d192ed03u;
+    if (Result<bool> step = index_.build(seed, pool_); !step.ok()) return step.error();
     header_.index_seed = index_.seed;
     header_.primary_buckets = index_.primary_buckets;
     header_.depths[0] = index_.depths[0];
     header_.depths[1] = index_.depths[1];
-    header_.named_general = pool_.intern(named_general_);
+    header_.named_general = pool_.range(pool_.intern(named_general_));
 
     header_.header_size = sizeof(format::Header);
     header_.name_hash_probe = format::name_hash_probe();
     header_.default_action = model_.default_action == Action::kAllow ? 1 : 0;
     header_.default_line = model_.default_where.line;
     header_.default_column = model_.default_where.column;
+    header_.default_file = model_.default_where.file;
+    if (Result<bool> step = trial(model_.observe, header_.observe_until, 0); !step.ok()) return step.error();
+    for (const std::string& file : model_.included) files_.push_back(string(file));
+    if (header_.default_file > files_.size()) return Error{ErrorCode::kMalformed, "a file that is not there", 0};
     header_.source = string(model_.source);
     std::vector<Prefix> own;
     for (const Address& address : model_.own_addresses) own.push_back(Prefix::of(address, address.is_v4() ? 32 : 128));
@@ -53,18 +58,24 @@ class Compiler {
   }
 
  private:
-  std::uint64_t index_key_of_policy() const noexcept {
-    std::uint64_t sum = header_.generation;
-    for (const RuleModel& rule : model_.rules) {
-      for (const Pattern& pattern : rule.domains) sum = sum * 0x9e3779b97f4a7c15u + pattern.name.hash();
-    }
-    return sum;
-  }
-
   Range string(std::string_view text) {
     const Range range{static_cast<std::uint32_t>(strings_.size()), static_cast<std::uint32_t>(text.size())};
     strings_.insert(strings_.end(), text.begin(), text.end());
     return range;
+  }
+
+  Range texts(std::span<const std::string> list) {
+    const Range range{static_cast<std::uint32_t>(cells_.size()), static_cast<std::uint32_t>(list.size())};
+    for (const std::string& text : list) cells_.push_back(string(text));
+    return range;
+  }
+
+  // Zero is no trial.
+  static Result<bool> trial(const std::optional<ObserveModel>& observe, std::int64_t& until, std::size_t index) {
+    if (!observe) return true;
+    if (observe->until <= 0) return Error{ErrorCode::kMalformed, "a trial that ends before it began", index};
+    until = observe->until;
+    return true;
   }
 
   Range prefixes(std::span<const Prefix> list) {
@@ -86,12 +97,9 @@ class Compiler {
       format::Client out;
       out.name = string(client.name);
       out.addresses = prefixes(client.addresses);
-      out.cells.first = static_cast<std::uint32_t>(cells_.size());
-      for (const std::string& cell : client.cells) cells_.push_back(string(cell));
-      out.cells.count = static_cast<std::uint32_t>(client.cells.size());
-      out.users.first = static_cast<std::uint32_t>(cells_.size());
-      for (const std::string& user : client.credentials) cells_.push_back(string(user));
-      out.users.count = static_cast<std::uint32_t>(client.credentials.size());
+      out.cells = texts(client.cells);
+      out.users = texts(client.credentials);
+      if (Result<bool> step = trial(client.observe, out.observe_until, i); !step.ok()) return step.error();
       clients_.push_back(out);
     }
     return true;
@@ -103,19 +111,25 @@ class Compiler {
     const bool allow = in.action == Action::kAllow;
     set(allow, format::kRuleAllow);
     set(!in.clients.empty(), format::kRuleClients);
-    set(!in.domains.empty(), format::kRuleDomains);
+    const bool domains = !in.domains.empty() || !in.lists.empty();  // a list of nothing is domains that match nothing
+    set(domains, format::kRuleDomains);
     set(!in.addresses.empty(), format::kRuleAddresses);
     set(!in.resolves_to.empty(), format::kRuleResolvesTo);
     set(!in.ports.empty(), format::kRulePorts);
     set(in.tunnel_any, format::kRuleTunnelAny);
     set(in.allow_metadata, format::kRuleMetadata);
+    set(in.observe, format::kRuleObserve);
+    if (!in.methods.empty() || !in.paths.empty()) {
+      http_.push_back({texts(in.methods), texts(in.paths)});
+      out.http = static_cast<std::uint32_t>(http_.size());
+    }
     for (const std::string& client : in.clients) {
       const auto found = client_bits_.find(client);
       if (found == client_bits_.end()) return Error{ErrorCode::kMalformed, "a rule names an unknown client", index};
       out.groups |= found->second;
     }
     // Without domains it would bind nothing, and the rule would be wider than it reads.
-    if (!in.resolves_to.empty() && in.domains.empty()) {
+    if (!in.resolves_to.empty() && !domains) {
       return Error{ErrorCode::kMalformed, "a rule has resolves_to without domains", index};
     }
     out.ports = {static_cast<std::uint32_t>(ports_.size()), static_cast<std::uint32_t>(in.ports.size())};
@@ -128,6 +142,8 @@ class Compiler {
     out.name = string(in.name);
     out.line = in.where.line;
     out.column = in.where.column;
+    out.file = in.where.file;
+    if (in.where.file > model_.included.size()) return Error{ErrorCode::kMalformed, "a file that is not there", index};
     rules_.push_back(out);
 
     if (format::is_named_general(out.flags)) named_general_.push_back(static_cast<std::uint32_t>(index));
@@ -162,6 +178,8 @@ class Compiler {
     f(format::kBuckets, index_.buckets);
     f(format::kNames, index_.names);
     f(format::kStrings, strings_);
+    f(format::kFiles, files_);
+    f(format::kHttp, http_);
   }
 
   Result<std::vector<std::byte>> assemble() {
@@ -189,6 +207,8 @@ class Compiler {
   std::vector<format::PrefixKey> prefixes_;
   std::vector<format::Client> clients_;
   std::vector<Range> cells_;
+  std::vector<Range> files_;
+  std::vector<format::Http> http_;
   std::vector<std::uint32_t> named_general_;
   std::vector<char> strings_;
   ListPool pool_;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "engine/glob.hpp"
 #include "engine/prefix_table.hpp"
 #include "engine/view.hpp"
 #include "names/guard.hpp"
@@ -44,12 +45,34 @@ class Flow {
       : name(query.name == nullptr ? unless_known(query, kKnowName) : sight_of(query, kKnowName)),
         address(query.address == nullptr ? unless_known(query, kKnowAddress) : sight_of(query, kKnowAddress)),
         port(sight_of(query, kKnowPort)),
+        method(query.method.empty() ? unless_known(query, kKnowMethod) : sight_of(query, kKnowMethod)),
+        path(query.path.empty() ? unless_known(query, kKnowPath) : sight_of(query, kKnowPath)),
         query_(query),
         tables_(tables) {
     if (address == Sight::kKnown) address_key_ = format::key_of(*query.address);
   }
 
-  const Sight name, address, port;
+  const Sight name, address, port, method, path;
+
+  const format::Http* http_of(const format::Rule& rule) const noexcept {
+    return rule.http == 0 ? nullptr : &tables_.http[rule.http - 1];
+  }
+
+  bool method_in(format::Range methods) const noexcept {
+    for (const format::Range& one : tables_.cells_in(methods)) {
+      if (tables_.string_in(one) == query_.method) return true;
+    }
+    return false;
+  }
+
+  bool path_in(format::Range paths) const noexcept {
+    for (const format::Range& one : tables_.cells_in(paths)) {
+      if (glob_matches(tables_.string_in(one), query_.path)) return true;
+    }
+    return false;
+  }
+
+  bool is_on_trial() const noexcept { return query_.now > 0 && query_.now < tables_.trial_until(query_.groups); }
 
   bool address_in(format::Range prefixes) const noexcept {
     return contains(tables_.prefixes_in(prefixes), address_key_);
@@ -176,6 +199,20 @@ Destination destination(const format::Rule& rule, bool allow, bool is_listed, Fl
   return out;
 }
 
+// The methods and paths of a rule, both of one request.
+Part request(const format::Http& http, bool allow, const Flow& flow) noexcept {
+  Part part = kMatches;
+  if (http.methods.count > 0) {
+    part = flow.method == Sight::kKnown ? known(flow.method_in(http.methods), Mismatch::kMethod)
+                                        : unknown(flow.method, allow, Mismatch::kMethod);
+  }
+  if (http.paths.count > 0) {
+    part = both(part, flow.path == Sight::kKnown ? known(flow.path_in(http.paths), Mismatch::kPath)
+                                                 : unknown(flow.path, allow, Mismatch::kPath));
+  }
+  return part;
+}
+
 Said ask(const format::Rule& rule, bool is_listed, Flow& flow) noexcept {
   Said said;
   if (!flow.of_client(rule)) {
@@ -189,10 +226,17 @@ Said ask(const format::Rule& rule, bool is_listed, Flow& flow) noexcept {
     port = flow.port == Sight::kKnown ? known(flow.port_in(rule.ports), Mismatch::kPort)
                                       : unknown(flow.port, allow, Mismatch::kPort);
   }
-  said.part = both(where.guarded, port);
+  Part rest = port;
+  bool any_port = true;  // matches, but for the port
+  if (const format::Http* http = flow.http_of(rule); http != nullptr) {
+    const Part asked = request(*http, allow, flow);
+    any_port = asked.outcome == Outcome::kMatch;
+    rest = both(port, asked);
+  }
+  said.part = both(where.guarded, rest);
   said.by_name = where.by_name;
-  said.guard_blocked = said.part.outcome == Outcome::kNo && both(where.open, port).outcome != Outcome::kNo;
-  said.port_blocked = allow && where.open.outcome == Outcome::kMatch && port.outcome == Outcome::kNo;
+  said.guard_blocked = said.part.outcome == Outcome::kNo && both(where.open, rest).outcome != Outcome::kNo;
+  said.port_blocked = allow && any_port && where.open.outcome == Outcome::kMatch && port.outcome == Outcome::kNo;
   return said;
 }
 
@@ -241,6 +285,16 @@ class Candidates {
   std::span<const std::uint32_t> listed_, general_;
 };
 
+// A rule on trial is told where it would have decided: a deny rule that may match decides nothing yet.
+void observe(std::uint32_t rule, bool allow, Outcome outcome, Verdict& verdict) noexcept {
+  if (outcome == Outcome::kNo || (outcome == Outcome::kMay && !allow)) return;
+  for (std::uint32_t& trial : verdict.trials) {
+    if (trial != 0) continue;
+    trial = (rule + 1) | (allow ? kTrialAllows : 0);
+    return;
+  }
+}
+
 template <typename Watcher>
 Verdict walk(const Tables& tables, const Query& query, Watcher& watcher) noexcept(!Watcher::kEveryRule) {
   Flow flow(tables, query);
@@ -250,6 +304,11 @@ Verdict walk(const Tables& tables, const Query& query, Watcher& watcher) noexcep
   const auto refuse = [&](Reason reason) {
     verdict.effect = Effect::kDeny;
     verdict.reason = !guard_blocked ? reason : flow.is_metadata() ? Reason::kGuardMetadata : Reason::kAddrForbidden;
+    // A trial lets pass what rules and the default deny, nothing that the guard holds.
+    if (!guard_blocked && flow.is_on_trial() && !flow.is_guarded()) {
+      verdict.effect = Effect::kAllow;
+      verdict.flags |= kFlagObserved;
+    }
     return verdict;
   };
   const auto pass = [&](Outcome outcome) {
@@ -264,6 +323,10 @@ Verdict walk(const Tables& tables, const Query& query, Watcher& watcher) noexcep
     const format::Rule& rule = tables.rules[index];
     const Said said = ask(rule, is_listed, flow);
     watcher.saw(index, said.part);
+    if ((rule.flags & format::kRuleObserve) != 0) {
+      observe(index, (rule.flags & format::kRuleAllow) != 0, said.part.outcome, verdict);
+      continue;
+    }
     guard_blocked |= said.guard_blocked;
     port_blocked |= said.port_blocked;
     if (said.part.outcome == Outcome::kNo) continue;

@@ -5,6 +5,7 @@
 // the truth table, tests/engine/ a naive oracle.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -42,6 +43,9 @@ struct Query {
   std::uint64_t groups = 0;          // from Snapshot::groups(): one bit a client of the policy
   const DomainName* name = nullptr;  // read only if kKnowName
   const Address* address = nullptr;  // read only if kKnowAddress
+  std::string_view method = {};      // read only if kKnowMethod
+  std::string_view path = {};        // read only if kKnowPath; in the form of names/request_path.hpp
+  std::int64_t now = 0;  // seconds since 1970-01-01 UTC, for trials that end; 0: not known, so all have ended
 };
 
 enum class Effect : std::uint16_t {
@@ -105,7 +109,14 @@ std::string_view to_string(Reason reason) noexcept;  // "no_rule", ...
 
 enum VerdictFlag : std::uint32_t {
   kFlagTunnelAny = 1u << 0,  // the deciding (or may-match) allow rule says `tunnel: any`
+  // A trial (mode: observe of the client or the policy): rule and reason are those of a denial, and effect lets it
+  // pass.
+  kFlagObserved = 1u << 1,
 };
+
+// Rules on trial (mode: observe) that a decision met: index + 1, and whether it would allow; 0 is none.
+inline constexpr std::uint32_t kTrialAllows = 1u << 31;
+inline constexpr std::size_t kMostTrials = 2;  // of one decision; further ones are not told
 
 inline constexpr std::uint32_t kNoRuleIndex = 0xffffffffu;  // the default decided
 
@@ -115,12 +126,24 @@ struct Verdict {
   std::uint32_t rule = kNoRuleIndex;  // index into the policy's rules
   std::uint32_t flags = 0;
   std::uint64_t generation = 0;
+  std::array<std::uint32_t, kMostTrials> trials = {};  // the first in the order of the policy
   bool allowed() const noexcept { return effect == Effect::kAllow; }
 };
 
 // What one rule said, for explain. The words are stable: UX.md section 2.
 enum class Outcome : std::uint8_t { kNo = 0, kMay, kMatch };
-enum class Mismatch : std::uint8_t { kNothing = 0, kClient, kName, kPort, kAddress, kResolvesTo, kGuard, kInvisible };
+enum class Mismatch : std::uint8_t {
+  kNothing = 0,
+  kClient,
+  kName,
+  kPort,
+  kAddress,
+  kResolvesTo,
+  kGuard,
+  kInvisible,
+  kMethod,
+  kPath
+};
 
 struct RuleTrace {
   std::uint32_t rule = 0;
@@ -140,11 +163,18 @@ class Snapshot {
 
   std::uint64_t generation() const noexcept;
   std::string_view source() const noexcept;
+  std::string_view file_of(const SourcePosition& where) const noexcept;  // source() or a file that it includes
   std::size_t rules() const noexcept;
   std::string_view rule_name(std::uint32_t rule) const noexcept;  // "" for kNoRuleIndex
   SourcePosition rule_where(std::uint32_t rule) const noexcept;   // of the default for kNoRuleIndex
   Action rule_action(std::uint32_t rule) const noexcept;
   Action default_action() const noexcept;
+  bool rule_on_trial(std::uint32_t rule) const noexcept;  // mode: observe
+  bool asks_for_requests() const noexcept;                // some rule has methods or paths
+  // Some client, or the whole policy, is on trial: Query::now is read. When the last of these trials ends; 0: none.
+  std::int64_t trials_until() const noexcept;
+  // When the trial of these clients ends; 0: they are on none. The trial of the whole policy is everyone's.
+  std::int64_t trial_until(std::uint64_t groups) const noexcept;
 
   // The one decision function, under every Reader. Takes no lock and allocates nothing; any thread.
   Verdict decide(const Query& query) const noexcept;

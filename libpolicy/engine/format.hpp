@@ -19,22 +19,25 @@
 namespace sallyport::format {
 
 inline constexpr std::uint64_t kMagic = 0x31504e5354524f50u;  // "PORTSNP1" in memory order
-inline constexpr std::uint32_t kVersion = 2;
-inline constexpr std::size_t kAlignment = 64;  // a cache line: one bucket of the domain index
-inline constexpr unsigned kMaxClients = 64;    // one bit each in Query::groups
+inline constexpr std::uint32_t kVersion = 4;
+inline constexpr std::size_t kAlignment = 64;   // a cache line: one bucket of the domain index
+inline constexpr std::size_t kNamesFront = 32;  // unused octets before the first name: a load that ends in it fits
+inline constexpr unsigned kMaxClients = 64;     // one bit each in Query::groups
 
 enum SectionId : unsigned {
   kRules,     // Rule, in policy order
   kPorts,     // Port
   kPrefixes,  // PrefixKey, sorted and disjoint inside each Range
   kClients,   // Client; the n-th owns bit n
-  kCells,     // Range into kStrings: glob patterns of cells, and users
+  kCells,     // Range into kStrings: glob patterns of cells, users, methods, glob patterns of paths
   kLists,     // u32: ascending rule indices
   kNameSets,  // NameSet
   kFilter,    // u64: words of a blocked Bloom filter
   kBuckets,   // Bucket: primary ones, then the overflow
-  kNames,     // octets: [length][text] of each indexed name; octet 0 is unused, so that offset 0 is "none"
+  kNames,     // octets: [length][text] of each indexed name, behind kNamesFront octets of nothing; offset 0 is "none"
   kStrings,   // octets: names for messages
+  kFiles,     // Range into kStrings: files that the policy includes
+  kHttp,      // Http
   kSections,
 };
 
@@ -62,10 +65,11 @@ struct Header {
   std::uint64_t depths[2] = {};       // bit d-1: some indexed name has d labels
   std::uint32_t default_action = 0;   // 0 denies
   std::uint32_t default_line = 0, default_column = 0;
-  std::uint32_t reserved = 0;
-  Range source;         // kStrings
-  Range own_addresses;  // kPrefixes
-  Range named_general;  // kLists: the rules for which is_named_general() holds
+  std::uint32_t default_file = 0;  // as Rule::file
+  std::int64_t observe_until = 0;  // the whole policy is on trial until then, seconds since 1970; 0: it is on none
+  Range source;                    // kStrings
+  Range own_addresses;             // kPrefixes
+  Range named_general;             // kLists: the rules for which is_named_general() holds
   Section sections[kSections];
 };
 
@@ -78,7 +82,8 @@ enum RuleFlag : std::uint32_t {
   kRulePorts = 1u << 5,
   kRuleTunnelAny = 1u << 6,
   kRuleMetadata = 1u << 7,  // allow_metadata
-  kRuleAllFlags = (1u << 8) - 1,
+  kRuleObserve = 1u << 8,   // on trial: decides nothing
+  kRuleAllFlags = (1u << 9) - 1,
 };
 
 // With a known name, a rule matches only if its domains list the name, or if this holds: it names no destination at
@@ -96,7 +101,14 @@ struct Rule {
   Range resolves_to;  // kPrefixes
   Range name;         // kStrings
   std::uint32_t line = 0, column = 0;
-  std::uint32_t reserved[3] = {};
+  std::uint32_t http = 0;      // 1 + index into kHttp; 0: any request
+  std::uint32_t reserved = 0;  // limits
+  std::uint32_t file = 0;      // 0: the header's source; else the n-th of kFiles
+};
+
+// What a rule says of requests; an empty range is anything.
+struct Http {
+  Range methods, paths;  // kCells
 };
 
 struct Port {
@@ -113,10 +125,11 @@ struct PrefixKey {
 };
 
 struct Client {
-  Range name;       // kStrings
-  Range addresses;  // kPrefixes
-  Range cells;      // kCells
-  Range users;      // kCells: whole names
+  Range name;                      // kStrings
+  Range addresses;                 // kPrefixes
+  Range cells;                     // kCells
+  Range users;                     // kCells: whole names
+  std::int64_t observe_until = 0;  // as in Header
 };
 
 // The rules whose domains match a name, once for the indexed name itself and once for every name below it. Both hold
@@ -130,11 +143,12 @@ struct Bucket {
   std::uint16_t tag[kSlots] = {};
   std::uint32_t name[kSlots] = {};  // offset into kNames; 0: the slot is free
   std::uint32_t set[kSlots] = {};   // index into kNameSets
-  std::uint32_t next = 0;           // index of an overflow bucket, always a later one; 0: none
+  std::uint32_t next : 24 = 0;      // index of an overflow bucket, always a later one; 0: none
+  std::uint32_t spilled : 8 = 0;    // bit spill_bit(tag) for each name behind this bucket: few lookups go on in vain
 };
 
 static_assert(sizeof(Header) % 8 == 0 && sizeof(Rule) == 64 && sizeof(Port) == 8 && sizeof(PrefixKey) == 24);
-static_assert(sizeof(Client) == 32 && sizeof(NameSet) == 16 && sizeof(Bucket) == kAlignment);
+static_assert(sizeof(Client) == 40 && sizeof(Http) == 16 && sizeof(NameSet) == 16 && sizeof(Bucket) == kAlignment);
 static_assert(std::is_trivially_copyable_v<Header> && std::is_trivially_copyable_v<Bucket>);
 
 inline constexpr std::size_t kElementSize[kSections] = {sizeof(Rule),
@@ -147,7 +161,9 @@ inline constexpr std::size_t kElementSize[kSections] = {sizeof(Rule),
                                                         sizeof(std::uint64_t),
                                                         sizeof(Bucket),
                                                         1,
-                                                        1};
+                                                        1,
+                                                        sizeof(Range),
+                                                        sizeof(Http)};
 
 // Any change of one 8-octet word changes it (each round is a bijection of its lane); it finds damage, not forgery.
 std::uint64_t checksum(std::span<const std::byte> bytes) noexcept;

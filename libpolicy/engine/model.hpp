@@ -25,6 +25,7 @@ struct PortRange {
 
 struct SourcePosition {
   std::uint32_t line = 0, column = 0;  // 1-based; 0 is unknown (a rule from the command line)
+  std::uint32_t file = 0;              // 0: PolicyModel::source; else the n-th of PolicyModel::included
 };
 
 // A trial: denials that are not the guard's are audited, and let the flow pass. Ends by itself.
@@ -73,16 +74,34 @@ struct RuleModel {
   std::vector<std::string> methods = {};  // upper case; empty: all
   std::vector<std::string> paths = {};    // with '*' for any run of characters; empty: all
   SourcePosition where;
+
+  bool asks_for_requests() const noexcept { return !methods.empty() || !paths.empty(); }
+};
+
+// One flow and what must become of it.
+struct TestModel {
+  bool allow = false;
+  std::string target;                    // as for `policyctl explain`
+  std::string client, cell;              // at most one of them; neither: a cell that no client names
+  std::string method = "GET";            // of a clear HTTP request
+  std::optional<Address> resolved = {};  // what the name is supposed to lead to
+  SourcePosition where;
 };
 
 struct PolicyModel {
-  std::string source;  // file name for `where`; "command line" for --allow alone
+  std::string source;                      // file name for `where`; "command line" for --allow alone
+  std::vector<std::string> included = {};  // further files that it was made of, for SourcePosition::file
   Action default_action = Action::kDeny;
   SourcePosition default_where;
   std::optional<ObserveModel> observe = {};
   std::vector<ClientModel> clients;    // at most 64
   std::vector<RuleModel> rules;        // in order; the first that matches decides
+  std::vector<TestModel> tests = {};   // passed, if the model came from a file
   std::vector<Address> own_addresses;  // the gateway's: guarded like private ones
+
+  const std::string& file_of(const SourcePosition& where) const noexcept {
+    return where.file == 0 || where.file > included.size() ? source : included[where.file - 1];
+  }
 };
 
 }  // namespace sallyport

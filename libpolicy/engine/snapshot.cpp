@@ -8,32 +8,12 @@
 #include <cstring>
 
 #include "engine/decide.hpp"
+#include "engine/glob.hpp"
 #include "engine/prefix_table.hpp"
 #include "engine/view.hpp"
 
 namespace sallyport {
 namespace {
-
-// '*' stands for any run of octets. Backtracks to the last star only, which is enough for globs and linear per star.
-bool glob_matches(std::string_view glob, std::string_view text) noexcept {
-  std::size_t g = 0, t = 0, star = std::string_view::npos, resume = 0;
-  while (t < text.size()) {
-    if (g < glob.size() && glob[g] == '*') {
-      star = g++;
-      resume = t;
-    } else if (g < glob.size() && glob[g] == text[t]) {
-      ++g;
-      ++t;
-    } else if (star != std::string_view::npos) {
-      g = star + 1;
-      t = ++resume;
-    } else {
-      return false;
-    }
-  }
-  while (g < glob.size() && glob[g] == '*') ++g;
-  return g == glob.size();
-}
 
 // True if nobody can change or truncate the file any more, so that it may stay mapped after it was verified.
 bool is_sealed(int fd) noexcept {
@@ -128,11 +108,28 @@ std::string_view Snapshot::rule_name(std::uint32_t rule) const noexcept {
   return rule < t.rules.size() ? t.string_in(t.rules[rule].name) : std::string_view();
 }
 
+std::string_view Snapshot::file_of(const SourcePosition& where) const noexcept {
+  const Tables& t = view_->tables;
+  if (where.file == 0 || where.file > t.files.size()) return source();
+  return t.string_in(t.files[where.file - 1]);
+}
+
 SourcePosition Snapshot::rule_where(std::uint32_t rule) const noexcept {
   const Tables& t = view_->tables;
-  if (rule < t.rules.size()) return {t.rules[rule].line, t.rules[rule].column};
-  return {t.header->default_line, t.header->default_column};
+  if (rule < t.rules.size()) return {t.rules[rule].line, t.rules[rule].column, t.rules[rule].file};
+  return {t.header->default_line, t.header->default_column, t.header->default_file};
 }
+
+bool Snapshot::rule_on_trial(std::uint32_t rule) const noexcept {
+  const Tables& t = view_->tables;
+  return rule < t.rules.size() && (t.rules[rule].flags & format::kRuleObserve) != 0;
+}
+
+bool Snapshot::asks_for_requests() const noexcept { return !view_->tables.http.empty(); }
+
+std::int64_t Snapshot::trials_until() const noexcept { return trial_until(~std::uint64_t{0}); }
+
+std::int64_t Snapshot::trial_until(std::uint64_t groups) const noexcept { return view_->tables.trial_until(groups); }
 
 Action Snapshot::rule_action(std::uint32_t rule) const noexcept {
   const Tables& t = view_->tables;
@@ -217,7 +214,8 @@ std::size_t Snapshot::host_addresses(const DomainName& name, std::uint64_t group
     return (rule.flags & format::kRuleClients) == 0 || (rule.groups & groups) != 0;
   };
   const auto gives_hosts = [&t, &is_for_client](const format::Rule& rule) {
-    if ((rule.flags & format::kRuleAllow) == 0 || rule.resolves_to.count == 0 || !is_for_client(rule)) return false;
+    constexpr std::uint32_t kBoth = format::kRuleAllow | format::kRuleObserve;
+    if ((rule.flags & kBoth) != format::kRuleAllow || rule.resolves_to.count == 0 || !is_for_client(rule)) return false;
     for (const format::PrefixKey& key : t.prefixes_in(rule.resolves_to)) {
       if (key.bits != (key.family == 4 ? 32 : 128)) return false;
     }
@@ -227,7 +225,9 @@ std::size_t Snapshot::host_addresses(const DomainName& name, std::uint64_t group
   for (std::size_t i = 0; i < listed.size(); ++i) {
     const format::Rule& rule = t.rules[listed[i]];
     // Behind a rule that denies the name whatever its port and address, nothing is reached.
-    const bool denies = (rule.flags & (format::kRuleAllow | format::kRulePorts | format::kRuleResolvesTo)) == 0;
+    constexpr std::uint32_t kLess =
+        format::kRuleAllow | format::kRulePorts | format::kRuleResolvesTo | format::kRuleObserve;
+    const bool denies = (rule.flags & kLess) == 0 && rule.http == 0;
     if (denies && is_for_client(rule)) break;
     if (!gives_hosts(rule)) continue;
     for (const format::PrefixKey& key : t.prefixes_in(rule.resolves_to)) {

@@ -26,6 +26,8 @@ struct Tables {
   std::span<const format::Range> cells;
   std::span<const std::uint32_t> lists;
   std::span<const char> strings;
+  std::span<const format::Range> files;
+  std::span<const format::Http> http;
   DomainIndex index;
 
   std::span<const format::PrefixKey> prefixes_in(format::Range range) const noexcept {
@@ -37,7 +39,19 @@ struct Tables {
   std::span<const std::uint32_t> list_in(format::Range range) const noexcept {
     return {lists.data() + range.first, range.count};
   }
+  std::span<const format::Range> cells_in(format::Range range) const noexcept {
+    return {cells.data() + range.first, range.count};
+  }
   std::string_view string_in(format::Range range) const noexcept { return {strings.data() + range.first, range.count}; }
+
+  // The latest end of the trials these clients are on; 0: none.
+  std::int64_t trial_until(std::uint64_t groups) const noexcept {
+    std::int64_t until = header->observe_until;
+    for (std::size_t i = 0; i < clients.size(); ++i) {
+      if ((groups >> i & 1) != 0 && clients[i].observe_until > until) until = clients[i].observe_until;
+    }
+    return until;
+  }
 };
 
 // bytes are aligned to 8. kCorrupt with the offset of what is wrong; nothing in bytes is followed before it was

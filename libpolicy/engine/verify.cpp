@@ -31,7 +31,7 @@ class Verifier {
     if (const char* wrong = lists()) return corrupt(wrong, at(format::kLists));
     if (const char* wrong = clients()) return corrupt(wrong, at(format::kClients));
     if (const char* wrong = buckets()) return corrupt(wrong, at(format::kBuckets));
-    t_.index = DomainIndex(*t_.header, filter_, buckets_, sets_, names_.data(), t_.lists.data());
+    t_.index = DomainIndex(*t_.header, filter_, buckets_, sets_, names_, t_.lists.data());
     return t_;
   }
 
@@ -80,6 +80,8 @@ class Verifier {
     t_.cells = array<Range>(format::kCells);
     t_.lists = array<std::uint32_t>(format::kLists);
     t_.strings = array<char>(format::kStrings);
+    t_.files = array<Range>(format::kFiles);
+    t_.http = array<format::Http>(format::kHttp);
     sets_ = array<format::NameSet>(format::kNameSets);
     filter_ = array<std::uint64_t>(format::kFilter);
     buckets_ = array<format::Bucket>(format::kBuckets);
@@ -95,9 +97,20 @@ class Verifier {
 
   const char* scalars() const {
     const format::Header& h = *t_.header;
-    if (h.default_action > 1 || h.reserved != 0) return "an unknown default action";
+    if (h.default_action > 1) return "an unknown default action";
+    if (h.default_file > t_.files.size()) return "a file that is not there";
+    if (h.observe_until < 0) return "a trial that ends before it began";
     if (!fits(h.source, t_.strings.size())) return "a source name out of bounds";
     if (!prefixes(h.own_addresses)) return "own addresses out of bounds or out of order";
+    for (const Range& file : t_.files) {
+      if (!fits(file, t_.strings.size())) return "a file's name out of bounds";
+    }
+    for (const format::Http& http : t_.http) {
+      if (!fits(http.methods, t_.cells.size()) || !fits(http.paths, t_.cells.size())) {
+        return "methods or paths out of bounds";
+      }
+      if (http.methods.count == 0 && http.paths.count == 0) return "requests without methods and paths";
+    }
     return nullptr;
   }
 
@@ -118,7 +131,9 @@ class Verifier {
     for (const format::Rule& rule : t_.rules) {
       const auto flag = [&rule](format::RuleFlag f) { return (rule.flags & f) != 0; };
       if ((rule.flags & ~std::uint32_t{format::kRuleAllFlags}) != 0) return "an unknown rule flag";
-      if (rule.reserved[0] != 0 || rule.reserved[1] != 0 || rule.reserved[2] != 0) return "an unknown rule field";
+      if (rule.reserved != 0) return "an unknown rule field";
+      if (rule.file > t_.files.size()) return "a file that is not there";
+      if (rule.http > t_.http.size()) return "a rule's methods and paths out of bounds";
       if ((rule.groups & ~groups) != 0 || flag(format::kRuleClients) != (rule.groups != 0))
         return "a rule for unknown clients";
       if (!fits(rule.ports, t_.ports.size()) || flag(format::kRulePorts) != (rule.ports.count != 0)) {
@@ -167,6 +182,7 @@ class Verifier {
       if (!prefixes(client.addresses)) return "a client's addresses out of bounds or out of order";
       if (!fits(client.cells, t_.cells.size())) return "a client's cells out of bounds";
       if (!fits(client.users, t_.cells.size())) return "a client's users out of bounds";
+      if (client.observe_until < 0) return "a trial that ends before it began";
     }
     for (const Range& cell : t_.cells) {
       if (!fits(cell, t_.strings.size())) return "the name of a cell or user out of bounds";
@@ -177,17 +193,20 @@ class Verifier {
   const char* buckets() const {
     const std::uint64_t primary = t_.header->primary_buckets;
     if (primary > buckets_.size() || (primary == 0) != buckets_.empty()) return "more buckets than there are";
+    if ((primary == 0) != filter_.empty()) return "names without a filter, or a filter without names";
     for (std::size_t i = 0; i < buckets_.size(); ++i) {
       const format::Bucket& bucket = buckets_[i];
       for (unsigned slot = 0; slot < format::Bucket::kSlots; ++slot) {
         if (bucket.name[slot] == 0) continue;
         if (bucket.set[slot] >= sets_.size()) return "a bucket's set out of bounds";
-        if (bucket.name[slot] >= names_.size()) return "a bucket's name out of bounds";
+        if (bucket.name[slot] < format::kNamesFront || bucket.name[slot] >= names_.size())
+          return "a bucket's name out of bounds";
         const std::size_t length = names_[bucket.name[slot]];
         if (length == 0 || length > DomainName::kMaxOctets || length >= names_.size() - bucket.name[slot]) {
           return "an indexed name out of bounds";
         }
       }
+      if (bucket.spilled != 0 && bucket.next == 0) return "a bucket that spilled into none";
       if (bucket.next != 0 && (bucket.next <= i || bucket.next < primary || bucket.next >= buckets_.size())) {
         return "a bucket chain that leads back or out";
       }

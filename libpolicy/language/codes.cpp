@@ -89,6 +89,23 @@ constexpr CodeText kCodes[] = {
     {"P024", "too many", "A policy has at most 64 clients."},
     {"P025", "not a name", "Names of rules, clients and cells are letters, digits, `-`, `_` and `.`, at most 64."},
     {"P026", "more errors", "After the first thousand only the number is shown."},
+    {"P027", "cannot be included",
+     "`include` names further policy files, relative to the one that says so. Each is read as the policy itself is "
+     "(P001), once,\n"
+     "at most 64 of them and 8 deep; a file that includes itself, by whatever way, is refused. Their rules stand "
+     "before "
+     "those of\n"
+     "the file that includes them."},
+    {"P028", "a test fails",
+     "`tests` say what must be allowed or denied. They are asked of the function that decides, as policyctl explain "
+     "asks it,\n"
+     "and as if no trial (mode: observe) were on. A policy that fails one is not used: the one before stays."},
+    {"P029", "unknown preset",
+     "A preset stands for the names of a well-known service; policyctl preset lists them and shows what is in one."},
+    {"P030", "no inspection",
+     "`inspect: true` would have TLS decrypted, so that methods and paths are known. No plugin of this version offers "
+     "that, and\n"
+     "a rule that counted on it would not do what it says."},
     {"P040", "unused client", "A client that no rule names gets what rules without `clients` give to all."},
     {"P041", "wide block",
      "addresses and resolves_to lift the address guard for what they name: private networks, loopback, link-local. A "
@@ -102,6 +119,42 @@ constexpr CodeText kCodes[] = {
      "stops\n"
      "neither http nor https. Put the deny rule first."},
     {"P043", "no line feed at the end", "The file may have been cut off. Text files end with a line feed."},
+    {"P044", "only in the policy itself",
+     "`default`, `mode` and `until` speak of the whole policy, so they stand in the file that includes the others."},
+    {"P045", "a trial without an end",
+     "With `mode: observe` what a client (or everyone) is denied is audited and passes, so a trial says when it ends: "
+     "until:\n"
+     "2027-01-01, or 2027-01-01T12:00:00Z. The address guard holds all the same. On a rule, mode: observe takes no "
+     "until: such\n"
+     "a rule decides nothing."},
+    {"P046", "a trial that has ended",
+     "The policy is enforced. That is a warning and no error, since a gateway must be able to start again after the "
+     "end."},
+    {"P047", "not a method", "Methods are words in upper case, GET or PROPFIND. Leave the key out for all of them."},
+    {"P048", "not a path",
+     "Paths start with `/` and are compared without their query; `*` is any run of characters, slashes too. What "
+     "servers read\n"
+     "in different ways (.., //, ;, encoded slashes) is no path: a request with such a one is matched by no allow rule "
+     "of paths."},
+    {"P049", "requests that nobody sees",
+     "Methods and paths are seen in clear HTTP. Inside TLS they are invisible: an allow rule that asks for them does "
+     "not match\n"
+     "there, and a deny rule does."},
+    {"P050", "not a test",
+     "A test says `allow` or `deny` and a destination, as policyctl explain takes it, and may say client or cell, "
+     "method "
+     "and\n"
+     "resolved: { deny: \"http://api.example.com/admin\", client: agents, method: POST }."},
+    {"P060", "no canonical form",
+     "fmt writes a policy anew, with its comments. Anchors and aliases (which a new order of keys could part), block "
+     "scalars,\n"
+     "tags and directives have no place in the form that it writes: the file is left as it is. It may be valid all the "
+     "same."},
+    {"P061", "formatting would change it",
+     "What fmt writes is read again and compared with the file, values and comments alike, before it replaces "
+     "anything. "
+     "The\n"
+     "two differed, so nothing was written. This is a fault of fmt."},
 };
 
 }  // namespace

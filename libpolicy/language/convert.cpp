@@ -3,11 +3,16 @@
 #include <algorithm>
 #include <optional>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "language/effect.hpp"
 #include "language/effect_report.hpp"
+#include "language/explain_flow.hpp"
+#include "language/presets.hpp"
+#include "language/requests.hpp"
 #include "language/suggest.hpp"
+#include "language/trial.hpp"
 #include "language/values.hpp"
 #include "names/guard.hpp"
 
@@ -28,31 +33,54 @@ bool is_user(std::string_view text) {
   });
 }
 
+// A name and where it was given.
+struct Named {
+  std::string name;
+  Span at;
+  Reporter* reporter;
+  Excerpt excerpt() const { return reporter->source().excerpt(at); }
+};
+
+// What the files of a policy share.
+struct Whole {
+  PolicyModel model;
+  std::vector<RulePlace> rule_places;  // one a rule of the model
+  std::vector<Named> clients;
+  std::unordered_map<std::string, Named> rule_names;
+  std::unordered_map<std::string, bool> client_used;
+};
+
+// Reads one file of a policy into the whole of it.
 class Converter {
  public:
-  Converter(const LoadOptions& options, Reporter& reporter) : options_(options), reporter_(reporter) {}
+  // file: as SourcePosition::file.
+  Converter(const LoadOptions& options, Reporter& reporter, Whole& whole, std::uint32_t file)
+      : options_(options), reporter_(reporter), whole_(whole), model_(whole.model), file_(file) {}
 
-  PolicyModel run(const Policy& policy, const Place& place) {
-    model_.source = reporter_.source().file();
-    model_.own_addresses = options_.own_addresses;
+  // Rules may name what any of the files define, so this comes first.
+  void definitions(const Policy& policy, const Place& place) {
     version(policy, place);
-    default_action(policy, place);
-    clients(policy, place);
-    rules(policy, place);
-    // What could take effect is only known of a policy that is whole.
-    if (!reporter_.failed()) {
-      report_rules_without_effect(model_, place.field(Policy::kRulesFieldNumber), reporter_);
-      unused_clients();
+    if (file_ == 0) {
+      default_action(policy, place);
+      model_.observe =
+          read_trial(policy.mode(), policy.until(), place.field(Policy::kModeFieldNumber),
+                     place.field(Policy::kUntilFieldNumber), "", "the whole policy", options_.now, reporter_);
+    } else {
+      only_in_the_policy(place);
     }
-    return std::move(model_);
+    clients(policy, place);
   }
+  void rules(const Policy& policy, const Place& place);
+  void tests(const Policy& policy, const Place& place);
+  void unused_clients();
 
  private:
   void version(const Policy& policy, const Place& place);
   void default_action(const Policy& policy, const Place& place);
   void clients(const Policy& policy, const Place& place);
   void client(const Client& client, const Place& place);
-  void rules(const Policy& policy, const Place& place);
+  void only_in_the_policy(const Place& place);
+  void test(const policy::v1::Test& test, const Place& place);
   void rule(const Rule& rule, const Place& place);
   void rule_name(const Rule& rule, const Place& place, const std::string& path);
   void rule_clients(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
@@ -60,7 +88,11 @@ class Converter {
   void rule_ports(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void rule_destinations(const Place& place, const RuleModel& model, const std::string& path);
   void rule_metadata(const Rule& rule, const Place& place, const RuleModel& model, const std::string& path);
-  void unused_clients();
+  void rule_presets(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
+  void rule_requests(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
+  void where_requests_are_hidden(const Place& place, const RuleModel& model, const std::string& path);
+  std::string_view nearest_client(const std::string& name) const;
+  SourcePosition position(const Span& span) const { return {span.line, span.column, file_}; }
 
   void prefixes(const google::protobuf::RepeatedPtrField<std::string>& texts, const Place* place,
                 const std::string& path, std::vector<Prefix>& out);
@@ -75,10 +107,9 @@ class Converter {
 
   const LoadOptions& options_;
   Reporter& reporter_;
-  PolicyModel model_;
-  std::vector<std::pair<std::string, Span>> client_places_;
-  std::unordered_map<std::string, Span> rule_names_;
-  std::unordered_map<std::string, bool> client_used_;
+  Whole& whole_;
+  PolicyModel& model_;
+  const std::uint32_t file_;
 };
 
 void Converter::report(const Problem& problem, const Span& value, const std::string& path) {
@@ -121,20 +152,43 @@ void Converter::default_action(const Policy& policy, const Place& place) {
   model_.default_action = policy.default_() == policy::v1::ACTION_ALLOW ? Action::kAllow : Action::kDeny;
   const Place* written = place.field(Policy::kDefaultFieldNumber);
   if (written == nullptr) written = place.field(Policy::kVersionFieldNumber);
-  if (written != nullptr) model_.default_where = {written->key.line, written->key.column};
+  if (written != nullptr) model_.default_where = position(written->key);
+}
+
+// What speaks of the policy as a whole stands in the file that is the policy.
+void Converter::only_in_the_policy(const Place& place) {
+  for (const auto& [field, key] :
+       {std::pair{Policy::kDefaultFieldNumber, "default"}, std::pair{Policy::kModeFieldNumber, "mode"},
+        std::pair{Policy::kUntilFieldNumber, "until"}}) {
+    const Place* written = place.field(field);
+    if (written == nullptr) continue;
+    reporter_.error("P044", written->key, key, in_ticks(key) + " in a file that another one includes",
+                    "write it in " + in_ticks(model_.source) + ", of which this is a part");
+  }
 }
 
 void Converter::clients(const Policy& policy, const Place& place) {
   const Place* written = place.field(Policy::kClientsFieldNumber);
   if (written == nullptr) return;
-  if (written->elements.size() > kMostClients) {
-    reporter_.error("P024", written->elements[kMostClients].key, "clients",
-                    std::to_string(written->elements.size()) + " clients; at most " + std::to_string(kMostClients) +
-                        " are possible",
+  const std::size_t before = whole_.clients.size();
+  if (before <= kMostClients && before + written->elements.size() > kMostClients) {
+    reporter_.error("P024", written->elements[kMostClients - before].key, "clients",
+                    std::to_string(before + written->elements.size()) + " clients; at most " +
+                        std::to_string(kMostClients) + " are possible",
                     "merge those that share their rules");
   }
   for (const Place& entry : written->elements) {
-    client_places_.emplace_back(entry.name, entry.key);
+    const Named named{entry.name, entry.key, &reporter_};
+    const auto same = std::find_if(whole_.clients.begin(), whole_.clients.end(),
+                                   [&](const Named& other) { return other.name == entry.name; });
+    if (same != whole_.clients.end()) {
+      reporter_
+          .error("P013", entry.key, "clients." + entry.name, "two clients are named " + in_ticks(entry.name),
+                 "rename one, or define it once")
+          .related.push_back(same->excerpt());
+      continue;
+    }
+    whole_.clients.push_back(named);
     const auto found = policy.clients().find(entry.name);
     if (found != policy.clients().end()) client(found->second, entry);
   }
@@ -180,6 +234,10 @@ void Converter::client(const Client& client, const Place& place) {
     reporter_.error("P019", place.key, path, "client " + in_ticks(place.name) + " can never be anyone",
                     "say who it is, by addresses, cells or credentials");
   }
+  model.observe = read_trial(client.mode(), client.until(), place.field(Client::kModeFieldNumber),
+                             place.field(Client::kUntilFieldNumber), path, "client " + in_ticks(place.name),
+                             options_.now, reporter_);
+  if (model.observe) whole_.client_used[model.name] = true;
   model_.clients.push_back(std::move(model));
 }
 
@@ -224,12 +282,12 @@ void Converter::rule_name(const Rule& rule, const Place& place, const std::strin
     }
     return;
   }
-  const auto [first, fresh] = rule_names_.emplace(rule.name(), written->value);
+  const auto [first, fresh] = whole_.rule_names.emplace(rule.name(), Named{rule.name(), written->value, &reporter_});
   if (!fresh) {
     Diagnostic& twice =
         reporter_.error("P013", written->value, at(path, "name"), "two rules are named " + in_ticks(rule.name()),
                         "rename one: the audit tells them apart");
-    twice.related.push_back(reporter_.source().excerpt(first->second));
+    twice.related.push_back(first->second.excerpt());
   }
 }
 
@@ -240,15 +298,13 @@ void Converter::rule_clients(const Rule& rule, const Place& place, RuleModel& mo
     const Place& entry = written->elements[static_cast<std::size_t>(i)];
     const std::string& name = rule.clients(i);
     const bool known =
-        std::any_of(client_places_.begin(), client_places_.end(), [&](const auto& c) { return c.first == name; });
+        std::any_of(whole_.clients.begin(), whole_.clients.end(), [&](const Named& c) { return c.name == name; });
     if (known) {
       model.clients.push_back(name);
-      client_used_[name] = true;
+      whole_.client_used[name] = true;
       continue;
     }
-    std::vector<std::string_view> names;
-    for (const auto& [client, where] : client_places_) names.push_back(client);
-    const std::string_view near = nearest(name, std::span<const std::string_view>(names));
+    const std::string_view near = nearest_client(name);
     reporter_.error("P016", entry.value, at(at(path, "clients"), entry), "unknown client " + in_ticks(name),
                     near.empty() ? "define it under `clients`" : "did you mean " + in_ticks(near) + "?");
   }
@@ -328,20 +384,37 @@ void Converter::rule_ports(const Rule& rule, const Place& place, RuleModel& mode
   } else if (place.field(Rule::kDomainsFieldNumber) != nullptr) {
     model.ports = default_ports();
   }
+  if (const Place* preset = place.field(Rule::kPresetFieldNumber); preset != nullptr) {
+    // Of a rule that says no ports, the presets' own.
+    std::vector<PortRange> ports = std::move(model.ports);
+    for (const std::string& name : rule.preset()) {
+      const Preset* found = find_preset(name);
+      if (found != nullptr) ports.insert(ports.end(), found->ports.begin(), found->ports.end());
+    }
+    model.ports.clear();
+    for (const PortRange& range : ports) {
+      const auto same = [&](const PortRange& other) {
+        return other.proto == range.proto && other.first == range.first && other.last == range.last;
+      };
+      if (std::none_of(model.ports.begin(), model.ports.end(), same)) model.ports.push_back(range);
+    }
+  }
 }
 
 void Converter::rule_destinations(const Place& place, const RuleModel& model, const std::string& path) {
   const Place* domains = place.field(Rule::kDomainsFieldNumber);
   const Place* addresses = place.field(Rule::kAddressesFieldNumber);
   const Place* resolves_to = place.field(Rule::kResolvesToFieldNumber);
-  if (resolves_to != nullptr && domains == nullptr) {
+  const Place* preset = place.field(Rule::kPresetFieldNumber);
+  if (resolves_to != nullptr && domains == nullptr && preset == nullptr) {
     reporter_.error("P020", resolves_to->key, at(path, "resolves_to"), "`resolves_to` without `domains`",
                     addresses != nullptr ? "it narrows names; write the addresses in `addresses` alone"
                                          : "write the names that resolve to these, or use `addresses`");
     return;
   }
   const Place* name = place.field(Rule::kNameFieldNumber);
-  if (model.action == Action::kAllow && domains == nullptr && addresses == nullptr && !place.partial) {
+  if (model.action == Action::kAllow && domains == nullptr && addresses == nullptr && preset == nullptr &&
+      !place.partial) {
     reporter_.error("P019", name != nullptr ? name->value : place.value, path,
                     "an allow rule without `domains` or `addresses`",
                     "say what it allows; to allow everything, set default: allow");
@@ -413,7 +486,7 @@ void Converter::rule(const Rule& rule, const Place& place) {
   const Place* name = place.field(Rule::kNameFieldNumber);
   model.name = rule.name();
   const Span& where = name != nullptr ? name->key : place.value;
-  model.where = {where.line, where.column};
+  model.where = position(where);
   rule_name(rule, place, path);
 
   const Place* action = place.field(Rule::kActionFieldNumber);
@@ -424,6 +497,7 @@ void Converter::rule(const Rule& rule, const Place& place) {
   model.action = rule.action() == policy::v1::ACTION_ALLOW ? Action::kAllow : Action::kDeny;
   model.tunnel_any = rule.tunnel() == policy::v1::TUNNEL_ANY;
   model.allow_metadata = rule.allow_metadata();
+  model.observe = rule.mode() == policy::v1::MODE_OBSERVE;
 
   rule_clients(rule, place, model, path);
   const Place* addresses = place.field(Rule::kAddressesFieldNumber);
@@ -433,18 +507,183 @@ void Converter::rule(const Rule& rule, const Place& place) {
   prefixes(rule.addresses(), addresses, at(path, "addresses"), model.addresses);
   prefixes(rule.resolves_to(), resolves_to, at(path, "resolves_to"), model.resolves_to);
   rule_domains(rule, place, model, path);
+  rule_presets(rule, place, model, path);
   rule_ports(rule, place, model, path);
   if (action != nullptr) {
     rule_destinations(place, model, path);
     rule_metadata(rule, place, model, path);
+    rule_requests(rule, place, model, path);
   }
   model_.rules.push_back(std::move(model));
+  whole_.rule_places.push_back({&place, &reporter_});
 }
 
+void Converter::rule_presets(const Rule& rule, const Place& place, RuleModel& model, const std::string& path) {
+  const Place* written = place.field(Rule::kPresetFieldNumber);
+  if (empty_list(written, at(path, "preset"), "no name")) return;
+  std::unordered_set<std::string> seen;
+  for (const Pattern& pattern : model.domains) seen.insert(pattern.text());
+  for (int i = 0; i < rule.preset_size(); ++i) {
+    const Place& entry = written->elements[static_cast<std::size_t>(i)];
+    const Preset* preset = find_preset(rule.preset(i));
+    if (preset == nullptr) {
+      const std::string_view near = nearest_preset(rule.preset(i));
+      std::string all;
+      for (const Preset& one : presets()) all += (all.empty() ? "" : ", ") + std::string(one.name);
+      reporter_
+          .error("P029", entry.value, at(at(path, "preset"), entry), "unknown preset " + in_ticks(rule.preset(i)),
+                 near.empty() ? "write the names in domains" : "did you mean " + in_ticks(near) + "?")
+          .note = "presets: " + all;
+      continue;
+    }
+    for (const Pattern& pattern : preset->domains) {
+      if (seen.insert(pattern.text()).second) model.domains.push_back(pattern);
+    }
+  }
+}
+
+void Converter::rule_requests(const Rule& rule, const Place& place, RuleModel& model, const std::string& path) {
+  const Place* methods = place.field(Rule::kMethodsFieldNumber);
+  const Place* paths = place.field(Rule::kPathsFieldNumber);
+  const Place* inspect = place.field(Rule::kInspectFieldNumber);
+  empty_list(methods, at(path, "methods"), "all of them");
+  empty_list(paths, at(path, "paths"), "all of them");
+  const auto read = [&](const google::protobuf::RepeatedPtrField<std::string>& texts, const Place* list,
+                        std::string_view key, auto reader, std::vector<std::string>& out) {
+    for (int i = 0; i < texts.size(); ++i) {
+      const Place& entry = list->elements[static_cast<std::size_t>(i)];
+      Parsed<std::string> parsed = reader(texts[i]);
+      if (const auto* problem = std::get_if<Problem>(&parsed)) {
+        report(*problem, entry.value, at(at(path, key), entry));
+      } else {
+        out.push_back(std::get<std::string>(std::move(parsed)));
+      }
+    }
+  };
+  read(rule.methods(), methods, "methods", read_method, model.methods);
+  read(rule.paths(), paths, "paths", read_path, model.paths);
+  if (rule.inspect()) {
+    reporter_.error("P030", inspect->key, at(path, "inspect"), "no plugin offers inspection of TLS",
+                    "remove inspect; methods and paths work on clear HTTP");
+    return;
+  }
+  if (methods == nullptr && paths == nullptr) return;
+  if (model.tunnel_any && model.action == Action::kAllow) {
+    const Place* tunnel = place.field(Rule::kTunnelFieldNumber);
+    reporter_.error("P020", tunnel->key, at(path, "tunnel"),
+                    "`tunnel: any` lets bytes pass that nobody reads, and the rule asks for requests",
+                    "remove tunnel, or methods and paths");
+    return;
+  }
+  where_requests_are_hidden(place, model, path);
+}
+
+// Requests are seen in clear HTTP alone. A rule that asks for them where there is none does nothing, or more than it
+// says.
+void Converter::where_requests_are_hidden(const Place& place, const RuleModel& model, const std::string& path) {
+  const bool by_path = place.field(Rule::kPathsFieldNumber) != nullptr;
+  const Place* key = place.field(by_path ? Rule::kPathsFieldNumber : Rule::kMethodsFieldNumber);
+  const std::string word = by_path ? "paths" : "methods";
+  std::vector<PortRange> hidden;
+  for (const PortRange& range : model.ports) {
+    if (!is_clear(range)) hidden.push_back(range);
+  }
+  std::string ports;
+  for (std::size_t i = 0; i < hidden.size(); ++i) ports += (i > 0 ? ", " : "") + port_text(hidden[i]);
+  if (hidden.size() == 1 && ports.ends_with("/tcp")) ports.resize(ports.size() - 4);
+  const bool all_hidden = !hidden.empty() && hidden.size() == model.ports.size();
+  if (model.action == Action::kAllow && all_hidden) {
+    reporter_
+        .error("P021", key->key, at(path, word), "this rule can never take effect",
+               word + " need clear or inspected HTTP; port " + ports + " of " + in_ticks(model.name) + " is spliced")
+        .note = "name a port of clear HTTP, such as 80, or remove " + word;
+  } else if (model.action == Action::kAllow && !hidden.empty()) {
+    reporter_.warning("P049", key->key, at(path, word),
+                      in_ticks(model.name) + " allows nothing on " + ports + ", where nobody sees its " + word,
+                      "write ports: [80], or remove " + word);
+  } else if (model.action == Action::kDeny && (model.ports.empty() || !hidden.empty())) {
+    reporter_.warning(
+        "P049", key->key, at(path, word),
+        in_ticks(model.name) + " denies every connection that is no clear HTTP, since nobody sees its " + word,
+        "write ports: [80] to deny these requests alone");
+  }
+}
+
+std::string_view Converter::nearest_client(const std::string& name) const {
+  std::vector<std::string_view> names;
+  for (const Named& client : whole_.clients) names.push_back(client.name);
+  return nearest(name, std::span<const std::string_view>(names));
+}
+
+void Converter::tests(const Policy& policy, const Place& place) {
+  const Place* written = place.field(Policy::kTestsFieldNumber);
+  for (int i = 0; i < policy.tests_size(); ++i) test(policy.tests(i), written->elements[static_cast<std::size_t>(i)]);
+}
+
+void Converter::test(const policy::v1::Test& test, const Place& place) {
+  using policy::v1::Test;
+  const std::string path = "tests[" + std::to_string(place.index) + "]";
+  const Place* allow = place.field(Test::kAllowFieldNumber);
+  const Place* deny = place.field(Test::kDenyFieldNumber);
+  if ((allow == nullptr) == (deny == nullptr)) {
+    if (place.partial) return;
+    reporter_.error("P050", allow != nullptr ? deny->key : place.value, path,
+                    allow != nullptr ? "a test of both `allow` and `deny`" : "a test without `allow` or `deny`",
+                    allow != nullptr ? "make two of it"
+                                     : "write what must pass or not, such as { allow: \"https://api.example.com\" }");
+    return;
+  }
+  TestModel model;
+  model.allow = allow != nullptr;
+  const Place& target = allow != nullptr ? *allow : *deny;
+  model.target = allow != nullptr ? test.allow() : test.deny();
+  model.where = position(target.value);
+  std::string usage;
+  (void)read_destination(model.target, std::nullopt, usage);
+  if (!usage.empty()) {
+    reporter_.error("P050", target.value, at(path, allow != nullptr ? "allow" : "deny"),
+                    in_ticks(model.target) + " is no destination", usage);
+  }
+  model.client = test.client();
+  model.cell = test.cell();
+  const Place* client = place.field(Test::kClientFieldNumber);
+  const Place* cell = place.field(Test::kCellFieldNumber);
+  if (client != nullptr && cell != nullptr) {
+    reporter_.error("P020", cell->key, at(path, "cell"), "a test of both a client and a cell", "keep one of the two");
+  } else if (client != nullptr) {
+    const bool known = std::any_of(whole_.clients.begin(), whole_.clients.end(),
+                                   [&](const Named& c) { return c.name == model.client; });
+    const std::string_view near = nearest_client(model.client);
+    if (!known) {
+      reporter_.error("P016", client->value, at(path, "client"), "unknown client " + in_ticks(model.client),
+                      near.empty() ? "define it under `clients`" : "did you mean " + in_ticks(near) + "?");
+    }
+  } else if (cell != nullptr && !is_plain_name(model.cell)) {
+    reporter_.error("P025", cell->value, at(path, "cell"), in_ticks(model.cell) + " is no name of a cell",
+                    "use letters, digits, `-`, `_` and `.`");
+  }
+  if (const Place* method = place.field(Test::kMethodFieldNumber)) {
+    const Parsed<std::string> parsed = read_method(test.method());
+    if (const auto* problem = std::get_if<Problem>(&parsed)) report(*problem, method->value, at(path, "method"));
+    model.method = test.method();
+  }
+  if (const Place* resolved = place.field(Test::kResolvedFieldNumber)) {
+    const Result<Address> address = Address::parse(test.resolved());
+    if (address.ok()) {
+      model.resolved = *address;
+    } else {
+      reporter_.error("P010", resolved->value, at(path, "resolved"), in_ticks(test.resolved()) + " is no address",
+                      address.error().message);
+    }
+  }
+  model_.tests.push_back(std::move(model));
+}
+
+// Those of this file.
 void Converter::unused_clients() {
-  for (const auto& [name, where] : client_places_) {
-    if (client_used_.contains(name)) continue;
-    reporter_.warning("P040", where, "clients." + name, "no rule names the client " + in_ticks(name),
+  for (const Named& client : whole_.clients) {
+    if (client.reporter != &reporter_ || whole_.client_used.contains(client.name)) continue;
+    reporter_.warning("P040", client.at, "clients." + client.name, "no rule names the client " + in_ticks(client.name),
                       "it gets what rules without `clients` give to all");
   }
 }
@@ -453,8 +692,29 @@ void Converter::unused_clients() {
 
 std::vector<PortRange> default_ports() { return {{80, 80, kProtoTcp}, {443, 443, kProtoTcp}}; }
 
-PolicyModel convert(const Policy& policy, const Place& place, const LoadOptions& options, Reporter& reporter) {
-  return Converter(options, reporter).run(policy, place);
+PolicyModel convert(std::span<const PolicyPart> parts, const LoadOptions& options) {
+  Whole whole;
+  whole.model.source = parts.back().reporter->source().file();
+  whole.model.own_addresses = options.own_addresses;
+  std::vector<Converter> converters;
+  for (const PolicyPart& part : parts) {
+    const bool included = &part != &parts.back();
+    if (included) whole.model.included.emplace_back(part.reporter->source().file());
+    const auto file = static_cast<std::uint32_t>(included ? whole.model.included.size() : 0);
+    converters.emplace_back(options, *part.reporter, whole, file);
+  }
+  const auto each = [&](auto step) {
+    for (std::size_t i = 0; i < parts.size(); ++i) (converters[i].*step)(*parts[i].policy, *parts[i].place);
+  };
+  each(&Converter::definitions);
+  each(&Converter::rules);
+  each(&Converter::tests);
+  // What could take effect is only known of a policy that is whole.
+  if (std::none_of(parts.begin(), parts.end(), [](const PolicyPart& part) { return part.reporter->failed(); })) {
+    report_rules_without_effect(whole.model, whole.rule_places);
+    for (Converter& converter : converters) converter.unused_clients();
+  }
+  return std::move(whole.model);
 }
 
 }  // namespace sallyport

@@ -8,6 +8,8 @@
 // Internal to language/: it names generated types.
 #pragma once
 
+#include <span>
+
 #include "engine/model.hpp"
 #include "language/decode.hpp"
 #include "language/load.hpp"
@@ -15,9 +17,16 @@
 
 namespace sallyport {
 
-// The model is complete only if the reporter has no error afterwards.
-PolicyModel convert(const policy::v1::Policy& policy, const Place& place, const LoadOptions& options,
-                    Reporter& reporter);
+// One file of a policy. All of it outlives the call.
+struct PolicyPart {
+  const policy::v1::Policy* policy;
+  const Place* place;
+  Reporter* reporter;
+};
+
+// parts: in the order of their rules; the last is the policy that includes the others. The model is complete only if no
+// reporter has an error afterwards.
+PolicyModel convert(std::span<const PolicyPart> parts, const LoadOptions& options);
 
 // Ports a rule of names means when it says none.
 std::vector<PortRange> default_ports();

@@ -51,11 +51,9 @@ constexpr Synonym kSynonyms[] = {
 
 // Keys of the schema that nothing enforces yet: refused as the reserved ones are.
 constexpr std::string_view kNotYet[] = {
-    "sallyport.policy.v1.Policy.lists", "sallyport.policy.v1.Policy.tests", "sallyport.policy.v1.Policy.include",
-    "sallyport.policy.v1.Policy.mode",  "sallyport.policy.v1.Policy.until", "sallyport.policy.v1.Client.mode",
-    "sallyport.policy.v1.Client.until", "sallyport.policy.v1.Rule.lists",   "sallyport.policy.v1.Rule.preset",
-    "sallyport.policy.v1.Rule.mode",    "sallyport.policy.v1.Rule.limits",  "sallyport.policy.v1.Rule.methods",
-    "sallyport.policy.v1.Rule.paths",   "sallyport.policy.v1.Rule.inspect",
+    "sallyport.policy.v1.Policy.lists",
+    "sallyport.policy.v1.Rule.lists",
+    "sallyport.policy.v1.Rule.limits",
 };
 
 bool is_enforced(const FieldDescriptor& field) {

@@ -25,6 +25,7 @@ struct Excerpt {
   std::uint32_t length = 0;       // octets under the caret, at least 1 when there is a column
   std::string text;               // the source line or, if that is long, a part of it; empty if there is none to show
   std::uint32_t text_column = 1;  // of the first octet of text
+  std::string label = {};         // of a related line: what it has to do with it; empty: "first here" or "here"
 };
 
 struct Diagnostic {
@@ -57,6 +58,9 @@ std::string render_github(std::span<const Diagnostic> diagnostics);
 
 // A JSON array (no envelope), one object each.
 std::string render_json(std::span<const Diagnostic> diagnostics);
+
+// A SARIF 2.1.0 log of one run, ends with a newline; codes() are its rules. version: of the program that found them.
+std::string render_sarif(std::span<const Diagnostic> diagnostics, std::string_view version);
 
 // What `help P014` prints; empty for an unknown code. codes() lists all, in order.
 struct CodeText {

@@ -68,6 +68,7 @@ class Coverage {
   // Rules must be added in order; the atoms of rule i are judged before it is added.
   void add(std::uint32_t index) {
     const RuleModel& rule = model_.rules[index];
+    if (rule.observe || rule.asks_for_requests()) return;  // decides nothing, or some requests alone
     const bool deny = rule.action == Action::kDeny;
     if (deny && rule.domains.empty() && rule.addresses.empty()) general_.push_back(index);
     if (deny && !rule.domains.empty()) denies_names_.push_back(index);

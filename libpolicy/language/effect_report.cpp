@@ -42,21 +42,32 @@ std::string openings_text(const PolicyModel& model, const std::vector<Opening>& 
   std::string text;
   for (const Opening& opening : openings) {
     const RuleModel& by = model.rules[opening.by];
-    text += (text.empty() ? "" : ", ") + in_ticks(by.name) + " (" + model.source + ":" + std::to_string(by.where.line) +
-            ") lets it pass on " + ports_text(opening.ports);
+    text += (text.empty() ? "" : ", ") + in_ticks(by.name) + " (" + model.file_of(by.where) + ":" +
+            std::to_string(by.where.line) + ") lets it pass on " + ports_text(opening.ports);
   }
   return text;
 }
 
 // Entries that are dead as a whole were reported, as `told` says.
-void report_shadowed_rules(const PolicyModel& model, const Place& rules, Reporter& reporter,
+// Names that no `domains` holds came by a preset.
+const Place* list_of(const Place& rule, bool is_domain) {
+  const Place* list = rule.field(is_domain ? Rule::kDomainsFieldNumber : Rule::kAddressesFieldNumber);
+  return list != nullptr ? list : rule.field(Rule::kPresetFieldNumber);
+}
+
+Excerpt excerpt_of(const RulePlace& rule) {
+  return rule.reporter->source().excerpt(rule.place->field(Rule::kNameFieldNumber)->value);
+}
+
+void report_shadowed_rules(const PolicyModel& model, std::span<const RulePlace> rules,
                            const std::vector<DeadRule>& told) {
   for (const ShadowedRule& shadowed : find_shadowed_rules(model)) {
     const auto dead =
         std::find_if(told.begin(), told.end(), [&](const DeadRule& d) { return d.rule == shadowed.rule; });
     if (dead != told.end() && dead->whole) continue;
     const RuleModel& rule = model.rules[shadowed.rule];
-    const Place& entry = rules.elements[shadowed.rule];
+    const Place& entry = *rules[shadowed.rule].place;
+    Reporter& reporter = *rules[shadowed.rule].reporter;
     // A list of a thousand names below one wildcard is one mistake: one warning for all that are let pass alike.
     struct Group {
       const OpenEntry* first;
@@ -75,7 +86,7 @@ void report_shadowed_rules(const PolicyModel& model, const Place& rules, Reporte
     }
     for (const Group& group : groups) {
       const OpenEntry& open = *group.first;
-      const Place* list = entry.field(open.is_domain ? Rule::kDomainsFieldNumber : Rule::kAddressesFieldNumber);
+      const Place* list = list_of(entry, open.is_domain);
       const std::size_t size = open.is_domain ? rule.domains.size() : rule.addresses.size();
       const bool in_line = list->elements.size() == size;  // else entries listed twice were left out
       const Place& value = in_line ? list->elements[open.index] : *list;
@@ -93,28 +104,22 @@ void report_shadowed_rules(const PolicyModel& model, const Place& rules, Reporte
                            what + (group.entries > 1 ? " are" : " is") + " denied only in part: " + group.openings,
                            "move rule " + in_ticks(rule.name) + " above " + above);
       warning.note = "the first rule that matches decides";
-      for (const Opening& opening : open.openings) {
-        const Place* name = rules.elements[opening.by].field(Rule::kNameFieldNumber);
-        warning.related.push_back(reporter.source().excerpt(name->value));
-      }
+      for (const Opening& opening : open.openings) warning.related.push_back(excerpt_of(rules[opening.by]));
     }
   }
 }
 
 }  // namespace
 
-void report_rules_without_effect(const PolicyModel& model, const Place* rules, Reporter& reporter) {
-  if (rules == nullptr) return;
+void report_rules_without_effect(const PolicyModel& model, std::span<const RulePlace> rules) {
   const std::vector<DeadRule> all_dead = find_dead_rules(model);
-  report_shadowed_rules(model, *rules, reporter, all_dead);
+  report_shadowed_rules(model, rules, all_dead);
   for (const DeadRule& dead : all_dead) {
     const RuleModel& rule = model.rules[dead.rule];
-    const Place& entry = rules->elements[dead.rule];
+    const Place& entry = *rules[dead.rule].place;
+    Reporter& reporter = *rules[dead.rule].reporter;
     const std::string path = "rules[" + std::to_string(entry.index) + "]";
-    const auto place_of = [&](std::uint32_t index) {
-      const Place* name = rules->elements[index].field(Rule::kNameFieldNumber);
-      return reporter.source().excerpt(name->value);
-    };
+    const auto place_of = [&](std::uint32_t index) { return excerpt_of(rules[index]); };
     if (dead.whole) {
       std::string names;
       for (const std::uint32_t by : dead.by) names += (names.empty() ? "" : ", ") + in_ticks(model.rules[by].name);
@@ -132,8 +137,7 @@ void report_rules_without_effect(const PolicyModel& model, const Place* rules, R
       continue;
     }
     for (const DeadEntry& part : dead.entries) {
-      const int field = part.is_domain ? Rule::kDomainsFieldNumber : Rule::kAddressesFieldNumber;
-      const Place* list = entry.field(field);
+      const Place* list = list_of(entry, part.is_domain);
       const std::size_t size = part.is_domain ? rule.domains.size() : rule.addresses.size();
       if (list->elements.size() != size) continue;  // entries listed twice were left out, the places no longer line up
       const Place& value = list->elements[part.index];

@@ -4,13 +4,20 @@
 // Internal to language/: Place belongs to the schema.
 #pragma once
 
+#include <span>
+
 #include "engine/model.hpp"
 #include "language/decode.hpp"
 
 namespace sallyport {
 
-// P021 for whole rules, P042 for single entries and for what is denied in part. rules: where the list of rules was
-// written, an element a rule of the model, as it is when the reporter has no error yet; nullptr if there was no list.
-void report_rules_without_effect(const PolicyModel& model, const Place* rules, Reporter& reporter);
+// Where a rule of the model was written.
+struct RulePlace {
+  const Place* place;
+  Reporter* reporter;  // of its file
+};
+
+// P021 for whole rules, P042 for single entries and for what is denied in part. rules: one a rule of the model.
+void report_rules_without_effect(const PolicyModel& model, std::span<const RulePlace> rules);
 
 }  // namespace sallyport

@@ -7,6 +7,7 @@
 #include "language/values.hpp"
 #include "names/guard.hpp"
 #include "names/pattern.hpp"
+#include "names/request_path.hpp"
 
 namespace sallyport {
 namespace {
@@ -138,6 +139,10 @@ Destination read_destination(std::string_view text, std::optional<std::uint16_t>
   }
   destination.port_given = port.has_value();
   destination.port = port.value_or(443);
+  const bool http = scheme != nullptr && (scheme->name == "http" || scheme->name == "ws");
+  destination.clear_http =
+      destination.proto == kProtoTcp && (http || (target.scheme.empty() && destination.port == 80));
+  if (http) destination.path = target.path.empty() ? "/" : std::string(target.path);
   const Result<Address> address = Address::parse(target.host);
   if (address.ok()) {
     destination.address = unmapped(*address);
@@ -155,7 +160,8 @@ Destination read_destination(std::string_view text, std::optional<std::uint16_t>
 }
 
 FlowExplanation explain_flow(Reader& reader, const Destination& destination, std::uint64_t groups,
-                             const std::optional<Address>& resolved) {
+                             const std::optional<Address>& resolved, std::int64_t now) {
+  constexpr std::uint32_t kRequest = kKnowMethod | kKnowPath;
   FlowExplanation explanation;
   const auto end = [&](Step step) {
     if (destination.port == kDnsPort && step.verdict.effect != Effect::kDeny) {
@@ -163,6 +169,9 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
       step.verdict = {Effect::kDeny, Reason::kDstNotBound, kNoRuleIndex, 0, step.verdict.generation};
     }
     explanation.allowed = step.verdict.effect != Effect::kDeny;
+    explanation.observed = (step.verdict.flags & kFlagObserved) != 0;
+    explanation.request_open =
+        step.verdict.effect == Effect::kContinue && destination.clear_http && !destination.path.has_value();
     explanation.reason = step.verdict.reason;
     explanation.steps.push_back(std::move(step));
     return explanation;
@@ -180,14 +189,31 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
   query.groups = groups;
   query.proto = destination.proto;
   query.port = destination.port;
+  query.now = now;
+  // What the connection's own layer knows of its request, and what the layers before it leave to that one.
+  std::array<char, kMostPathOctets> room;
+  Query request = query;
+  if (destination.clear_http && destination.path) {
+    request.method = destination.method;
+    if (is_canonical_method(destination.method)) request.known |= kKnowMethod;
+    const Result<std::string_view> path = canonical_path(*destination.path, room);
+    if (path.ok()) {
+      request.path = *path;
+      request.known |= kKnowPath;
+    }
+    explanation.path_unreadable = !path.ok() && reader.snapshot().asks_for_requests();
+  } else if (destination.clear_http) {
+    request.deferred = kRequest;
+  }
+  query = request;
 
   if (destination.address) {
     query.layer = destination.proto == kProtoUdp ? Layer::kDial : Layer::kTcp;
-    query.known = kKnowAddress | kKnowPort;
+    query.known |= kKnowAddress | kKnowPort;
     query.address = &*destination.address;
     Step step = ask(reader, query);
-    // A literal has nothing left to learn: what is not allowed now never will be.
-    if (step.verdict.effect == Effect::kContinue) step.verdict.effect = Effect::kDeny;
+    // Of a literal nothing is left to learn but its request: what is not allowed now never will be.
+    if (step.verdict.effect == Effect::kContinue && query.deferred == 0) step.verdict.effect = Effect::kDeny;
     if (stays_inside(*destination.address) && step.verdict.effect != Effect::kDeny) {
       explanation.inside_the_cell = true;
       step.verdict = {Effect::kDeny, Reason::kDstNotBound, kNoRuleIndex, 0, step.verdict.generation};
@@ -200,7 +226,7 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
   asked.layer = Layer::kDns;
   asked.qtype = 1;  // A
   asked.known = kKnowName;
-  asked.deferred = kKnowAddress | kKnowPort;
+  asked.deferred = kKnowAddress | kKnowPort | kRequest;
   Step dns = ask(reader, asked);
   if (dns.verdict.effect == Effect::kDeny) return end(std::move(dns));
   std::array<Address, kMostFixed> fixed;
@@ -220,8 +246,8 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
 
   asked = query;
   asked.layer = destination.proto == kProtoUdp ? Layer::kDial : layer_of(destination.port);
-  asked.known = kKnowName | kKnowPort;
-  asked.deferred = kKnowAddress;
+  asked.known |= kKnowName | kKnowPort;
+  asked.deferred |= kKnowAddress;
   Step flow = ask(reader, asked);
   if (flow.verdict.effect == Effect::kDeny) return end(std::move(flow));
   if (count == 0) {
@@ -232,12 +258,12 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
 
   asked.layer = Layer::kDial;
   asked.known |= kKnowAddress;
-  asked.deferred = 0;
+  asked.deferred &= ~std::uint32_t{kKnowAddress};
   // Any one of the addresses will do, as for the dialler.
   for (std::size_t i = 0; i < count; ++i) {
     asked.address = &fixed[i];
     Step dial = ask(reader, asked);
-    if (dial.verdict.allowed() || i + 1 == count) return end(std::move(dial));
+    if (dial.verdict.effect != Effect::kDeny || i + 1 == count) return end(std::move(dial));
   }
   return explanation;
 }

@@ -28,6 +28,10 @@ struct Destination {
   std::uint16_t proto = kProtoTcp;
   bool port_given = false;
   bool at_gate = false;  // asked for a client of a gate, whose kernel forwards UDP
+  // A request that can be read: http://NAME/PATH, or port 80. Of TLS and all else nobody sees one.
+  bool clear_http = false;
+  std::string method = "GET";
+  std::optional<std::string> path = {};  // as written, with its query; none: not said, so it is still to come
 };
 
 // A URL, HOST[:PORT], ADDRESS[:PORT] or [IPv6]:PORT; PORT/udp and udp:// are UDP. usage is set if it can't be
@@ -48,12 +52,16 @@ struct FlowExplanation {
   bool never_resolves = false;   // a single label without fixed addresses: the cell's dns asks nobody
   bool own_dns = false;          // port 53, whatever the address: the cell's dns answers it
   bool udp = false;              // of a cell, which it never leaves; no step was asked
+  bool request_open = false;     // the request will tell: some rule asks for its method or path
+  bool path_unreadable = false;  // servers read the path in different ways: no allow rule of paths matches it
+  bool observed = false;         // a trial lets it pass: the reason and the last step's rule say what denies it
   Reason reason = Reason::kNoRule;
   std::vector<Step> steps;  // the last one decided; empty for a malformed name
 };
 
-// resolved: suppose that the name leads there. groups: Snapshot::groups_of_cell() or a client's bit.
+// resolved: suppose that the name leads there. now: seconds since 1970, for trials (mode: observe); 0: none is on.
+// groups: Snapshot::groups_of_cell() or a client's bit.
 FlowExplanation explain_flow(Reader& reader, const Destination& destination, std::uint64_t groups,
-                             const std::optional<Address>& resolved);
+                             const std::optional<Address>& resolved, std::int64_t now = 0);
 
 }  // namespace sallyport

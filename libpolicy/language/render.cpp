@@ -87,7 +87,13 @@ void block(std::string& out, const Diagnostic& diagnostic, const Style& style) {
     out += std::string(gutter, ' ') + " = " + printable(diagnostic.repair) + "\n";
   }
   for (const Excerpt& other : diagnostic.related) {
-    excerpt(out, other, other.line < diagnostic.where.line ? "first here" : "here", style, style.place, gutter);
+    const bool elsewhere = other.file != diagnostic.where.file;
+    if (elsewhere)
+      out += std::string(gutter, ' ') + style.place + "::: " + style.off + printable(place_of(other)) + "\n";
+    const std::string_view beside = !other.label.empty()                              ? std::string_view(other.label)
+                                    : elsewhere || other.line < diagnostic.where.line ? "first here"
+                                                                                      : "here";
+    excerpt(out, other, beside, style, style.place, gutter);
   }
   if (!diagnostic.note.empty()) out += std::string(gutter, ' ') + " = " + printable(diagnostic.note) + "\n";
 }

@@ -77,6 +77,7 @@ class Listed {
 
   void add(std::uint32_t index) {
     const RuleModel& rule = model_.rules[index];
+    if (rule.observe || rule.asks_for_requests()) return;  // decides nothing, or some requests alone
     const bool anything = rule.domains.empty() && rule.addresses.empty();
     if (anything && rule.action == Action::kDeny) anything_.push_back(index);
     for (const Pattern& pattern : rule.domains) {
@@ -160,7 +161,7 @@ std::vector<ShadowedRule> find_shadowed_rules(const PolicyModel& model) {
   ports.reserve(model.rules.size());
   for (std::uint32_t i = 0; i < model.rules.size(); ++i) {
     const RuleModel& rule = model.rules[i];
-    if (rule.action == Action::kDeny) {
+    if (rule.action == Action::kDeny && !rule.observe) {
       ShadowedRule shadowed{i, {}};
       const auto look = [&](bool is_domain, std::uint32_t entry, const Rules& earlier, bool metadata) {
         std::vector<Opening> open = openings(model, rule, earlier, ports, metadata);

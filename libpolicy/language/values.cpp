@@ -52,7 +52,8 @@ Problem url_problem(std::string_view text, const Target& target) {
   problem.repair = (is_address(host) ? "write addresses: [" : "write domains: [") + host + "]";
   if (!port.empty()) problem.repair += ", ports: [" + port + "]";
   if (!target.path.empty() && target.path != "/") {
-    problem.note = "paths are not supported by this version yet: a rule covers the whole of a name";
+    problem.repair += ", paths: [" + std::string(target.path.substr(0, target.path.find_first_of("?#"))) + "]";
+    if (port != "80") problem.note = "of TLS nobody sees the path: on port " + port + " leave it out";
   }
   if (target.host.empty()) problem.repair = "write the host name alone";
   problem.length = std::min(problem.length, text.size());
@@ -91,7 +92,8 @@ std::optional<Problem> other_than_domain(std::string_view text) {
     return Problem{"P007",
                    "expected a domain, found a path in " + in_ticks(text),
                    "write " + in_ticks(host),
-                   "paths are not supported by this version yet: a rule covers the whole of a name",
+                   "a rule covers the whole of a name; for some paths of clear HTTP add paths: [" +
+                       std::string(text.substr(slash)) + "]",
                    slash,
                    text.size() - slash};
   }

@@ -144,12 +144,6 @@ std::string hex(std::uint32_t code_point) {
   return text;
 }
 
-// Characters that a reader cannot see, or sees elsewhere than the parser does ("Trojan Source", CVE-2021-42574).
-bool is_hidden(std::uint32_t c) {
-  return (c < 0x20 && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7f && c < 0xa0) || (c >= 0x200b && c <= 0x200f) ||
-         (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x2069) || c == 0xfeff;
-}
-
 // yaml-cpp guesses UTF-16 and replaces what it cannot read; here the bytes are UTF-8 or refused.
 bool check_characters(const Source& source, Reporter& reporter) {
   const std::string_view text = source.text();
@@ -182,7 +176,7 @@ bool check_characters(const Source& source, Reporter& reporter) {
       reporter.error("P002", source.span_at(at, 1), "", "not UTF-8", "save the file as UTF-8");
       return false;
     }
-    if (is_hidden(code_point)) {
+    if (is_hidden_character(code_point)) {
       const bool nul = code_point == 0;
       reporter.error("P002", source.span_at(at, length), "",
                      nul ? "a NUL octet" : "a hidden character, " + hex(code_point),
@@ -195,6 +189,11 @@ bool check_characters(const Source& source, Reporter& reporter) {
 }
 
 }  // namespace
+
+bool is_hidden_character(std::uint32_t c) noexcept {
+  return (c < 0x20 && c != '\t' && c != '\n' && c != '\r') || (c >= 0x7f && c < 0xa0) || (c >= 0x200b && c <= 0x200f) ||
+         (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x2069) || c == 0xfeff;
+}
 
 std::optional<YamlTree> parse_yaml(const Source& source, Reporter& reporter) {
   if (!check_characters(source, reporter)) return std::nullopt;

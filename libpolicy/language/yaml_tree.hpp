@@ -39,4 +39,7 @@ struct YamlTree {
 // Nothing if an error was reported. An empty document is a null root.
 std::optional<YamlTree> parse_yaml(const Source& source, Reporter& reporter);
 
+// Characters that a reader cannot see, or sees elsewhere than the parser does ("Trojan Source", CVE-2021-42574).
+bool is_hidden_character(std::uint32_t code_point) noexcept;
+
 }  // namespace sallyport

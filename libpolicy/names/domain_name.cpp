@@ -2,11 +2,16 @@
 // suffix n-1 plus one label and the whole costs as much as hashing the name once.
 //
 // Road not taken: hashing each suffix on its own (quadratic in a name of 127 labels that a client chooses), and hashing
-// octet by octet (FNV; 40 of the 60 ns of a lookup at 1,000 names). A label is read in words of eight octets and mixed
-// by a 64x64 to 128 bit multiplication, as wyhash and rapidhash do.
+// octet by octet (FNV; 40 of the 60 ns of a lookup at 1,000 names). A label is found and read in words of eight octets
+// and mixed by a 64x64 to 128 bit multiplication, as wyhash and rapidhash do; most labels are one word.
 #include "names/domain_name.hpp"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include <array>
+#include <bit>
 #include <cassert>
 #include <cstring>
 #include <type_traits>
@@ -17,6 +22,7 @@ namespace sallyport {
 namespace {
 
 static_assert(std::is_trivially_copyable_v<DomainName> && std::is_standard_layout_v<DomainName>);
+static_assert(DomainName::kReadableBefore >= 32);
 static_assert(sizeof(DomainName) == 8 + 8 * DomainName::kStoredSuffixes + 8 + 256, "the layout of policy_name");
 
 constexpr std::size_t kMaxLabel = 63;  // RFC 1035 §2.3.4
@@ -51,35 +57,71 @@ std::uint64_t read8(const char* p) noexcept {
   return word;
 }
 
-std::uint64_t read4(const char* p) noexcept {
-  std::uint32_t word;
-  std::memcpy(&word, p, sizeof word);
-  return word;
+// Words are read that end where a label ends: what is in front of it, up to kReadableBefore octets, is shifted out.
+static_assert(std::endian::native == std::endian::little, "the first octet of a word is its lowest");
+
+// The hash of "label.rest" from that of "rest". The label's length goes in, so "ab.c" and "a.bc" differ; and a word
+// that is not the last is mixed with another constant, so that a long label is not two short ones.
+std::uint64_t extend(std::uint64_t rest, const char* label, std::size_t length) noexcept {
+  std::uint64_t state = rest ^ (kStart + length * kLength);
+  std::size_t left = length;
+  for (; left > 8; left -= 8, label += 8) state = mix(read8(label) ^ kSecond, state);
+  return mix(read8(label + left - 8) >> (64 - 8 * left) ^ kFirst, state);
 }
 
-// The hash of "label.rest" from that of "rest". The label's length goes in, so "ab.c" and "a.bc" differ.
-std::uint64_t extend(std::uint64_t rest, const char* label, std::size_t length) noexcept {
-  std::uint64_t state = rest ^ kStart;
-  const char* p = label;
+#if defined(__SSE2__)
+
+// A bit for each of the 16 octets in front of end that is a dot; the highest is the last octet.
+constexpr std::size_t kDotsAtOnce = 16;
+std::uint64_t dots(const char* end) noexcept {
+  const __m128i octets = _mm_loadu_si128(reinterpret_cast<const __m128i*>(end - kDotsAtOnce));
+  return static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_cmpeq_epi8(octets, _mm_set1_epi8('.'))));
+}
+
+#else
+
+// Of 8 octets. Exact as far as canonical text goes: only '/' right behind a dot would be taken for one.
+constexpr std::size_t kDotsAtOnce = 8;
+std::uint64_t dots(const char* end) noexcept {
+  constexpr std::uint64_t kOnes = 0x0101010101010101;
+  const std::uint64_t zero_if_dot = read8(end - kDotsAtOnce) ^ kOnes * '.';
+  const std::uint64_t high = (zero_if_dot - kOnes) & ~zero_if_dot & kOnes * 0x80;
+  return high * 0x0002040810204081 >> 56;  // gathers the bits 7, 15, ...
+}
+
+#endif
+
+// Where labels end in front, seen from the right: bit 63-n for a dot n octets before end, for the last 64 octets of a
+// text, and for its start if that is nearer.
+std::uint64_t edges_before(const char* end, std::size_t octets) noexcept {
+  std::uint64_t all = 0;
+  for (std::size_t read = 0; read < octets && read < 64; read += kDotsAtOnce) {
+    all |= dots(end - read) << (64 - kDotsAtOnce - read);
+  }
+  if (octets >= 64) return all;
+  const std::uint64_t start = std::uint64_t{1} << (63 - octets);
+  return (all & (0 - start)) | start;
+}
+
+// Hashes and lengths of the shortest suffixes, as many as there is room for. Returns the hashes. All dots are found
+// first: label by label, each would wait for the one before it.
+unsigned hash_from_the_right(const char* text, std::size_t length, std::span<std::uint64_t> hashes,
+                             DomainName::SuffixLengths& lengths) noexcept {
+  std::uint64_t hash = 0;
   std::size_t left = length;
-  while (left > 16) {
-    state = mix(read8(p) ^ kFirst, read8(p + 8) ^ state);
-    p += 16;
-    left -= 16;
+  for (unsigned n = 0;;) {
+    std::uint64_t edges = edges_before(text + left, left);  // never 0: no label is longer than 63 octets
+    do {
+      const auto label = static_cast<std::size_t>(std::countl_zero(edges));
+      left -= label;
+      hash = extend(hash, text + left, label);
+      if (n < lengths.size()) lengths[n] = static_cast<std::uint8_t>(length - left);
+      hashes[n++] = hash;
+      if (left == 0 || n == hashes.size()) return n;
+      --left;
+      edges = edges << label << 1;
+    } while (edges != 0);
   }
-  std::uint64_t a = 0;
-  std::uint64_t b = 0;
-  if (left >= 8) {  // both words overlap, which costs nothing and spares a loop over the tail
-    a = read8(p);
-    b = read8(p + left - 8);
-  } else if (left >= 4) {
-    a = read4(p);
-    b = read4(p + left - 4);
-  } else {
-    a = static_cast<std::uint8_t>(p[0]) | std::uint64_t{static_cast<std::uint8_t>(p[left / 2])} << 8 |
-        std::uint64_t{static_cast<std::uint8_t>(p[left - 1])} << 16;
-  }
-  return mix(mix(a ^ kFirst, b ^ state) ^ kSecond, length ^ kLength);
 }
 
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
@@ -134,16 +176,7 @@ class DomainNameBuilder {
       fail(ErrorCode::kMalformed, "the last label is a number, so this reads as an address", last_offset_);
       return error_;
     }
-    std::uint64_t hash = 0;
-    const char* const text = name_.text_.data();
-    std::size_t end = name_.length_;
-    for (unsigned n = 0; n < name_.labels_ && n < DomainName::kStoredSuffixes; ++n) {
-      std::size_t start = end;
-      while (start > 0 && text[start - 1] != '.') --start;
-      hash = extend(hash, text + start, end - start);
-      name_.suffix_hash_[n] = hash;
-      end = start - 1;  // wraps only after the leftmost label, when the loop ends
-    }
+    hash_from_the_right(name_.text_.data(), name_.length_, name_.suffix_hash_, name_.suffix_length_);
     return name_;
   }
 
@@ -175,6 +208,11 @@ Result<DomainName> DomainName::parse(std::string_view presentation) noexcept {
     if (end == text.size()) return builder.finish();
     start = end + 1;
   }
+}
+
+unsigned DomainName::hash_suffixes(std::string_view canonical, std::span<std::uint64_t, kMaxLabels> hashes,
+                                   SuffixLengths& lengths) noexcept {
+  return hash_from_the_right(canonical.data(), canonical.size(), hashes, lengths);
 }
 
 bool DomainName::is_canonical(std::string_view text) noexcept {

@@ -20,7 +20,9 @@ namespace sallyport {
 class DomainName {
  public:
   static constexpr std::size_t kMaxOctets = 253;
+  static constexpr std::size_t kMaxLabels = 127;
   static constexpr std::size_t kStoredSuffixes = 16;  // deeper suffixes are hashed when asked for; few names have them
+  static constexpr std::size_t kMeasuredSuffixes = 6;
 
   // Presentation form as found in a policy, an SNI or a Host field: letters in either case, one trailing dot allowed.
   // U-labels are refused here; patterns (pattern.hpp) map them once, at load. Refused as well, here and in from_wire():
@@ -38,6 +40,18 @@ class DomainName {
   // for those who need no hashes.
   static bool is_canonical(std::string_view text) noexcept;
 
+  // What parse() would compute of a text known to be canonical, without the checks: for names by the million. The 32
+  // octets in front of it may be read, whatever they are.
+  // hashes[n-1] is suffix_hash(n), lengths[n-1] the octets of suffix(n); what is behind the last label stays as it is.
+  // Returns the number of labels.
+  using SuffixLengths = std::array<std::uint8_t, kMeasuredSuffixes>;
+  static unsigned hash_suffixes(std::string_view canonical, std::span<std::uint64_t, kMaxLabels> hashes,
+                                SuffixLengths& lengths) noexcept;
+  static unsigned hash_suffixes(std::string_view canonical, std::span<std::uint64_t, kMaxLabels> hashes) noexcept {
+    SuffixLengths lengths;
+    return hash_suffixes(canonical, hashes, lengths);
+  }
+
   // Valid while *this lives.
   std::string_view text() const noexcept { return {text_.data(), length_}; }
   unsigned labels() const noexcept { return labels_; }
@@ -47,6 +61,12 @@ class DomainName {
   std::string_view suffix(unsigned n) const noexcept;
   std::uint64_t suffix_hash(unsigned n) const noexcept;
   std::uint64_t hash() const noexcept { return suffix_hash(labels_); }
+  // suffix_hash(n) at n-1, for as many labels as the name has and are stored; 0 behind them.
+  std::span<const std::uint64_t, kStoredSuffixes> stored_suffix_hashes() const noexcept { return suffix_hash_; }
+  // The octets of suffix(n) at n-1; 0 behind the labels that the name has.
+  const SuffixLengths& suffix_lengths() const noexcept { return suffix_length_; }
+  // More than text_ in front of the end of the text may be read, not used: loads of a fixed size end there.
+  static constexpr std::size_t kReadableBefore = 8 + 8 * kStoredSuffixes + 8;
 
   // Whole labels: "nottrusted.net" is not within "trusted.net". A name is within itself.
   bool is_within(const DomainName& ancestor) const noexcept;
@@ -62,7 +82,7 @@ class DomainName {
   std::array<std::uint64_t, kStoredSuffixes> suffix_hash_{};
   std::uint8_t length_ = 0;
   std::uint8_t labels_ = 0;
-  [[maybe_unused]] std::array<std::uint8_t, 6> pad_{};
+  SuffixLengths suffix_length_{};
   std::array<char, 256> text_{};
 };
 

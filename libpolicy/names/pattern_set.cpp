@@ -5,6 +5,7 @@ namespace sallyport {
 void PatternSet::add(const DomainName& name, PatternKind kind) {
   static_assert(sizeof(Place) == 8);
   const std::string_view text = name.text();
+  if (text_.empty()) text_.resize(kFront);
   const std::size_t offset = text_.size();
   text_.insert(text_.end(), text.begin(), text.end());
   places_.push_back({offset, text.size(), static_cast<std::uint64_t>(kind)});
@@ -12,7 +13,7 @@ void PatternSet::add(const DomainName& name, PatternKind kind) {
 
 void PatternSet::reserve(std::size_t patterns, std::size_t octets) {
   places_.reserve(patterns);
-  text_.reserve(octets);
+  text_.reserve(kFront + octets);
 }
 
 PatternSet::Entry PatternSet::operator[](std::size_t i) const noexcept {

@@ -34,6 +34,7 @@ class PatternSet {
   struct Place {
     std::uint64_t offset : 48, length : 8, kind : 8;
   };
+  static constexpr std::size_t kFront = 32;  // in front of the first name, for DomainName::hash_suffixes()
   std::vector<char> text_;
   std::vector<Place> places_;
 };

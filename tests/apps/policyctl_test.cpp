@@ -390,7 +390,9 @@ INSTANTIATE_TEST_SUITE_P(
         {"NoFile", {"check"}, "usage: policyctl check [options] FILE..."},
         {"TwoTargets", {"explain", "-p", "x", "a", "b"}, "usage: policyctl explain [options] TARGET"},
         {"NoPolicy", {"explain", "a.example"}, "which policy? add -p FILE or --allow NAME"},
-        {"Format", {"check", "-o", "sarif", "x"}, "unknown output format `sarif`; write text, line, json or github"},
+        {"Format",
+         {"check", "-o", "xml", "x"},
+         "unknown output format `xml`; write text, line, json, github or sarif"},
         {"Port", {"explain", "--allow", "a.example", "--port", "x", "a.example"}, "`x` is no port"},
         {"PortInTheTarget",
          {"explain", "--allow", "a.example", "a.example:99999"},
@@ -425,6 +427,21 @@ INSTANTIATE_TEST_SUITE_P(
         {"HelpOnNothing", {"help", "P999"}, "no help on `P999`"},
     }),
     [](const auto& row) { return row.param.why; });
+
+TEST_F(Policyctl, ExplainSaysWhatARequestLacks) {
+  policy_ =
+      write("policy.yaml",
+            "version: 1\nrules:\n  - name: read\n    action: allow\n    domains: [api.example.com]\n    ports: [80]\n"
+            "    methods: [GET]\n    paths: [/repos/*]\n");
+  EXPECT_THAT(explained({"http://api.example.com/repos/x"}, 0), HasSubstr("read  yes  allows"));
+  EXPECT_THAT(explained({"--method", "POST", "http://api.example.com/repos/x"}, 1),
+              HasSubstr("no    method POST is not GET"));
+  EXPECT_THAT(explained({"http://api.example.com/users"}, 1), HasSubstr("no    `/users` is not /repos/*"));
+  EXPECT_THAT(explained({"http://api.example.com/repos/../x"}, 1),
+              HasSubstr("no    servers read this path in different ways"));
+  EXPECT_THAT(explained({"api.example.com:80"}, 0),
+              HasSubstr("note:   the request will tell; ask for http://NAME/PATH"));
+}
 
 TEST(Finish, SaysWhyNothingCouldBeWritten) {
   std::ofstream full("/dev/full");

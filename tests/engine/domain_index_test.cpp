@@ -6,6 +6,7 @@
 #include <random>
 #include <set>
 
+#include "engine/domain_index_builder.hpp"
 #include "engine/tables.hpp"
 #include "oracle.hpp"
 #include "small_world.hpp"
@@ -50,6 +51,61 @@ TEST(DomainIndex, MergesAncestorsIntoTheLongestHit) {
             (Rules{0, 1, 3}));  // an exact entry does not end its wildcard
   EXPECT_EQ(found(*tables, name("xapi.example.org")), (Rules{0, 3}));
   EXPECT_EQ(found(*tables, name("example.com")), Rules{});
+}
+
+TEST(DomainIndex, ListsAreFurtherDomains) {
+  auto list = std::make_shared<PatternSet>();
+  list->add(pattern("*.example.org"));
+  list->add(pattern("a.test"));
+  list->add(pattern("a.test"));
+  PolicyModel policy = rules_of({{"x.example.org"}, {}, {".a.test"}, {}});
+  policy.rules[0].lists = {list};
+  policy.rules[2].lists = {list, list};
+  policy.rules[3].lists = {std::make_shared<PatternSet>()};
+  const auto bytes = compile(policy, 1);
+  ASSERT_TRUE(bytes.ok());
+  const auto tables = verify(*bytes);
+  ASSERT_TRUE(tables.ok()) << tables.error().message;
+  EXPECT_EQ(found(*tables, name("x.example.org")), (Rules{0, 2}));
+  EXPECT_EQ(found(*tables, name("y.x.example.org")), (Rules{0, 2}));
+  EXPECT_EQ(found(*tables, name("example.org")), Rules{});
+  EXPECT_EQ(found(*tables, name("a.test")), (Rules{0, 2}));
+  EXPECT_EQ(found(*tables, name("b.a.test")), (Rules{2}));
+  EXPECT_EQ(found(*tables, name("b.test")), Rules{});
+  const auto has_domains = [&tables](std::size_t rule) {
+    return (tables->rules[rule].flags & format::kRuleDomains) != 0;
+  };
+  EXPECT_TRUE(has_domains(2));
+  EXPECT_FALSE(has_domains(1)) << "a rule without domains is about every name";
+  EXPECT_TRUE(has_domains(3)) << "one with an empty list is about none";
+}
+
+// Names built to share buckets cost another seed; names that share a whole hash can't be spread, and are not here.
+TEST(DomainIndex, ASeedThatCrowdsABucketIsDrawnAgain) {
+  constexpr std::uint64_t kSeed = 42;
+  constexpr std::size_t kNames = 1000, kCrowded = 31;  // one more than a bucket with its chain holds
+  const std::uint64_t primary = static_cast<std::uint64_t>(kNames / (format::Bucket::kSlots * 0.78)) + 1;
+  std::vector<RuleModel> rules(1);
+  for (unsigned i = 0; rules[0].domains.size() < kCrowded; ++i) {
+    const Pattern candidate = pattern("n" + std::to_string(i) + ".test");
+    if (scale_to(index_key(candidate.name.hash(), kSeed), primary) == 7) rules[0].domains.push_back(candidate);
+  }
+  for (unsigned i = 0; rules[0].domains.size() < kNames; ++i) {
+    rules[0].domains.push_back(pattern("m" + std::to_string(i) + ".test"));
+  }
+  ListPool pool;
+  DomainIndexBuilder builder;
+  builder.collect(rules, pool);
+  ASSERT_TRUE(builder.build(kSeed, pool).ok());
+  EXPECT_EQ(builder.primary_buckets, primary);
+  EXPECT_NE(builder.seed, kSeed);
+  format::Header header;
+  header.index_seed = builder.seed;
+  header.primary_buckets = primary;
+  header.depths[0] = builder.depths[0];
+  const DomainIndex index(header, builder.filter, builder.buckets, builder.sets, builder.names, pool.lists().data());
+  for (const Pattern& each : rules[0].domains) ASSERT_EQ(index.find(each.name).size(), 1u) << each.text();
+  EXPECT_TRUE(index.find(name("n.test")).empty());
 }
 
 TEST(DomainIndex, EmptyPolicyFindsNothing) {
@@ -100,7 +156,16 @@ TEST_P(IndexAgainstOracle, AllNamesUpToFourLabels) {
       rule.push_back(kForms[random() % 3] + all[random() % all.size()]);
     }
   }
-  const PolicyModel policy = rules_of(rules);
+  PolicyModel policy = rules_of(rules);
+  for (auto& rule : policy.rules) {  // half of it as lists, one of them shared
+    auto list = std::make_shared<PatternSet>();
+    for (std::size_t half = rule.domains.size() / 2; half > 0; --half) {
+      list->add(rule.domains.back());
+      rule.domains.pop_back();
+    }
+    rule.lists.push_back(list);
+    rule.lists.push_back(policy.rules.front().lists.front());
+  }
   const auto bytes = compile(policy, GetParam());
   ASSERT_TRUE(bytes.ok());
   const auto tables = verify(*bytes);
@@ -135,13 +200,15 @@ TEST(DomainIndex, ManyNames) {  // overflow buckets, and a filter that is asked 
 
 TEST(DomainIndex, SizePerName) {  // PERF.md: at most 18 octets a name over the text
   constexpr unsigned kNames = 100'000;
-  PolicyModel policy;
-  policy.rules.resize(1);
+  auto list = std::make_shared<PatternSet>();
   std::size_t text = 0;
   for (unsigned i = 0; i < kNames; ++i) {
-    policy.rules[0].domains.push_back(pattern("host" + std::to_string(i) + ".example.test"));
-    text += policy.rules[0].domains.back().name.text().size();
+    list->add(pattern("host" + std::to_string(i) + ".example.test"));
+    text += (*list)[i].name.size();
   }
+  PolicyModel policy;
+  policy.rules.resize(1);
+  policy.rules[0].lists = {list};
   const auto bytes = compile(policy, 1);
   ASSERT_TRUE(bytes.ok());
   const double per_name = static_cast<double>(bytes->size() - text) / kNames;

@@ -32,12 +32,24 @@ bool among(const std::vector<PortRange>& ports, const Query& q) {
                      [&](const PortRange& p) { return p.proto == q.proto && q.port >= p.first && q.port <= p.last; });
 }
 
+bool has_domains(const RuleModel& r) { return !r.domains.empty() || !r.lists.empty(); }
+
+bool lists(const RuleModel& r, const DomainName& name) {
+  bool listed = std::any_of(r.domains.begin(), r.domains.end(), [&](const Pattern& p) { return matches(p, name); });
+  for (const auto& list : r.lists) {
+    for (std::size_t i = 0; i < list->size(); ++i) listed = listed || matches(list->pattern(i), name);
+  }
+  return listed;
+}
+
 struct World {
   const PolicyModel& policy;
   const Query& q;
   See name = see(q, kKnowName, q.name != nullptr);
   See address = see(q, kKnowAddress, q.address != nullptr);
   See port = see(q, kKnowPort, true);
+  See method = see(q, kKnowMethod, !q.method.empty());
+  See path = see(q, kKnowPath, !q.path.empty());
 
   bool guarded() const {
     if (!address.known) return false;
@@ -63,6 +75,42 @@ struct World {
     return r.action == Action::kAllow ? kNever : kSurely;
   }
 
+  // '*' is any run of characters: tried with each length.
+  static bool glob(std::string_view pattern, std::string_view text) {
+    if (pattern.empty()) return text.empty();
+    if (pattern[0] != '*') return !text.empty() && text[0] == pattern[0] && glob(pattern.substr(1), text.substr(1));
+    for (std::size_t n = 0; n <= text.size(); ++n) {
+      if (glob(pattern.substr(1), text.substr(n))) return true;
+    }
+    return false;
+  }
+
+  Three request(const RuleModel& r) const {
+    Three said = kSurely;
+    const auto unseen = [&](const See& what) {
+      return what.deferred ? kPerhaps : r.action == Action::kAllow ? kNever : kSurely;
+    };
+    if (!r.methods.empty()) {
+      said = method.known ? yes(std::find(r.methods.begin(), r.methods.end(), q.method) != r.methods.end())
+                          : unseen(method);
+    }
+    if (!r.paths.empty()) {
+      const bool any = std::any_of(r.paths.begin(), r.paths.end(), [&](const auto& p) { return glob(p, q.path); });
+      said = std::min(said, path.known ? yes(any) : unseen(path));
+    }
+    return said;
+  }
+
+  bool on_trial() const {
+    if (q.now == 0) return false;
+    if (policy.observe && q.now < policy.observe->until) return true;
+    for (std::size_t i = 0; i < policy.clients.size(); ++i) {
+      const auto& trial = policy.clients[i].observe;
+      if (trial && (q.groups >> i & 1) != 0 && q.now < trial->until) return true;
+    }
+    return false;
+  }
+
   // The rest is destination. `guard`: whether the guard is on.
   bool lifts(const RuleModel& r, const std::vector<Prefix>& prefixes) const {
     return in_any(prefixes, *q.address) && (!metadata() || r.allow_metadata);
@@ -70,11 +118,10 @@ struct World {
 
   Three domains(const RuleModel& r, bool guard) const {
     const bool allow = r.action == Action::kAllow;
-    if (r.domains.empty()) return kNever;
+    if (!has_domains(r)) return kNever;
     Three said = allow ? kNever : kSurely;
     if (name.known) {
-      said =
-          yes(std::any_of(r.domains.begin(), r.domains.end(), [&](const Pattern& p) { return matches(p, *q.name); }));
+      said = yes(lists(r, *q.name));
     } else if (name.deferred) {
       said = kPerhaps;
     }
@@ -102,22 +149,31 @@ struct World {
   }
 
   Three destination(const RuleModel& r, bool guard) const {
-    if (r.domains.empty() && r.addresses.empty()) {
+    if (!has_domains(r) && r.addresses.empty()) {
       return r.action == Action::kAllow && guard && guarded() ? kNever : kSurely;
     }
     return std::max(domains(r, guard), literal(r, guard));
   }
 
-  Three rule(const RuleModel& r, bool guard) const { return std::min({client(r), destination(r, guard), ports(r)}); }
+  Three rule(const RuleModel& r, bool guard) const {
+    return std::min({client(r), destination(r, guard), ports(r), request(r)});
+  }
 };
 
 Verdict walk(const World& w, bool guard) {
   Verdict v;
   bool perhaps_denied = false;
+  std::size_t trials = 0;
   for (std::size_t i = 0; i < w.policy.rules.size(); ++i) {
     const RuleModel& r = w.policy.rules[i];
     const Three said = w.rule(r, guard);
     if (said == kNever) continue;
+    if (r.observe) {
+      const bool allow = r.action == Action::kAllow;
+      if ((allow || said == kSurely) && trials < kMostTrials)
+        v.trials[trials++] = static_cast<std::uint32_t>(i + 1) | (allow ? kTrialAllows : 0);
+      continue;
+    }
     if (r.action == Action::kDeny && said == kPerhaps) {
       perhaps_denied = true;
       continue;
@@ -125,7 +181,7 @@ Verdict walk(const World& w, bool guard) {
     v.rule = static_cast<std::uint32_t>(i);
     if (r.action == Action::kDeny) {
       v.effect = Effect::kDeny;
-      const bool anywhere = r.domains.empty() && r.addresses.empty();
+      const bool anywhere = !has_domains(r) && r.addresses.empty();
       const bool by_name = anywhere ? w.name.known : w.domains(r, guard) == kSurely;
       v.reason = by_name ? Reason::kNameNotAllowed : Reason::kAddressDenied;
       return v;
@@ -142,8 +198,8 @@ Verdict walk(const World& w, bool guard) {
     return v;
   }
   const bool only_port = std::any_of(w.policy.rules.begin(), w.policy.rules.end(), [&](const RuleModel& r) {
-    return r.action == Action::kAllow && w.client(r) == kSurely && w.destination(r, false) == kSurely &&
-           w.ports(r) == kNever;
+    return !r.observe && r.action == Action::kAllow && w.client(r) == kSurely && w.destination(r, false) == kSurely &&
+           w.request(r) == kSurely && w.ports(r) == kNever;
   });
   v.effect = Effect::kDeny;
   v.reason = only_port                               ? Reason::kPortDenied
@@ -181,10 +237,7 @@ bool contains(const Prefix& prefix, const Address& address) {
 std::vector<std::uint32_t> listed(const PolicyModel& policy, const DomainName& name) {
   std::vector<std::uint32_t> rules;
   for (std::size_t i = 0; i < policy.rules.size(); ++i) {
-    const auto& domains = policy.rules[i].domains;
-    if (std::any_of(domains.begin(), domains.end(), [&](const Pattern& p) { return matches(p, name); })) {
-      rules.push_back(static_cast<std::uint32_t>(i));
-    }
+    if (lists(policy.rules[i], name)) rules.push_back(static_cast<std::uint32_t>(i));
   }
   return rules;
 }
@@ -195,6 +248,9 @@ Verdict decide(const PolicyModel& policy, const Query& query, std::uint64_t gene
   Verdict v = walk(world, true);
   if (v.effect == Effect::kDeny && walk(world, false).effect != Effect::kDeny) {
     v.reason = world.metadata() ? Reason::kGuardMetadata : Reason::kAddrForbidden;
+  } else if (v.effect == Effect::kDeny && !world.guarded() && world.on_trial()) {
+    v.effect = Effect::kAllow;
+    v.flags |= kFlagObserved;
   }
   v.generation = generation;
   return v;

@@ -26,12 +26,19 @@ struct Ported {
 };
 inline constexpr Ported kPorts[] = {{kProtoTcp, 443}, {kProtoTcp, 22}, {kProtoUdp, 443}};
 
+inline constexpr const char* kMethods[] = {"GET", "POST"};
+inline constexpr const char* kPaths[] = {"/a/x", "/b"};
+inline constexpr std::int64_t kNow[] = {0, 50, 150};  // not known, and before and after the end of a trial
+inline constexpr std::int64_t kUntil = 100;
+
 // What a layer can know of one attribute: a value by index, or nothing yet, or nothing ever.
 inline constexpr int kDeferred = -1, kInvisible = -2;
 
 struct Flow {  // indices into the arrays above
   int name = kInvisible, address = kInvisible, port = kInvisible;
   std::uint64_t groups = 0;
+  int method = kInvisible, path = kInvisible;
+  int now = 0;
 
   std::string text() const {
     const auto value = [](int i, const char* const* names) {
@@ -39,7 +46,8 @@ struct Flow {  // indices into the arrays above
     };
     static constexpr const char* kPortNames[] = {"443/tcp", "22/tcp", "443/udp"};
     return "name " + value(name, kNames) + ", address " + value(address, kAddresses) + ", port " +
-           value(port, kPortNames) + ", groups " + std::to_string(groups);
+           value(port, kPortNames) + ", groups " + std::to_string(groups) + ", method " + value(method, kMethods) +
+           ", path " + value(path, kPaths) + ", now " + std::to_string(kNow[now]);
   }
 };
 
@@ -60,6 +68,11 @@ class World {
     see(flow.name, kKnowName);
     see(flow.address, kKnowAddress);
     see(flow.port, kKnowPort);
+    see(flow.method, kKnowMethod);
+    see(flow.path, kKnowPath);
+    if (flow.method >= 0) q.method = kMethods[flow.method];
+    if (flow.path >= 0) q.path = kPaths[flow.path];
+    q.now = kNow[flow.now];
     if (flow.name >= 0) q.name = &names_[static_cast<std::size_t>(flow.name)];
     if (flow.address >= 0) q.address = &addresses_[static_cast<std::size_t>(flow.address)];
     if (flow.port >= 0) {
@@ -67,6 +80,25 @@ class World {
       q.port = kPorts[flow.port].port;
     }
     return q;
+  }
+
+  // Fewer destinations, each with every request and at every time.
+  template <typename F>
+  static void each_request(F f) {
+    for (const int n : {0, 1, kDeferred, kInvisible}) {
+      for (const int a : {0, 3, 5, kDeferred, kInvisible}) {
+        for (const int p : {0, kDeferred, kInvisible}) {
+          for (const std::uint64_t groups : {0, 1, 2}) {
+            for (int m = kInvisible; m < static_cast<int>(std::size(kMethods)); ++m) {
+              for (int path = kInvisible; path < static_cast<int>(std::size(kPaths)); ++path) {
+                for (int now = 0; now < static_cast<int>(std::size(kNow)); ++now)
+                  f(Flow{n, a, p, groups, m, path, now});
+              }
+            }
+          }
+        }
+      }
+    }
   }
 
   const std::vector<DomainName>& names() const { return names_; }
@@ -120,6 +152,18 @@ inline PolicyModel random_policy(unsigned seed) {
     if (chance(70)) {
       for (unsigned n = 1 + below(3); n > 0; --n)
         rule.domains.push_back(pattern(kPatterns[below(std::size(kPatterns))]));
+      if (chance(30)) {  // the same as lists: each pattern in one of two, some in both, and what an earlier rule has
+        auto first = std::make_shared<PatternSet>(), second = std::make_shared<PatternSet>();
+        for (const Pattern& domain : rule.domains) {
+          if (chance(60)) first->add(domain);
+          if (chance(60)) second->add(domain);
+        }
+        rule.lists = {first, second};
+        if (chance(50)) rule.domains.clear();
+        if (chance(50) && !policy.rules.empty()) {
+          for (const auto& list : policy.rules.back().lists) rule.lists.push_back(list);
+        }
+      }
       if (chance(30)) rule.resolves_to = prefixes();
     }
     if (chance(35)) rule.addresses = prefixes();
@@ -132,14 +176,40 @@ inline PolicyModel random_policy(unsigned seed) {
   return policy;
 }
 
+// The same, with methods, paths and trials.
+inline PolicyModel random_policy_of_requests(unsigned seed) {
+  PolicyModel policy = random_policy(seed);
+  std::mt19937 random(seed + 1'000'000);
+  const auto chance = [&random](unsigned percent) { return random() % 100 < percent; };
+  if (chance(20)) policy.observe = ObserveModel{kUntil};
+  if (chance(30)) policy.clients[0].observe = ObserveModel{kUntil};
+  for (RuleModel& rule : policy.rules) {
+    if (chance(40)) rule.methods.push_back(kMethods[random() % 2]);
+    if (chance(10)) rule.methods.push_back(kMethods[random() % 2]);
+    static constexpr const char* kGlobs[] = {"/a/*", "/b", "*", "/*x", "/c/*"};
+    if (chance(40)) rule.paths.push_back(kGlobs[random() % std::size(kGlobs)]);
+    if (chance(10)) rule.paths.push_back(kGlobs[random() % std::size(kGlobs)]);
+    rule.observe = chance(25);
+  }
+  return policy;
+}
+
 // Every part of a policy, for the message of a failing test.
 inline std::string text(const PolicyModel& policy) {
   std::string out = policy.source + ", default " + (policy.default_action == Action::kAllow ? "allow" : "deny");
   for (const Address& own : policy.own_addresses) out += ", own " + own.text();
+  if (policy.observe) out += ", on trial";
+  for (const ClientModel& client : policy.clients) {
+    if (client.observe) out += ", " + client.name + " on trial";
+  }
   for (const RuleModel& rule : policy.rules) {
     out += "\n  " + rule.name + (rule.action == Action::kAllow ? ": allow" : ": deny");
     for (const auto& client : rule.clients) out += " client " + client;
     for (const auto& domain : rule.domains) out += " domain " + domain.text();
+    for (const auto& list : rule.lists) {
+      out += " list";
+      for (std::size_t i = 0; i < list->size(); ++i) out += " " + list->pattern(i).text();
+    }
     for (const auto& to : rule.resolves_to) out += " resolves_to " + to.text();
     for (const auto& block : rule.addresses) out += " address " + block.text();
     for (const auto& port : rule.ports) {
@@ -147,6 +217,9 @@ inline std::string text(const PolicyModel& policy) {
              (port.proto == kProtoTcp ? "/tcp" : "/udp");
     }
     if (rule.allow_metadata) out += " allow_metadata";
+    if (rule.observe) out += " observe";
+    for (const auto& method : rule.methods) out += " " + method;
+    for (const auto& path : rule.paths) out += " " + path;
   }
   return out;
 }

@@ -370,6 +370,8 @@ INSTANTIATE_TEST_SUITE_P(
          [](Header& h, std::byte* b) { elements<format::NameSet>(h, b, format::kNameSets)->below.first = 50; }},
         {"BucketSet", "a bucket's set out of bounds", [](Header& h, std::byte* b) { used_bucket(h, b)->set[0] = 1000; }},
         {"BucketName", "a bucket's name out of bounds", [](Header& h, std::byte* b) { used_bucket(h, b)->name[0] = 1u << 30; }},
+        {"BucketNameInFront", "a bucket's name out of bounds",
+         [](Header& h, std::byte* b) { used_bucket(h, b)->name[0] = format::kNamesFront - 1; }},
         {"BucketNameAtTheEnd", "an indexed name out of bounds",
          [](Header& h,
             std::byte*
@@ -377,7 +379,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"LastNameLongerThanItsSection", "an indexed name out of bounds",
          [](Header& h, std::byte* b) {
            auto* names = elements<unsigned char>(h, b, format::kNames);
-           std::size_t last = 1;
+           std::size_t last = format::kNamesFront;
            while (last + 1 + names[last] < h.sections[format::kNames].count) last += 1u + names[last];
            ++names[last];
          }},
@@ -388,6 +390,25 @@ INSTANTIATE_TEST_SUITE_P(
          [](Header& h, std::byte* b) { elements<format::Bucket>(h, b, format::kBuckets)[1].next = 1; }},
     }),
     [](const auto& row) { return row.param.why; });
+
+TEST(Lies, NamesWithoutAFilter) {
+  auto bytes = *compile(sample(), 3);
+  Header header;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  format::Section& filter = header.sections[format::kFilter];
+  const std::uint64_t gone = header.sections[format::kFilter + 1].offset - filter.offset;
+  ASSERT_GT(gone, 0u);
+  const auto from = bytes.begin() + static_cast<std::ptrdiff_t>(filter.offset);
+  bytes.erase(from, from + static_cast<std::ptrdiff_t>(gone));
+  filter.count = 0;
+  for (unsigned id = format::kFilter + 1; id < format::kSections; ++id) header.sections[id].offset -= gone;
+  header.size -= gone;
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  format::seal(bytes);
+  const auto opened = Snapshot::open(bytes);
+  ASSERT_FALSE(opened.ok());
+  EXPECT_STREQ(opened.error().message, "names without a filter, or a filter without names");
+}
 
 // Chains of overflow buckets, which only a policy of many names has.
 class Chains : public testing::Test {
@@ -419,14 +440,23 @@ TEST_F(Chains, AsCompiled) {
   EXPECT_STREQ(refusal(), "none");
 }
 
+TEST_F(Chains, SpilledIntoNoBucket) {
+  std::uint32_t i = 0;
+  while (buckets_[i].spilled == 0) ++i;
+  buckets_[i].next = 0;
+  EXPECT_STREQ(refusal(), "a bucket that spilled into none");
+}
+
 TEST_F(Chains, ThatCircle) {
   buckets_[first_overflow_ + 1].next = first_overflow_ + 1;
   EXPECT_STREQ(refusal(), "a bucket chain that leads back or out");
 }
 
 TEST_F(Chains, UpToFourOverflowBuckets) {
-  for (std::uint32_t i = first_overflow_; i < header_->sections[format::kBuckets].count; ++i) buckets_[i].next = 0;
-  for (std::uint32_t i = 0; i < first_overflow_; ++i) buckets_[i].next = 0;
+  for (std::uint32_t i = 0; i < header_->sections[format::kBuckets].count; ++i) {
+    buckets_[i].next = 0;
+    buckets_[i].spilled = 0;
+  }
   buckets_[0].next = first_overflow_;
   for (std::uint32_t i = 0; i < 3; ++i) buckets_[first_overflow_ + i].next = first_overflow_ + i + 1;
   EXPECT_STREQ(refusal(), "none");

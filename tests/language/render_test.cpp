@@ -24,8 +24,8 @@ TEST(Render, AUrlIsSplitIntoKeys) {
             "error[P007]: expected a domain, found a URL\n"
             "  --> policy.yaml:11:16\n"
             "11 |     domains: [\"https://api.example.com/v1\"]\n"
-            "   |                ^^^^^^^^ write domains: [api.example.com], ports: [443]\n"
-            "   = paths are not supported by this version yet: a rule covers the whole of a name\n");
+            "   |                ^^^^^^^^ write domains: [api.example.com], ports: [443], paths: [/v1]\n"
+            "   = of TLS nobody sees the path: on port 443 leave it out\n");
 }
 
 TEST(Render, ShowsBothRulesOfAShadow) {

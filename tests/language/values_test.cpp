@@ -64,7 +64,7 @@ const Refused kDomains[] = {
      "name the organisation (*.example.x), or set allow_public_suffix: true"},
     {"Url", "http://x", "P007", "expected a domain, found a URL", "write domains: [x], ports: [80]"},
     {"UrlWithPath", "https://api.example.com/v1", "P007", "expected a domain, found a URL",
-     "write domains: [api.example.com], ports: [443]"},
+     "write domains: [api.example.com], ports: [443], paths: [/v1]"},
     {"UrlWithPort", "https://u@api.example.com:8443", "P007", "expected a domain, found a URL",
      "write domains: [api.example.com], ports: [8443]"},
     {"UrlWithAddress", "http://203.0.113.9/", "P007", "expected a domain, found a URL",

@@ -384,6 +384,20 @@ TEST_P(RandomNames, SuffixHashIsTheHashOfTheSuffixParsedAlone) {
 
 INSTANTIATE_TEST_SUITE_P(Names, RandomNames, testing::Range(0U, 20U));
 
+TEST(DomainName, HashesOfCanonicalTextAreThoseOfParse) {
+  std::string deepest = "x";
+  while (deepest.size() + 2 <= DomainName::kMaxOctets) deepest.insert(0, "x.");
+  for (const std::string text : {"a", "a.test", "www.some-longer-label-than-sixteen.cdn.test", deepest.c_str()}) {
+    std::array<std::uint64_t, DomainName::kMaxLabels> hashes{};
+    const DomainName parsed = name(text);
+    DomainName::SuffixLengths lengths{};
+    const std::string padded = std::string(32, '.') + text;  // whatever is in front of it
+    ASSERT_EQ(DomainName::hash_suffixes(std::string_view(padded).substr(32), hashes, lengths), parsed.labels()) << text;
+    EXPECT_EQ(lengths, parsed.suffix_lengths()) << text;
+    for (unsigned n = 1; n <= parsed.labels(); ++n) EXPECT_EQ(hashes[n - 1], parsed.suffix_hash(n)) << text << " " << n;
+  }
+}
+
 // A hash that loses entropy shows in its low or high bits: 65,536 names into 65,536 slots leave e^-1 of them empty.
 TEST(Hash, SpreadsLikeARandomFunction) {
   std::vector<int> low(65536);
@@ -408,6 +422,8 @@ TEST(Layout, IsThatOfTheAbi) {
   EXPECT_STREQ(crossed.text, "api.example.test");  // the rest of the buffer is zero: nothing old crosses with it
   for (unsigned n = 1; n <= 3; ++n) EXPECT_EQ(crossed.suffix_hash[n - 1], parsed.suffix_hash(n));
   EXPECT_EQ(crossed.suffix_hash[3], 0U);
+  for (unsigned n = 1; n <= 3; ++n) EXPECT_EQ(crossed.suffix_len[n - 1], parsed.suffix(n).size());
+  EXPECT_EQ(crossed.suffix_len[3], 0U);
 }
 
 TEST(Hash, KnowsLabelBoundaries) {

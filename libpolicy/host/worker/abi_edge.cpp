@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <span>
@@ -24,7 +25,10 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
 }
 
 std::uint64_t seal_of(const policy_name& name) {
-  return mix(name.suffix_hash[std::min<unsigned>(name.labels, 16) - 1], 0x9e3779b97f4a7c15u + name.len) |
+  std::uint64_t shape;  // len, labels and suffix_len, which decide() follows
+  static_assert(offsetof(policy_name, text) - offsetof(policy_name, len) == sizeof(shape));
+  std::memcpy(&shape, reinterpret_cast<const unsigned char*>(&name) + offsetof(policy_name, len), sizeof(shape));
+  return mix(name.suffix_hash[std::min<unsigned>(name.labels, 16) - 1], 0x9e3779b97f4a7c15u + shape) |
          1;  // never 0: zero means unset
 }
 

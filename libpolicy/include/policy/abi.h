@@ -60,7 +60,8 @@ typedef struct policy_flow policy_flow;     /* host-owned ticket of one long-liv
 typedef struct {
   uint64_t seal;
   uint64_t suffix_hash[16]; /* of the last 1 to 16 labels; for the host */
-  uint8_t len, labels, pad[6];
+  uint8_t len, labels;
+  uint8_t suffix_len[6]; /* of the last 1 to 6 labels; for the host */
   char text[256]; /* ASCII lower case, no trailing dot, no NUL promised */
 } policy_name;
 
