@@ -173,6 +173,8 @@ nlohmann::ordered_json to_json(const Explainer& explainer, const PolicyModel& mo
     const bool by_rule = step.verdict.rule != kNoRuleIndex;
     one["rule"] = by_rule ? nlohmann::ordered_json(model.rules[step.verdict.rule].name) : nullptr;
     one["where"] = explainer.where(step.verdict.rule);
+    if (by_rule && model.rules[step.verdict.rule].limits.any())
+      one["limits"] = limits_text(model.rules[step.verdict.rule].limits);
     if (step.address) one["addr"] = step.address->text();
     one["rules"] = nlohmann::ordered_json::array();
     for (const RuleTrace& row : step.trace) {

@@ -10,6 +10,7 @@
 #include <limits>
 #include <unordered_map>
 
+#include "engine/address_index.hpp"
 #include "engine/decide.hpp"
 #include "engine/domain_index_builder.hpp"
 #include "engine/prefix_table.hpp"
@@ -82,6 +83,7 @@ class Compiler {
     const std::vector<format::PrefixKey> keys = reduce(list);
     const Range range{static_cast<std::uint32_t>(prefixes_.size()), static_cast<std::uint32_t>(keys.size())};
     prefixes_.insert(prefixes_.end(), keys.begin(), keys.end());
+    too_many_addresses_ |= !addresses_.add(range.first, keys);
     return range;
   }
 
@@ -144,6 +146,11 @@ class Compiler {
     out.column = in.where.column;
     out.file = in.where.file;
     if (in.where.file > model_.included.size()) return Error{ErrorCode::kMalformed, "a file that is not there", index};
+    if (in.limits.any()) {
+      if (!allow) return Error{ErrorCode::kMalformed, "a deny rule with limits", index};
+      limits_.push_back(format::packed(in.limits));
+      out.limits = static_cast<std::uint32_t>(limits_.size());
+    }
     rules_.push_back(out);
 
     if (format::is_named_general(out.flags)) named_general_.push_back(static_cast<std::uint32_t>(index));
@@ -180,6 +187,10 @@ class Compiler {
     f(format::kStrings, strings_);
     f(format::kFiles, files_);
     f(format::kHttp, http_);
+    f(format::kAddressSets, addresses_.sets);
+    f(format::kAddressDirect, addresses_.direct);
+    f(format::kAddressNodes, addresses_.nodes);
+    f(format::kLimits, limits_);
   }
 
   Result<std::vector<std::byte>> assemble() {
@@ -189,7 +200,8 @@ class Compiler {
       measure(id, elements);
       most = std::max(most, elements.size());
     });
-    if (most > kMaxCount) return Error{ErrorCode::kExhausted, "a policy too large for one snapshot", 0};
+    if (most > kMaxCount || too_many_addresses_)
+      return Error{ErrorCode::kExhausted, "a policy too large for one snapshot", 0};
     header_.size = (header_.size + format::kAlignment - 1) / format::kAlignment * format::kAlignment;
 
     std::vector<std::byte> bytes(header_.size);
@@ -211,6 +223,9 @@ class Compiler {
   std::vector<format::Http> http_;
   std::vector<std::uint32_t> named_general_;
   std::vector<char> strings_;
+  AddressIndexBuilder addresses_;
+  bool too_many_addresses_ = false;
+  std::vector<format::Limits> limits_;
   ListPool pool_;
   DomainIndexBuilder index_;
 };

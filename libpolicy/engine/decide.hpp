@@ -169,6 +169,9 @@ class Snapshot {
   SourcePosition rule_where(std::uint32_t rule) const noexcept;   // of the default for kNoRuleIndex
   Action rule_action(std::uint32_t rule) const noexcept;
   Action default_action() const noexcept;
+  // What each client may do by the rule; nothing is bound for kNoRuleIndex.
+  LimitsModel rule_limits(std::uint32_t rule) const noexcept;
+  bool has_limits() const noexcept;  // some rule has
   bool rule_on_trial(std::uint32_t rule) const noexcept;  // mode: observe
   bool asks_for_requests() const noexcept;                // some rule has methods or paths
   // Some client, or the whole policy, is on trial: Query::now is read. When the last of these trials ends; 0: none.

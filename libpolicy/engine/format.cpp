@@ -1,5 +1,6 @@
 #include "engine/format.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -52,6 +53,48 @@ std::uint64_t name_hash_probe() noexcept {
     return name.ok() ? name->hash() : 0;
   }();
   return probe;
+}
+
+namespace {
+
+Limits::Rate packed(const std::optional<RateModel>& rate) noexcept {
+  return rate ? Limits::Rate{rate->amount, rate->seconds, 0} : Limits::Rate{};
+}
+
+std::optional<RateModel> unpacked(const Limits::Rate& rate) noexcept {
+  return rate.amount != 0 ? std::optional(RateModel{rate.amount, rate.seconds}) : std::nullopt;
+}
+
+bool is_sound(const Limits::Rate& rate, std::uint64_t most) noexcept {
+  const std::uint32_t s = rate.seconds;
+  if (rate.reserved != 0 || rate.amount > most) return false;
+  return rate.amount == 0 ? s == 0 : s == 1 || s == 60 || s == 3600 || s == 86400;
+}
+
+}  // namespace
+
+Limits packed(const LimitsModel& limits) noexcept {
+  return {packed(limits.requests), packed(limits.bandwidth),       packed(limits.upload),
+          packed(limits.download), limits.connections.value_or(0), 0};
+}
+
+LimitsModel unpacked(const Limits& limits) noexcept {
+  LimitsModel out;
+  out.requests = unpacked(limits.requests);
+  if (limits.connections != 0) out.connections = limits.connections;
+  out.bandwidth = unpacked(limits.bandwidth);
+  out.upload = unpacked(limits.upload);
+  out.download = unpacked(limits.download);
+  return out;
+}
+
+bool is_sound(const Limits& limits) noexcept {
+  const bool any = limits.requests.amount != 0 || limits.bandwidth.amount != 0 || limits.upload.amount != 0 ||
+                   limits.download.amount != 0 || limits.connections != 0;
+  return any && limits.reserved == 0 && limits.connections <= kMostConnections &&
+         is_sound(limits.requests, kMostRequests) &&
+         is_sound(limits.bandwidth, kMostBandwidth * std::max<std::uint64_t>(limits.bandwidth.seconds, 1)) &&
+         is_sound(limits.upload, kMostQuota) && is_sound(limits.download, kMostQuota);
 }
 
 PrefixKey key_of(const Address& address) noexcept {

@@ -14,12 +14,13 @@
 #include <span>
 #include <type_traits>
 
+#include "engine/model.hpp"
 #include "names/address.hpp"
 
 namespace sallyport::format {
 
 inline constexpr std::uint64_t kMagic = 0x31504e5354524f50u;  // "PORTSNP1" in memory order
-inline constexpr std::uint32_t kVersion = 4;
+inline constexpr std::uint32_t kVersion = 5;
 inline constexpr std::size_t kAlignment = 64;   // a cache line: one bucket of the domain index
 inline constexpr std::size_t kNamesFront = 32;  // unused octets before the first name: a load that ends in it fits
 inline constexpr unsigned kMaxClients = 64;     // one bit each in Query::groups
@@ -38,6 +39,10 @@ enum SectionId : unsigned {
   kStrings,   // octets: names for messages
   kFiles,     // Range into kStrings: files that the policy includes
   kHttp,      // Http
+  kAddressSets,    // AddressSet, by rising `first`
+  kAddressDirect,  // u32: slots, tables of 2^kDirectBits
+  kAddressNodes,   // AddressNode
+  kLimits,         // Limits, in the order of the rules that have some
   kSections,
 };
 
@@ -101,14 +106,25 @@ struct Rule {
   Range resolves_to;  // kPrefixes
   Range name;         // kStrings
   std::uint32_t line = 0, column = 0;
-  std::uint32_t http = 0;      // 1 + index into kHttp; 0: any request
-  std::uint32_t reserved = 0;  // limits
-  std::uint32_t file = 0;      // 0: the header's source; else the n-th of kFiles
+  std::uint32_t http = 0;    // 1 + index into kHttp; 0: any request
+  std::uint32_t limits = 0;  // 1 + index into kLimits; 0: none
+  std::uint32_t file = 0;    // 0: the header's source; else the n-th of kFiles
 };
 
 // What a rule says of requests; an empty range is anything.
 struct Http {
   Range methods, paths;  // kCells
+};
+
+// `limits` of one rule. An amount or a count of 0 is no bound; its period is 0 then.
+struct Limits {
+  struct Rate {
+    std::uint64_t amount = 0;
+    std::uint32_t seconds = 0;  // 1, 60, 3600 or 86400
+    std::uint32_t reserved = 0;
+  };
+  Rate requests, bandwidth, upload, download;
+  std::uint32_t connections = 0, reserved = 0;
 };
 
 struct Port {
@@ -121,6 +137,26 @@ struct PrefixKey {
   std::uint64_t high = 0, low = 0;
   std::uint16_t family = 0;  // 4 or 6
   std::uint16_t bits = 0;
+  std::uint32_t reserved = 0;
+};
+
+// Slots of an address index: outside the set, inside, or the node of number slot - kSlotNode.
+inline constexpr std::uint32_t kSlotOutside = 0, kSlotInside = 1, kSlotNode = 2;
+inline constexpr unsigned kDirectBits = 18, kNodeBits = 6;
+
+// The index of a Range of many prefixes; for IPv4 and IPv6 a slot, or the place of a table behind 1.
+struct AddressSet {
+  std::uint32_t first = 0;  // of the range, in kPrefixes
+  std::uint32_t slot[2] = {};
+  std::uint32_t direct[2] = {};
+  std::uint32_t reserved = 0;
+};
+
+// 64 blocks of the next kNodeBits bits.
+struct AddressNode {
+  std::uint64_t nodes = 0;   // bit n: block n is a node
+  std::uint64_t inside = 0;  // bit n: block n is not, and inside
+  std::uint32_t first = 0;   // of its nodes, which follow each other
   std::uint32_t reserved = 0;
 };
 
@@ -148,7 +184,9 @@ struct Bucket {
 };
 
 static_assert(sizeof(Header) % 8 == 0 && sizeof(Rule) == 64 && sizeof(Port) == 8 && sizeof(PrefixKey) == 24);
+static_assert(sizeof(AddressSet) == 24 && sizeof(AddressNode) == 24);
 static_assert(sizeof(Client) == 40 && sizeof(Http) == 16 && sizeof(NameSet) == 16 && sizeof(Bucket) == kAlignment);
+static_assert(sizeof(Limits) == 72);
 static_assert(std::is_trivially_copyable_v<Header> && std::is_trivially_copyable_v<Bucket>);
 
 inline constexpr std::size_t kElementSize[kSections] = {sizeof(Rule),
@@ -163,7 +201,11 @@ inline constexpr std::size_t kElementSize[kSections] = {sizeof(Rule),
                                                         1,
                                                         1,
                                                         sizeof(Range),
-                                                        sizeof(Http)};
+                                                        sizeof(Http),
+                                                        sizeof(AddressSet),
+                                                        sizeof(std::uint32_t),
+                                                        sizeof(AddressNode),
+                                                        sizeof(Limits)};
 
 // Any change of one 8-octet word changes it (each round is a bijection of its lane); it finds damage, not forgery.
 std::uint64_t checksum(std::span<const std::byte> bytes) noexcept;
@@ -173,6 +215,11 @@ void seal(std::span<std::byte> bytes) noexcept;
 
 // The value of Header::name_hash_probe in this build.
 std::uint64_t name_hash_probe() noexcept;
+
+Limits packed(const LimitsModel& limits) noexcept;
+LimitsModel unpacked(const Limits& limits) noexcept;
+// Within what the language takes.
+bool is_sound(const Limits& limits) noexcept;
 
 PrefixKey key_of(const Prefix& prefix) noexcept;
 PrefixKey key_of(const Address& address) noexcept;

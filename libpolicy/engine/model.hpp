@@ -39,6 +39,12 @@ struct RateModel {
   std::uint32_t seconds = 1;
 };
 
+// What limits can count; the language refuses more, and a snapshot with more is corrupt.
+inline constexpr std::uint64_t kMostRequests = 1'000'000'000;       // in one period
+inline constexpr std::uint32_t kMostConnections = 50'000;           // as many as a gateway holds at all
+inline constexpr std::uint64_t kMostBandwidth = 1'000'000'000'000;  // octets a second: a nanosecond holds 1000
+inline constexpr std::uint64_t kMostQuota = 4'000'000'000'000;      // octets in one period: 42 bits
+
 // What one client may do by one rule. Nothing: no bound.
 struct LimitsModel {
   std::optional<RateModel> requests;
@@ -75,6 +81,8 @@ struct RuleModel {
   std::vector<std::string> paths = {};    // with '*' for any run of characters; empty: all
   SourcePosition where;
 
+  // It is about names; a list of none counts.
+  bool lists_names() const noexcept { return !domains.empty() || !lists.empty(); }
   bool asks_for_requests() const noexcept { return !methods.empty() || !paths.empty(); }
 };
 

@@ -31,6 +31,11 @@ class Verifier {
     if (const char* wrong = lists()) return corrupt(wrong, at(format::kLists));
     if (const char* wrong = clients()) return corrupt(wrong, at(format::kClients));
     if (const char* wrong = buckets()) return corrupt(wrong, at(format::kBuckets));
+    const auto sets = array<format::AddressSet>(format::kAddressSets);
+    const auto direct = array<std::uint32_t>(format::kAddressDirect);
+    const auto nodes = array<format::AddressNode>(format::kAddressNodes);
+    if (!is_walkable(sets, direct, nodes)) return corrupt("an address index that leads out", at(format::kAddressSets));
+    t_.addresses = AddressIndex(sets, direct, nodes);
     t_.index = DomainIndex(*t_.header, filter_, buckets_, sets_, names_, t_.lists.data());
     return t_;
   }
@@ -82,6 +87,7 @@ class Verifier {
     t_.strings = array<char>(format::kStrings);
     t_.files = array<Range>(format::kFiles);
     t_.http = array<format::Http>(format::kHttp);
+    t_.limits = array<format::Limits>(format::kLimits);
     sets_ = array<format::NameSet>(format::kNameSets);
     filter_ = array<std::uint64_t>(format::kFilter);
     buckets_ = array<format::Bucket>(format::kBuckets);
@@ -128,10 +134,10 @@ class Verifier {
   const char* rules() const {
     const std::uint64_t groups =
         t_.clients.size() >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << t_.clients.size()) - 1;
+    std::size_t limited = 0;
     for (const format::Rule& rule : t_.rules) {
       const auto flag = [&rule](format::RuleFlag f) { return (rule.flags & f) != 0; };
       if ((rule.flags & ~std::uint32_t{format::kRuleAllFlags}) != 0) return "an unknown rule flag";
-      if (rule.reserved != 0) return "an unknown rule field";
       if (rule.file > t_.files.size()) return "a file that is not there";
       if (rule.http > t_.http.size()) return "a rule's methods and paths out of bounds";
       if ((rule.groups & ~groups) != 0 || flag(format::kRuleClients) != (rule.groups != 0))
@@ -147,6 +153,15 @@ class Verifier {
       }
       if (flag(format::kRuleResolvesTo) && !flag(format::kRuleDomains)) return "resolves_to without domains";
       if (!fits(rule.name, t_.strings.size())) return "a rule's name out of bounds";
+      // Each belongs to one allow rule, so none is without an owner.
+      if (rule.limits != 0) {
+        if (!flag(format::kRuleAllow)) return "limits of a deny rule";
+        if (rule.limits != ++limited) return "a rule's limits out of order";
+      }
+    }
+    if (limited != t_.limits.size()) return "limits of no rule";
+    for (const format::Limits& limits : t_.limits) {
+      if (!format::is_sound(limits)) return "limits out of range";
     }
     for (const format::Port& port : t_.ports) {
       if (port.first > port.last || port.reserved != 0) return "a port range out of order";

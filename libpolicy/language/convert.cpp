@@ -9,6 +9,7 @@
 #include "language/effect.hpp"
 #include "language/effect_report.hpp"
 #include "language/explain_flow.hpp"
+#include "language/policy_lists.hpp"
 #include "language/presets.hpp"
 #include "language/requests.hpp"
 #include "language/suggest.hpp"
@@ -43,7 +44,9 @@ struct Named {
 
 // What the files of a policy share.
 struct Whole {
+  Whole(bool opens_files, std::vector<std::string>& files) : lists(opens_files, files) {}
   PolicyModel model;
+  PolicyLists lists;
   std::vector<RulePlace> rule_places;  // one a rule of the model
   std::vector<Named> clients;
   std::unordered_map<std::string, Named> rule_names;
@@ -69,6 +72,7 @@ class Converter {
       only_in_the_policy(place);
     }
     clients(policy, place);
+    whole_.lists.declare(policy, place, reporter_);
   }
   void rules(const Policy& policy, const Place& place);
   void tests(const Policy& policy, const Place& place);
@@ -88,6 +92,7 @@ class Converter {
   void rule_ports(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void rule_destinations(const Place& place, const RuleModel& model, const std::string& path);
   void rule_metadata(const Rule& rule, const Place& place, const RuleModel& model, const std::string& path);
+  void rule_limits(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void rule_presets(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void rule_requests(const Rule& rule, const Place& place, RuleModel& model, const std::string& path);
   void where_requests_are_hidden(const Place& place, const RuleModel& model, const std::string& path);
@@ -314,10 +319,7 @@ void Converter::rule_domains(const Rule& rule, const Place& place, RuleModel& mo
   const Place* written = place.field(Rule::kDomainsFieldNumber);
   if (empty_list(written, at(path, "domains"), "no name")) return;
   const DomainPermissions permissions{rule.allow_public_suffix(), rule.multi_tenant()};
-  const bool fixed = !model.resolves_to.empty() &&
-                     std::all_of(model.resolves_to.begin(), model.resolves_to.end(), [](const Prefix& prefix) {
-                       return prefix.bits() == (prefix.network().is_v4() ? 32 : 128);
-                     });
+  const bool fixed = is_answered_here(model);
   std::unordered_map<std::string, Span> seen;
   for (int i = 0; i < rule.domains_size(); ++i) {
     const Place& entry = written->elements[static_cast<std::size_t>(i)];
@@ -342,6 +344,11 @@ void Converter::rule_domains(const Rule& rule, const Place& place, RuleModel& mo
     }
     model.domains.push_back(pattern);
   }
+}
+
+// The rule has a key that names its names; presets apart.
+bool lists_names(const Place& rule) {
+  return rule.field(Rule::kDomainsFieldNumber) != nullptr || rule.field(Rule::kListsFieldNumber) != nullptr;
 }
 
 std::string clients_text(const RuleModel& model) {
@@ -381,7 +388,7 @@ void Converter::rule_ports(const Rule& rule, const Place& place, RuleModel& mode
     const Place* addresses = place.field(Rule::kAddressesFieldNumber);
     reporter_.error("P019", addresses->key, path, "an allow rule with addresses needs `ports`",
                     "write them, such as ports: [443]; ports 80 and 443 are the default for names alone");
-  } else if (place.field(Rule::kDomainsFieldNumber) != nullptr) {
+  } else if (lists_names(place)) {
     model.ports = default_ports();
   }
   if (const Place* preset = place.field(Rule::kPresetFieldNumber); preset != nullptr) {
@@ -402,21 +409,19 @@ void Converter::rule_ports(const Rule& rule, const Place& place, RuleModel& mode
 }
 
 void Converter::rule_destinations(const Place& place, const RuleModel& model, const std::string& path) {
-  const Place* domains = place.field(Rule::kDomainsFieldNumber);
+  const bool names = lists_names(place) || place.field(Rule::kPresetFieldNumber) != nullptr;
   const Place* addresses = place.field(Rule::kAddressesFieldNumber);
   const Place* resolves_to = place.field(Rule::kResolvesToFieldNumber);
-  const Place* preset = place.field(Rule::kPresetFieldNumber);
-  if (resolves_to != nullptr && domains == nullptr && preset == nullptr) {
+  if (resolves_to != nullptr && !names) {
     reporter_.error("P020", resolves_to->key, at(path, "resolves_to"), "`resolves_to` without `domains`",
                     addresses != nullptr ? "it narrows names; write the addresses in `addresses` alone"
                                          : "write the names that resolve to these, or use `addresses`");
     return;
   }
   const Place* name = place.field(Rule::kNameFieldNumber);
-  if (model.action == Action::kAllow && domains == nullptr && addresses == nullptr && preset == nullptr &&
-      !place.partial) {
+  if (model.action == Action::kAllow && !names && addresses == nullptr && !place.partial) {
     reporter_.error("P019", name != nullptr ? name->value : place.value, path,
-                    "an allow rule without `domains` or `addresses`",
+                    "an allow rule without `domains`, `lists` or `addresses`",
                     "say what it allows; to allow everything, set default: allow");
   }
   if (model.action != Action::kAllow) return;
@@ -474,6 +479,70 @@ void Converter::rule_metadata(const Rule& rule, const Place& place, const RuleMo
   refuse_hosts(rule.resolves_to(), Rule::kResolvesToFieldNumber, "resolves_to");
 }
 
+void Converter::rule_limits(const Rule& rule, const Place& place, RuleModel& model, const std::string& path) {
+  using policy::v1::Limits;
+  const Place* written = place.field(Rule::kLimitsFieldNumber);
+  if (written == nullptr) return;
+  const std::string where = at(path, "limits");
+  const Limits& in = rule.limits();
+  if (written->fields.empty()) {
+    // Of another type, or with unknown keys alone: reported.
+    if (reporter_.source().text().substr(reporter_.source().offset_of(written->value)).starts_with('{') &&
+        !written->partial)
+      reporter_.error("P019", written->key, where, "`limits` without a limit",
+                      "write one, such as limits: { requests: 600/m }, or remove the key");
+    return;
+  }
+  const auto read = [&](int field, std::string_view key, const std::string& text, auto parse,
+                        std::optional<RateModel>& out) {
+    const Place* value = written->field(field);
+    if (value == nullptr || value->explicit_null) return;
+    const std::string_view source = reporter_.source().text().substr(reporter_.source().offset_of(value->value));
+    if (text.empty() && !source.starts_with('"') && !source.starts_with('\'')) return;  // of another type: reported
+    Parsed<RateModel> rate = parse(text);
+    if (const auto* problem = std::get_if<Problem>(&rate)) {
+      report(*problem, value->value, at(where, key));
+    } else {
+      out = std::get<RateModel>(rate);
+    }
+  };
+  const auto quota = [](std::string_view text) { return read_octet_rate(text, OctetLimit::kQuota); };
+  const auto bandwidth = [](std::string_view text) { return read_octet_rate(text, OctetLimit::kBandwidth); };
+  read(Limits::kRequestsFieldNumber, "requests", in.requests(), read_request_rate, model.limits.requests);
+  read(Limits::kBandwidthFieldNumber, "bandwidth", in.bandwidth(), bandwidth, model.limits.bandwidth);
+  read(Limits::kUploadFieldNumber, "upload", in.upload(), quota, model.limits.upload);
+  read(Limits::kDownloadFieldNumber, "download", in.download(), quota, model.limits.download);
+  if (const Place* value = written->field(Limits::kConnectionsFieldNumber); value != nullptr && !value->partial) {
+    if (in.connections() > kMostConnections) {
+      reporter_.error("P057", value->value, at(where, "connections"),
+                      std::to_string(in.connections()) + " connections are more than can be counted",
+                      "at most " + std::to_string(kMostConnections) + "; or leave the key out");
+    } else if (in.connections() > 0) {
+      model.limits.connections = in.connections();
+    } else if (reporter_.source().text().substr(reporter_.source().offset_of(value->value)).starts_with('0')) {
+      reporter_.error("P057", value->value, at(where, "connections"), "`0` allows nothing",
+                      "to stop these flows, write a deny rule; or remove the key");
+    }
+  }
+  if (place.field(Rule::kActionFieldNumber) != nullptr && model.action == Action::kDeny) {
+    reporter_.error("P020", written->key, where, "`limits` means nothing on a deny rule",
+                    "remove it, or write action: allow");
+    model.limits = {};
+    return;
+  }
+  const Place* ports = place.field(Rule::kPortsFieldNumber);
+  const bool udp = std::any_of(model.ports.begin(), model.ports.end(),
+                               [](const PortRange& range) { return range.proto == kProtoUdp; });
+  if (udp && ports != nullptr) {
+    reporter_
+        .error("P058", written->key, where,
+               "limits cannot be kept for UDP: the kernel forwards it, and counts for nobody",
+               "put the UDP ports into a rule of their own, without limits")
+        .related.push_back(reporter_.source().excerpt(ports->value));
+    model.limits = {};
+  }
+}
+
 void Converter::rule(const Rule& rule, const Place& place) {
   const std::string path = "rules[" + std::to_string(place.index) + "]";
   if (place.fields.empty()) {
@@ -507,8 +576,12 @@ void Converter::rule(const Rule& rule, const Place& place) {
   prefixes(rule.addresses(), addresses, at(path, "addresses"), model.addresses);
   prefixes(rule.resolves_to(), resolves_to, at(path, "resolves_to"), model.resolves_to);
   rule_domains(rule, place, model, path);
+  if (!empty_list(place.field(Rule::kListsFieldNumber), at(path, "lists"), "no name")) {
+    whole_.lists.use(rule, place, model, path, reporter_);
+  }
   rule_presets(rule, place, model, path);
   rule_ports(rule, place, model, path);
+  rule_limits(rule, place, model, path);
   if (action != nullptr) {
     rule_destinations(place, model, path);
     rule_metadata(rule, place, model, path);
@@ -692,8 +765,8 @@ void Converter::unused_clients() {
 
 std::vector<PortRange> default_ports() { return {{80, 80, kProtoTcp}, {443, 443, kProtoTcp}}; }
 
-PolicyModel convert(std::span<const PolicyPart> parts, const LoadOptions& options) {
-  Whole whole;
+PolicyModel convert(std::span<const PolicyPart> parts, const LoadOptions& options, std::vector<std::string>& files) {
+  Whole whole(options.opens_files, files);
   whole.model.source = parts.back().reporter->source().file();
   whole.model.own_addresses = options.own_addresses;
   std::vector<Converter> converters;
@@ -713,6 +786,7 @@ PolicyModel convert(std::span<const PolicyPart> parts, const LoadOptions& option
   if (std::none_of(parts.begin(), parts.end(), [](const PolicyPart& part) { return part.reporter->failed(); })) {
     report_rules_without_effect(whole.model, whole.rule_places);
     for (Converter& converter : converters) converter.unused_clients();
+    whole.lists.report_unused();
   }
   return std::move(whole.model);
 }

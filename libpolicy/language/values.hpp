@@ -43,6 +43,18 @@ std::optional<Problem> wide_block(const Prefix& block);
 // P011. "443", "22/tcp", "123/udp", "8000-8010", "8000-8010/udp".
 Parsed<PortRange> read_port(std::string_view text);
 
+// P056 not understood, P057 out of range. "600/m".
+Parsed<RateModel> read_request_rate(std::string_view text);
+enum class OctetLimit : std::uint8_t { kBandwidth, kQuota };
+// "10MB/s"; "100MB/day". A quota has no period of a second.
+Parsed<RateModel> read_octet_rate(std::string_view text, OctetLimit kind);
+
+// "600/m", "10MB/s": canonical.
+std::string request_rate_text(const RateModel& rate);
+std::string octet_rate_text(const RateModel& rate);
+// "600/m requests, 32 connections, 10MB/s": in the order of the schema.
+std::string limits_text(const LimitsModel& limits);
+
 // "443/tcp", "8000-8010/udp": canonical.
 std::string port_text(const PortRange& range);
 

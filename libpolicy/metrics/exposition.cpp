@@ -45,7 +45,7 @@ constexpr KnownMetric kKnown[] = {
     {"sallyport_ledger_evictions_total", kCounter,
      "Bindings that went before their time since a client's share was full."},
     {"sallyport_ledger_lookups_total", kCounter, "Lookups in the ledger by result."},
-    {"sallyport_limit_exceeded_total", kCounter, "Refusals by a limit, by rule and kind."},
+    {"sallyport_limit_exceeded_total", kCounter, "Refusals by a limit of a rule, by rule and kind; for bandwidth, times that octets waited."},
     {"sallyport_metric_overflow_total", kCounter, "Events of series that found no room."},
     {"sallyport_monitor_alarms_total", kCounter, "Alarms of the monitor, by reason."},
     {"sallyport_monitor_lost_total", kCounter, "What the monitor could not look at, by cause."},

@@ -220,6 +220,13 @@ Responder::Reply Responder::failure_of(const Pending& pending, ResolveOutcome ou
   }
 }
 
+bool Responder::within_limits(const Pending& pending) const {
+  if (!services_.limits) return true;
+  const policy_query asked = query_of(pending);
+  return services_.limits->charge(services_.reader->raw(), &asked, &pending.verdict, POLICY_CHARGE_QUESTION, 1,
+                                  nullptr) == POLICY_OK;
+}
+
 net::awaitable<Responder::Reply> Responder::finish(Pending* pending, Buffer buffer) {
   const std::uint16_t type = pending->query.question->type;
   // Others were asked about since begin(), and host_addresses() knows a client best right after decide().
@@ -243,6 +250,12 @@ net::awaitable<Responder::Reply> Responder::finish(Pending* pending, Buffer buff
     // same, by the type that its client asks for beside this one.
     const bool family_missing = config_.answers == Answers::kGateway && !is_forwarded(type) && !gives_family(type);
     const std::uint16_t other = type == wire::kTypeA ? wire::kTypeAaaa : wire::kTypeA;
+    if (!within_limits(*pending)) {
+      policy_verdict limited = pending->verdict;
+      limited.reason = POLICY_REASON_LIMIT_EXCEEDED;
+      // Not NXDOMAIN: the name exists, and whoever asks must not remember otherwise.
+      co_return deny(*pending, query_of(*pending), limited, Denial::kRefused, buffer);
+    }
     result = co_await services_.resolve(*name, family_missing ? other : type, Clock::now() + kResolveLimit);
     if (family_missing && result.outcome == ResolveOutcome::kAnswers) result.outcome = ResolveOutcome::kNoData;
     if (!still_allowed(*pending))

@@ -174,7 +174,8 @@ class Dns final : public policy::Plugin {
 
 POLICY_PLUGIN(sallyport::dns::Dns, R"({
  "name": "dns", "version": "0.2.0", "license": "Apache-2.0",
- "needs": ["policy.edge/1", "policy.decision/1", "policy.audit/1", "policy.log/1", "policy.sockets/1"],
+ "needs": ["policy.edge/1", "policy.decision/1", "policy.audit/1", "policy.log/1", "policy.sockets/1",
+ "policy.limits/1"],
  "offers": [], "layers": ["dns"], "privileges": {}, "flags": [],
  "config": {
   "type": "object", "additionalProperties": false,

@@ -40,6 +40,7 @@ struct Services {
   const policy_clients_v1* clients = nullptr;          // nullptr: cells alone
   const policy_synthetic_draft1* synthetic = nullptr;  // with Answers::kSynthetic
   const policy_ledger_v1* ledger = nullptr;            // with Answers::kReal
+  const policy_limits_v1* limits = nullptr;
   policy::Reader* reader = nullptr;
   std::function<net::awaitable<net::ResolveResult>(DomainName, std::uint16_t, net::Clock::time_point)> resolve;
   std::function<net::awaitable<bool>(std::uint64_t seq)> applied;  // every enforcer has it; false: not in time
@@ -127,6 +128,8 @@ class Responder {
   // Of a name that policy allows, and whose client is held back below its parent.
   Reply deny_suspect(const Pending& pending, const net::TunnelBudgets::Finding& finding, Buffer buffer);
   void find_parent(Pending& pending) const;
+  // False: its rule's `requests` are used up, and nothing is asked outside.
+  bool within_limits(const Pending& pending) const;
   // Decides the name again: the policy may have changed while something was awaited.
   bool still_allowed(Pending& pending);
   Reply no_data(const Pending& pending, std::uint32_t ttl, Buffer buffer);

@@ -63,6 +63,7 @@ struct Worker::Work {
     out.clients = host.get<policy_clients_v1>(POLICY_CLIENTS_ID);
     out.synthetic = host.get<policy_synthetic_draft1>(POLICY_SYNTHETIC_ID);
     out.ledger = ledger;
+    out.limits = host.get<policy_limits_v1>(POLICY_LIMITS_ID);
     out.reader = &reader;
     out.upstreams = net::text_of(owner.team_.config.upstreams);
     out.budgets = owner.team_.budgets.get();

@@ -21,6 +21,8 @@ std::string_view title_of(unsigned status) {
       return "URI Too Long";
     case 417:
       return "Expectation Failed";
+    case 429:
+      return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
     case 502:
@@ -42,6 +44,7 @@ std::string_view error_of(unsigned status) {
   switch (status) {
     case 403:
     case 407:
+    case 429:
       return "http_request_denied";
     case 502:
       return "http_protocol_error";
@@ -62,6 +65,8 @@ std::string_view words_of(unsigned status) {
       return "refused by policy: ";
     case 407:
       return "credentials are needed: ";
+    case 429:
+      return "more than the policy allows for now: ";
     case 502:
     case 504:
       return "allowed, but the server could not be used: ";
@@ -95,7 +100,8 @@ std::string answer_text(const Answer& answer) {
   out.append("\"\r\n");
   if (answer.status == 407) out.append("Proxy-Authenticate: Basic realm=\"sallyport\", charset=\"UTF-8\"\r\n");
   if (answer.status == 405) out.append("Allow: GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS, CONNECT\r\n");
-  if (answer.status == 503) out.append("Retry-After: 1\r\n");
+  const std::uint64_t retry_after = answer.status == 503 ? 1 : answer.retry_after;
+  if (retry_after > 0) out.append("Retry-After: ").append(std::to_string(retry_after)).append("\r\n");
   out.append("Content-Type: application/problem+json\r\nCache-Control: no-store\r\nContent-Length: ");
   out.append(std::to_string(body.size())).append("\r\nConnection: close\r\n\r\n");
   if (!answer.head_request) out.append(body);

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "http-proxy/credentials.hpp"
+#include "support/admission.hpp"
 #include "support/json.hpp"
 #include "support/sockets.hpp"
 
@@ -44,7 +45,9 @@ Connection::Connection(const Config& config, const Services& services, Shared& s
       server_(client_.poller()),
       relay_(client_, server_, *shared.relay),
       who_(client),
-      request_(config.head_limits()) {}
+      request_(config.head_limits()) {
+  relay_.watch_meter(&meter_);
+}
 
 // What still has a socket here was cut off (drain, stop): a reset says so.
 Connection::~Connection() { cut(); }
@@ -65,9 +68,15 @@ void Connection::no_limit() {
 void Connection::wake() {
   client_.cancel();
   server_.cancel();
+  for (net::asio::steady_timer* rest : rests_) {
+    if (rest) rest->cancel();
+  }
 }
 
-void Connection::cut() { relay_.fail(); }
+void Connection::cut() {
+  relay_.fail();
+  wake();
+}
 
 void Connection::close() {
   server_.close();
@@ -92,6 +101,11 @@ void Connection::expired() {
       cut();
       return;
     default:
+      // What rests is in time by definition.
+      if (net::Clock::now() < rests_until_ + within_) {
+        shared_.wheel->set(*this, rests_until_ + within_);
+        return;
+      }
       timed_out_ = true;
       wake();
   }
@@ -238,7 +252,26 @@ awaitable<void> Connection::refuse(Refusal refusal) {
   status_ = refusal.status;
   const std::string ref = audit_denied({.reason = refusal.reason}, refusal.cause);
   const bool head = request_.state() == HttpState::kDone && request_.head().method == "HEAD";
-  co_await answer({.status = refusal.status, .reason = refusal.reason, .ref = ref, .head_request = head});
+  co_await answer({.status = refusal.status,
+                   .reason = refusal.reason,
+                   .ref = ref,
+                   .head_request = head,
+                   .retry_after = refusal.retry_after});
+}
+
+Refusal Connection::limit_refusal() const {
+  return {429, POLICY_REASON_LIMIT_EXCEEDED, net::limit_cause(met_.exceeded), net::retry_after(met_.wait_ns)};
+}
+
+awaitable<bool> Connection::within_limits(const policy_verdict& verdict) {
+  if (meter_.is_open() && rule_ == verdict.rule) co_return true;
+  met_ = meter_.open(services_.limits, services_.reader->raw(), query(POLICY_LAYER_HTTP), verdict);
+  rule_ = verdict.rule;
+  if (met_) met_ = meter_.charge(POLICY_CHARGE_REQUEST, 1);
+  if (met_) co_return true;
+  meter_.close();
+  co_await refuse(limit_refusal());
+  co_return false;
 }
 
 awaitable<void> Connection::deny(const policy_verdict& verdict, std::string_view cause) {
@@ -332,6 +365,7 @@ awaitable<bool> Connection::read_head() {
   began_ = net::Clock::now();
   blocked_ = {};
   blocked_octets_ = 0;
+  rested_ = {};
   const wire::HttpRequestHead& head = request_.head();
   const std::string_view host = head.form == wire::TargetForm::kAbsolute || head.form == wire::TargetForm::kAuthority
                                     ? head.target_authority.host
@@ -409,11 +443,14 @@ awaitable<void> Connection::run() {
     if (!got) co_return;
     const bool admitted = co_await admit();
     if (!admitted) co_return;
+    const bool within = co_await within_limits(verdict_);
+    if (!within) co_return;
     if (request_.head().form == wire::TargetForm::kAuthority) {
       co_await connect_request();
       co_return;
     }
     const bool again = co_await forward();
+    meter_.close();
     if (!again) co_return;
   }
 }

@@ -12,6 +12,7 @@
 // Threads      The loop's.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -91,6 +92,7 @@ class Connection final : public TimerWheel::Entry {
     kTimeout,  // the sender
     kSinkError,
     kSinkTimeout,
+    kLimit,  // of the rule: met_ says which
   };
   // What became of the responses to one request.
   enum class Outcome : std::uint8_t {
@@ -105,6 +107,7 @@ class Connection final : public TimerWheel::Entry {
     kSlow,        // the client's body did not come in time: 408
     kGone,        // the client
     kRevoked,     // by a new policy, before the response began
+    kLimited,     // more than its rule's limits have left
   };
   // Octets read and not yet used.
   struct Input {
@@ -139,6 +142,9 @@ class Connection final : public TimerWheel::Entry {
   net::awaitable<void> answer(const Answer& what);  // and closes
   net::awaitable<bool> no_route(const Route& route);
   net::awaitable<void> linger();
+  // The limits of the rule that allows it: one connection more, and one request. False: refused, and answered.
+  net::awaitable<bool> within_limits(const policy_verdict& verdict);
+  Refusal limit_refusal() const;  // for what met_ says
 
   policy_query query(std::uint16_t layer) const;
   std::string detail(std::string_view extra_json = {}) const;
@@ -160,6 +166,8 @@ class Connection final : public TimerWheel::Entry {
                                 std::string_view tail);
   net::awaitable<Io> readable(net::Stream& from);
   net::awaitable<Io> pass_body(Body body, std::uint64_t* passed);
+  net::awaitable<Io> charge(bool up, std::uint64_t octets);
+  net::awaitable<Io> rest(std::chrono::nanoseconds wait, bool up);
 
   // tunnel.cpp
   net::awaitable<void> connect_request();
@@ -209,6 +217,9 @@ class Connection final : public TimerWheel::Entry {
   std::string user_;
   std::optional<policy_addr> peer_;
   policy_verdict verdict_{};
+  policy::Meter meter_;                // of the exchange or the tunnel; relay_ asks it too
+  std::optional<std::uint32_t> rule_;  // that meter_ is for
+  policy::Charged met_;                // the limit that was exceeded last
   bool exchanging_ = false;
   net::Clock::time_point began_{};
   std::string http_json_;  // for the audit
@@ -223,6 +234,9 @@ class Connection final : public TimerWheel::Entry {
   std::string broken_;                   // why the response is
   std::chrono::nanoseconds blocked_{0};  // how long the client did not take what there was
   std::uint64_t blocked_octets_ = 0;
+  std::array<net::asio::steady_timer*, 2> rests_{};  // [up]: the limits let it wait
+  net::Clock::time_point rests_until_{};             // the later of both
+  std::chrono::nanoseconds rested_{0};               // of the upload
 
   // Of the tunnel.
   bool inside_ = false;  // requests in a tunnel, to server_ alone

@@ -47,6 +47,13 @@ awaitable<bool> Connection::inside_request_is_fine() {
     co_await deny(verdict);
     co_return false;
   }
+  if (requests_ > 1) {  // the tunnel itself was charged as the first
+    met_ = meter_.charge(POLICY_CHARGE_REQUEST, 1);
+    if (!met_) {
+      co_await refuse(limit_refusal());
+      co_return false;
+    }
+  }
   co_return true;
 }
 
@@ -92,6 +99,8 @@ awaitable<bool> Connection::forward() {
           co_return false;
         }
       }
+      const bool within = co_await within_limits(verdict_);  // of the rule for that address, if it is another
+      if (!within) co_return false;
       if (!std::exchange(audited, true) && !audit_allowed()) {
         co_await refuse({503, POLICY_REASON_AUDIT_DROPPED, {}});
         co_return false;
@@ -131,6 +140,8 @@ awaitable<Connection::Outcome> Connection::exchange() {
                    .websocket = wants_websocket(head)},
                   out);
   limit(Phase::kResponse, config_.response_timeout);
+  const Io charged = co_await charge(true, out.size());
+  if (charged != Io::kOk) co_return charged == Io::kLimit ? Outcome::kLimited : abort_.value_or(Outcome::kGone);
   const Io sent = co_await send(server_, out);
   if (sent == Io::kSinkTimeout) co_return Outcome::kLate;
   if (sent != Io::kOk && uploaded_) co_return Outcome::kUnanswered;
@@ -169,6 +180,9 @@ awaitable<void> Connection::upload() {
       break;
     case Io::kError:
       abort(broken_.empty() ? Outcome::kGone : Outcome::kBadRequest);
+      break;
+    case Io::kLimit:
+      abort(Outcome::kLimited);
       break;
   }
 }
@@ -240,6 +254,8 @@ awaitable<Connection::Outcome> Connection::responses() {
       }
       if (client_is_10 || (head.status == 100 && !request.expect_continue)) continue;
       rewrite_response(head, {.via = via}, text);
+      const Io charged = co_await charge(false, text.size());
+      if (charged != Io::kOk) co_return charged == Io::kLimit ? Outcome::kLimited : abort_.value_or(Outcome::kGone);
       const Io sent = co_await send(client_, text);
       if (sent != Io::kOk) co_return Outcome::kGone;
       continue;
@@ -281,6 +297,8 @@ awaitable<Connection::Outcome> Connection::responses() {
                       .client_is_10 = client_is_10,
                       .length_of_none = request.method == "HEAD" || head.status == 304},
                      text);
+    const Io charged = co_await charge(false, text.size());
+    if (charged != Io::kOk) co_return charged == Io::kLimit ? Outcome::kLimited : abort_.value_or(Outcome::kGone);
     responded_ = true;
     limit(Phase::kDownload, config_.body_timeout);
     pending_ = std::move(text);
@@ -291,6 +309,7 @@ awaitable<Connection::Outcome> Connection::responses() {
     } else {
       const Io passed =
           co_await pass_body({.kind = head.body, .length = head.content_length, .framing = framing}, &down_);
+      if (passed == Io::kLimit) co_return Outcome::kLimited;
       if (passed != Io::kOk) co_return Outcome::kCut;
     }
     keep_server_ =
@@ -309,6 +328,10 @@ awaitable<bool> Connection::finish_exchange(Outcome outcome) {
     if (outcome == Outcome::kGone) reason = POLICY_REASON_OK;
     if (outcome == Outcome::kCut && !broken_.empty()) reason = POLICY_REASON_FRAMING_AMBIGUOUS;
     if (outcome == Outcome::kRevoked || (abort_ && *abort_ == Outcome::kRevoked)) reason = POLICY_REASON_REVOKED;
+    if (outcome == Outcome::kLimited || (abort_ && *abort_ == Outcome::kLimited)) {
+      reason = POLICY_REASON_LIMIT_EXCEEDED;
+      audit_denied({.reason = reason}, net::limit_cause(met_.exceeded));
+    }
     if (reason == POLICY_REASON_FRAMING_AMBIGUOUS) audit_denied({.reason = reason}, "response: " + broken_);
     if (!inside_) audit_closed(up_, down_, reason);
     cut();
@@ -360,6 +383,9 @@ awaitable<bool> Connection::finish_exchange(Outcome outcome) {
       co_return false;
     case Outcome::kSlow:
       co_await refuse({408, POLICY_REASON_TIMED_OUT, "the body did not come in time"});
+      co_return false;
+    case Outcome::kLimited:
+      co_await refuse(limit_refusal());
       co_return false;
     case Outcome::kRevoked:
       co_await refuse({403, POLICY_REASON_REVOKED, {}});

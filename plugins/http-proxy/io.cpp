@@ -90,6 +90,31 @@ awaitable<Connection::Io> Connection::send_parts(net::Stream& to, std::string_vi
   co_return co_await send(to, left);
 }
 
+awaitable<Connection::Io> Connection::charge(bool up, std::uint64_t octets) {
+  const policy::Charged charged = meter_.charge(up ? POLICY_CHARGE_UP : POLICY_CHARGE_DOWN, octets);
+  if (!charged) {
+    met_ = charged;
+    co_return Io::kLimit;
+  }
+  if (charged.wait_ns == 0) co_return Io::kOk;
+  co_return co_await rest(std::chrono::nanoseconds(charged.wait_ns), up);
+}
+
+// What was read is held until the limits let it go on; no time limit ends meanwhile.
+awaitable<Connection::Io> Connection::rest(std::chrono::nanoseconds wait, bool up) {
+  net::asio::steady_timer timer(client_.get_executor());
+  timer.expires_after(wait);
+  struct Rest {  // also where this coroutine is ended at its wait
+    net::asio::steady_timer*& place;
+    ~Rest() { place = nullptr; }
+  } const resting{rests_[up ? 1 : 0] = &timer};
+  rests_until_ = std::max(rests_until_, timer.expiry());
+  (void)co_await timer.async_wait(net::kAsResult);
+  if (up) rested_ += wait;
+  if (timed_out_) co_return Io::kTimeout;
+  co_return abort_ || relay_.failed() ? Io::kError : Io::kOk;
+}
+
 // From one side's framing to the other's. *passed counts data octets. A response's pending_ head goes with the first.
 awaitable<Connection::Io> Connection::pass_body(Body body, std::uint64_t* passed) {
   net::Stream& from = body.up ? client_ : server_;
@@ -97,6 +122,7 @@ awaitable<Connection::Io> Connection::pass_body(Body body, std::uint64_t* passed
   Input& input = body.up ? from_client_ : from_server_;
   wire::ChunkedReader chunks;
   const net::Clock::time_point began = net::Clock::now();
+  const std::uint32_t charged_as = body.up ? POLICY_CHARGE_UP : POLICY_CHARGE_DOWN;
   std::uint64_t left = body.length;
   bool done = body.kind == BodyKind::kNone || (body.kind == BodyKind::kLength && left == 0);
   while (!done) {
@@ -105,9 +131,11 @@ awaitable<Connection::Io> Connection::pass_body(Body body, std::uint64_t* passed
     const bool held = !input.empty();
     if (held) {
       part = std::span(input.octets).subspan(input.used);
+      part = part.first(std::min<std::uint64_t>(part.size(), meter_.room(charged_as)));
       if (body.kind == BodyKind::kLength) part = part.first(std::min<std::uint64_t>(part.size(), left));
     } else {
       std::span<std::uint8_t> room(*shared_.relay->scratch);
+      room = room.first(std::min<std::uint64_t>(room.size(), meter_.room(charged_as)));
       if (body.kind == BodyKind::kLength) room = room.first(std::min<std::uint64_t>(room.size(), left));
       if (!from.is_open()) co_return Io::kError;
       const ssize_t n = from.receive(room);
@@ -122,7 +150,8 @@ awaitable<Connection::Io> Connection::pass_body(Body body, std::uint64_t* passed
         rearm();
         const Io waited = co_await readable(from);
         if (waited != Io::kOk) co_return waited;
-        if (body.up && is_slower(*passed, net::Clock::now() - began, config_.body_timeout, config_.body_rate)) {
+        if (body.up &&
+            is_slower(*passed, net::Clock::now() - began - rested_, config_.body_timeout, config_.body_rate)) {
           co_return Io::kTimeout;
         }
         continue;
@@ -166,6 +195,20 @@ awaitable<Connection::Io> Connection::pass_body(Body body, std::uint64_t* passed
       tail = data.empty() ? (done ? "0\r\n\r\n" : "") : done ? "\r\n0\r\n\r\n" : "\r\n";
     }
     const std::size_t size = data.size();
+    std::vector<std::uint8_t> waiting;
+    if (size > 0) {
+      const policy::Charged charged = meter_.charge(charged_as, size);
+      if (!charged) {
+        met_ = charged;
+        co_return Io::kLimit;
+      }
+      if (charged.wait_ns > 0) {
+        waiting.assign(data.begin(), data.end());  // the scratch is others' meanwhile
+        data = waiting;
+        const Io rested = co_await rest(std::chrono::nanoseconds(charged.wait_ns), body.up);
+        if (rested != Io::kOk) co_return rested;
+      }
+    }
     if (!head.empty() || size > 0 || !tail.empty()) {
       const Io sent = co_await send_parts(to, head, data, tail);
       if (sent != Io::kOk) co_return sent;

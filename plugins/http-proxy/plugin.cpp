@@ -148,6 +148,7 @@ class HttpProxy final : public policy::Plugin {
       out.decision = owner.host.get<policy_decision_v1>(POLICY_DECISION_ID);
       out.clients = owner.host.get<policy_clients_v1>(POLICY_CLIENTS_ID);
       out.flow = owner.host.get<policy_flow_v1>(POLICY_FLOW_ID);
+      out.limits = owner.host.get<policy_limits_v1>(POLICY_LIMITS_ID);
       out.reader = &reader;
       out.resolve = [this](DomainName name, std::uint16_t type, net::Clock::time_point deadline) {
         return resolver.resolve(name, type, deadline);
@@ -257,7 +258,8 @@ class HttpProxy final : public policy::Plugin {
 
 POLICY_PLUGIN(sallyport::http_proxy::HttpProxy, R"({
  "name": "http-proxy", "version": "0.1.0", "license": "Apache-2.0",
- "needs": ["policy.edge/1", "policy.decision/1", "policy.audit/1", "policy.log/1", "policy.sockets/1"],
+ "needs": ["policy.edge/1", "policy.decision/1", "policy.audit/1", "policy.log/1", "policy.sockets/1",
+ "policy.limits/1"],
  "offers": [], "layers": ["tcp", "tls", "http", "dial"], "privileges": {}, "flags": [],
  "config": {
   "type": "object", "additionalProperties": false,

@@ -22,6 +22,7 @@ struct Services {
   const policy_decision_v1* decision = nullptr;
   const policy_clients_v1* clients = nullptr;  // nullptr: a client is what its listener says
   const policy_flow_v1* flow = nullptr;        // nullptr: no tickets
+  const policy_limits_v1* limits = nullptr;    // nullptr: a host that keeps none, as in tests of other things
   policy::Reader* reader = nullptr;
   // As net::Resolver::resolve.
   std::function<net::awaitable<net::ResolveResult>(DomainName, std::uint16_t, net::Clock::time_point)> resolve;

@@ -32,7 +32,8 @@ struct Target {
 struct Refusal {
   unsigned status = 0;
   std::uint16_t reason = POLICY_REASON_OK;
-  std::string_view cause{};  // for the audit; a literal
+  std::string_view cause{};       // for the audit; a literal
+  std::uint64_t retry_after = 0;  // seconds to tell the client, unless 0
   bool refused() const noexcept { return status != 0; }
 };
 

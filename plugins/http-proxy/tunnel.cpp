@@ -62,6 +62,8 @@ awaitable<void> Connection::connect_request() {
     co_await refuse({403, POLICY_REASON_ADDR_FORBIDDEN, "this proxy itself"});
     co_return;
   }
+  const bool within = co_await within_limits(verdict_);  // of the rule for that address, if it is another
+  if (!within) co_return;
   if (!open_ticket()) {
     co_await refuse({403, POLICY_REASON_REVOKED, {}});
     co_return;
@@ -92,6 +94,12 @@ awaitable<void> Connection::tunnel(std::string_view first) {
   std::uint16_t reason = POLICY_REASON_OK;
   if (!good && verdict_.reason != POLICY_REASON_OK) reason = verdict_.reason;
   if (timed_out_) reason = phase_ == Phase::kHello ? POLICY_REASON_HELLO_TIMEOUT : POLICY_REASON_TIMED_OUT;
+  if (relay_.exceeded() != POLICY_LIMIT_NONE) {
+    audit_denied({.reason = POLICY_REASON_LIMIT_EXCEEDED}, net::limit_cause(relay_.exceeded()));
+    reason = POLICY_REASON_LIMIT_EXCEEDED;
+  } else if (inside_ && !met_) {
+    reason = POLICY_REASON_LIMIT_EXCEEDED;
+  }
   if (revoked_ || !ticket_.live()) reason = POLICY_REASON_REVOKED;
   const std::uint64_t up = relay_.counts().up + inside_up_, down = relay_.counts().down + inside_down_;
   if (ticket_.valid()) {

@@ -55,6 +55,7 @@ Flow::Flow(const Config& config, const Services& services, Counters& counters, n
       answer_came_(client_.get_executor()),
       hello_deadline_(client_.get_executor()) {
   net::set_no_delay(client_.native_handle());
+  relay_.watch_meter(&meter_);
 }
 
 // A flow that ends while its sockets are open was cut off (drain, stop): a reset on both sides says so.
@@ -146,7 +147,7 @@ awaitable<void> Flow::alert(std::uint16_t reason, std::string_view extra_json) {
   relay_.end_server();
   // The words that this alert answers with are a fallback too: a peer that is no TLS client just sees the close.
   const std::string record = net::tls_alert(reason);
-  (void)co_await relay_.write_down({reinterpret_cast<const std::uint8_t*>(record.data()), record.size()});
+  (void)co_await relay_.say_down({reinterpret_cast<const std::uint8_t*>(record.data()), record.size()});
   client_.shutdown_send();
   hello_deadline_.set(kAlertDrain, [this] { relay_.close(); });
   std::vector<std::uint8_t> dropped(4096);
@@ -384,6 +385,8 @@ awaitable<void> Flow::run() {
     inspected_ = co_await classify();
     if (!inspected_) co_return;
   }
+  const bool within = co_await within_limits();
+  if (!within) co_return;
   const bool connected = co_await connect();
   if (!connected) co_return;
   bool good = true;
@@ -411,8 +414,36 @@ bool Flow::open_ticket() {
   return true;
 }
 
+// Before anything is dialled; said in the words of what the client speaks, as far as that is known.
+awaitable<bool> Flow::within_limits() {
+  if (meter_.is_open() && rule_ == verdict_.rule) co_return true;
+  policy::Charged charged = meter_.open(services_.limits, services_.reader->raw(), query(POLICY_LAYER_TCP), verdict_);
+  rule_ = verdict_.rule;
+  if (charged) charged = meter_.charge(POLICY_CHARGE_REQUEST, 1);
+  if (charged) co_return true;
+  meter_.close();
+  const std::string_view cause = net::limit_cause(charged.exceeded);
+  const std::string cause_json = "\"cause\":" + net::json_text(cause);
+  if (http_ && !opened_) {
+    http_->retry_after(net::retry_after(charged.wait_ns));
+    co_await http_->refuse_first(POLICY_REASON_LIMIT_EXCEEDED, cause);
+  } else if (!tls_json_.empty() && !opened_) {
+    co_await alert(POLICY_REASON_LIMIT_EXCEEDED, cause_json);
+  } else {
+    reset(POLICY_REASON_LIMIT_EXCEEDED, cause_json);
+  }
+  co_return false;
+}
+
 // The ticket writes the closing record where there is one.
 void Flow::audit_close() {
+  const bool limited = relay_.exceeded() != POLICY_LIMIT_NONE;
+  if (limited) {
+    policy_verdict verdict = verdict_;
+    verdict.reason = POLICY_REASON_LIMIT_EXCEEDED;
+    refuse(verdict, "\"cause\":" + net::json_text(net::limit_cause(relay_.exceeded())));
+    verdict_.reason = POLICY_REASON_LIMIT_EXCEEDED;
+  }
   const net::RelayCounts& octets = relay_.counts();
   counters_.up += octets.up;
   counters_.down += octets.down;
@@ -421,7 +452,10 @@ void Flow::audit_close() {
     if (revoked_) ++counters_.revoked;
     const bool idle = net::Clock::now() >= relay_.last_progress() + config_.idle_timeout;
     ticket_.counted(octets.up, octets.down);
-    ticket_.close(revoked_ ? POLICY_REASON_REVOKED : idle ? POLICY_REASON_TIMED_OUT : POLICY_REASON_OK);
+    ticket_.close(revoked_  ? POLICY_REASON_REVOKED
+                  : limited ? POLICY_REASON_LIMIT_EXCEEDED
+                  : idle    ? POLICY_REASON_TIMED_OUT
+                            : POLICY_REASON_OK);
     return;
   }
   const auto lived = std::chrono::duration_cast<std::chrono::milliseconds>(net::Clock::now() - began_).count();

@@ -49,6 +49,7 @@ struct Services {
   const policy_clients_v1* clients = nullptr;          // at a gate, these four; a ledger only where dns keeps one
   const policy_flow_v1* flow = nullptr;
   const policy_ledger_v1* ledger = nullptr;
+  const policy_limits_v1* limits = nullptr;
   net::asio::io_context* loop = nullptr;
   std::set<std::string> redirected{};  // listeners that the kernel sends flows to
   policy::Reader* reader = nullptr;
@@ -110,7 +111,8 @@ class Flow {
   void weigh_bound();
   // A name below a wildcard is text of the client's choice, and a lookup carries it outside. True: it must not.
   bool is_held_back(const net::TunnelBudgets::Finding& finding, unsigned parent);
-  net::awaitable<bool> choose();  // sets candidates_ and tunnel_any_
+  net::awaitable<bool> choose();         // sets candidates_ and tunnel_any_
+  net::awaitable<bool> within_limits();  // one connection more, and one request; false: refused
   net::awaitable<bool> connect();
   net::awaitable<void> resolve();  // both families, or the first that has addresses and a moment more
   net::awaitable<void> fetch(Family family);
@@ -166,7 +168,9 @@ class Flow {
   std::optional<policy_verdict> refusal_;  // of the first address that may not be dialled
   policy_addr refused_{};                  // that address
   policy_verdict verdict_{};
-  std::optional<policy_addr> peer_;  // dialled
+  policy::Meter meter_;
+  std::optional<std::uint32_t> rule_;  // that meter_ is for
+  std::optional<policy_addr> peer_;    // dialled
   bool opened_ = false, revoked_ = false;
   bool hidden_ = false;  // the hello has an ECH extension (or ESNI): another name may be inside
   net::FlowTicket ticket_;

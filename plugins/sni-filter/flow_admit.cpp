@@ -207,7 +207,12 @@ std::uint16_t Flow::check_http(const wire::HttpRequestHead& head) {
     return head.has_host && head.host.kind != wire::HostKind::kName ? POLICY_REASON_IP_LITERAL_DENIED
                                                                     : POLICY_REASON_HOST_MISMATCH;
   }
-  return net::check_request(*services_.edge, head, name_, port_);
+  const std::uint16_t reason = net::check_request(*services_.edge, head, name_, port_);
+  if (reason != POLICY_REASON_OK || http_->requests() == 0) return reason;  // the connection is charged as the first
+  const policy::Charged charged = meter_.charge(POLICY_CHARGE_REQUEST, 1);
+  if (charged) return POLICY_REASON_OK;
+  http_->retry_after(net::retry_after(charged.wait_ns));
+  return POLICY_REASON_LIMIT_EXCEEDED;
 }
 
 }  // namespace sallyport::sni

@@ -204,6 +204,8 @@ awaitable<bool> Flow::connect() {
     candidates_.clear();
     weigh(*peer_);
     if (!candidates_.empty()) verdict_ = candidates_.front().verdict;
+    const bool within = co_await within_limits();  // of the rule for that address, if it is another
+    if (!within) co_return false;
   }
   if (!open_ticket()) {
     reset(POLICY_REASON_REVOKED);

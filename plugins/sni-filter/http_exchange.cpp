@@ -102,10 +102,17 @@ void HttpExchange::drain() {
 awaitable<void> HttpExchange::refuse(unsigned status, std::uint16_t reason, std::string_view cause) {
   const std::string ref = refused_({reason, status, &request_.head(), cause});
   const bool head = request_.state() == HttpState::kDone && request_.head().method == "HEAD";
-  answer_ = net::refusal_response(status, net::reason_word(reason), ref, head);
+  answer_ = net::refusal_response(status, net::reason_word(reason), ref, head,
+                                  reason == POLICY_REASON_LIMIT_EXCEEDED ? retry_after_ : 0);
   if (!outstanding_.empty()) co_return;  // down() sends it after those
-  (void)co_await relay_.write_down(octets_of(answer_));
+  (void)co_await relay_.say_down(octets_of(answer_));
   finish();
+}
+
+awaitable<void> HttpExchange::refuse_first(std::uint16_t reason, std::string_view cause) {
+  co_await refuse(net::status_of(reason), reason, cause);
+  co_await drop_rest();
+  relay_.close();
 }
 
 awaitable<void> HttpExchange::bad_gateway(std::string_view cause) {
@@ -113,7 +120,7 @@ awaitable<void> HttpExchange::bad_gateway(std::string_view cause) {
   const std::string ref = refused_({POLICY_REASON_FRAMING_AMBIGUOUS, kBadGateway, nullptr, cause});
   const std::string answer = net::refusal_response(kBadGateway, net::reason_word(POLICY_REASON_FRAMING_AMBIGUOUS), ref,
                                                    outstanding_.front().to == wire::ResponseTo::kHead);
-  (void)co_await relay_.write_down(octets_of(answer));
+  (void)co_await relay_.say_down(octets_of(answer));
   finish();
 }
 
@@ -303,7 +310,7 @@ awaitable<void> HttpExchange::responses_down() {
     outstanding_.pop_front();
     response_.reset();
     signal_.cancel();
-    if (outstanding_.empty() && !answer_.empty()) (void)co_await relay_.write_down(octets_of(answer_));
+    if (outstanding_.empty() && !answer_.empty()) (void)co_await relay_.say_down(octets_of(answer_));
     if (!keep_alive || !whole || last_ || (outstanding_.empty() && (client_ended_ || !answer_.empty()))) co_return;
     if (draining_) drain();
   }

@@ -49,6 +49,11 @@ class HttpExchange {
   // `draining` has become true.
   void drain();
 
+  // Instead of run(): the first request, which was good so far, is answered with a refusal.
+  net::awaitable<void> refuse_first(std::uint16_t reason, std::string_view cause);
+  // What a refusal by limits says of when to come again, in seconds.
+  void retry_after(std::uint64_t seconds) noexcept { retry_after_ = seconds; }
+
   std::uint64_t requests() const noexcept { return requests_; }
   // Of the first request, for the audit; status is 0 until its response has begun.
   const std::string& first_method() const noexcept { return first_method_; }
@@ -109,6 +114,7 @@ class HttpExchange {
   bool last_ = false;  // the client has been told that no request may follow
   bool client_ended_ = false;
   bool ended_ = false;  // finish() was called
+  std::uint64_t retry_after_ = 0;
   std::uint64_t requests_ = 0;
   std::string first_method_, first_host_;
   unsigned first_status_ = 0;

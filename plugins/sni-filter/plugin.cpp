@@ -140,6 +140,7 @@ class SniFilter final : public policy::Plugin {
       out.clients = host.get<policy_clients_v1>(POLICY_CLIENTS_ID);
       out.flow = host.get<policy_flow_v1>(POLICY_FLOW_ID);
       out.ledger = host.get<policy_ledger_v1>(POLICY_LEDGER_ID);
+      out.limits = host.get<policy_limits_v1>(POLICY_LIMITS_ID);
       out.redirected = worker.owner.redirected_;
       out.reader = &reader;
       out.resolve = [this](DomainName name, std::uint16_t type, net::Clock::time_point deadline) {
@@ -208,7 +209,8 @@ class SniFilter final : public policy::Plugin {
 
 POLICY_PLUGIN(sallyport::sni::SniFilter, R"({
  "name": "sni-filter", "version": "0.1.0", "license": "Apache-2.0",
- "needs": ["policy.edge/1", "policy.decision/1", "policy.audit/1", "policy.log/1", "policy.sockets/1"],
+ "needs": ["policy.edge/1", "policy.decision/1", "policy.audit/1", "policy.log/1", "policy.sockets/1",
+ "policy.limits/1"],
  "offers": [], "layers": ["tcp", "tls", "http", "dial"], "privileges": {}, "flags": [],
  "config": {
   "type": "object", "additionalProperties": false,

@@ -1,5 +1,8 @@
 #include "support/admission.hpp"
 
+#include <policy/ext/limits.h>
+
+#include <algorithm>
 #include <string>
 
 namespace sallyport::net {
@@ -36,6 +39,8 @@ std::string_view title_of(unsigned status) {
       return "Forbidden";
     case 414:
       return "URI Too Long";
+    case 429:
+      return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
     case 502:
@@ -126,25 +131,49 @@ unsigned status_of(HttpFault fault) noexcept {
 }
 
 unsigned status_of(std::uint16_t reason) noexcept {
+  if (reason == POLICY_REASON_LIMIT_EXCEEDED) return 429;
   return reason == POLICY_REASON_UNPARSED || reason == POLICY_REASON_FRAMING_AMBIGUOUS ? 400 : 403;
 }
 
-std::string refusal_response(unsigned status, std::string_view reason, std::string_view ref, bool head_request) {
+std::string refusal_response(unsigned status, std::string_view reason, std::string_view ref, bool head_request,
+                             std::uint64_t retry_after) {
   const std::string code = std::to_string(status);
   const std::string title(title_of(status));
-  const std::string error = status == 502   ? "http_protocol_error"
-                            : status == 403 ? "http_request_denied"
-                                            : "http_request_error";
+  const std::string error = status == 502                    ? "http_protocol_error"
+                            : status == 403 || status == 429 ? "http_request_denied"
+                                                             : "http_request_error";
   const std::string word(reason), reference(ref);
   const std::string detail = status == 502   ? "the server's response was refused: " + word
                              : status == 403 ? "refused by policy: " + word + "; this is not a fault, do not retry"
+                             : status == 429 ? "more than the policy allows for now: " + word
                                              : "the request was refused: " + word + "; do not retry it as it is";
   const std::string body = R"({"type":"about:blank","title":")" + title + R"(","status":)" + code + R"(,"detail":")" +
                            detail + "\"" + (ref.empty() ? "" : R"(,"ref":")" + reference + "\"") + "}\n";
   return "HTTP/1.1 " + code + " " + title + "\r\nProxy-Status: sallyport; error=" + error + "; details=\"" + word +
-         (ref.empty() ? "" : " ref=" + reference) +
-         "\"\r\nContent-Type: application/problem+json\r\nContent-Length: " + std::to_string(body.size()) +
+         (ref.empty() ? "" : " ref=" + reference) + "\"\r\n" +
+         (retry_after > 0 ? "Retry-After: " + std::to_string(retry_after) + "\r\n" : "") +
+         "Content-Type: application/problem+json\r\nContent-Length: " + std::to_string(body.size()) +
          "\r\nConnection: close\r\n\r\n" + (head_request ? "" : body);
+}
+
+std::uint64_t retry_after(std::uint64_t wait_ns) noexcept {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  return std::max<std::uint64_t>(1, wait_ns / kSecond + (wait_ns % kSecond != 0 ? 1 : 0));
+}
+
+std::string_view limit_cause(std::uint32_t limit) noexcept {
+  switch (limit) {
+    case POLICY_LIMIT_REQUESTS:
+      return "limit: requests";
+    case POLICY_LIMIT_CONNECTIONS:
+      return "limit: connections";
+    case POLICY_LIMIT_UPLOAD:
+      return "limit: upload";
+    case POLICY_LIMIT_DOWNLOAD:
+      return "limit: download";
+    default:
+      return "limit: bandwidth";
+  }
 }
 
 std::string tls_alert(std::uint16_t reason) {

@@ -37,7 +37,14 @@ unsigned status_of(std::uint16_t reason) noexcept;
 
 // A whole response: problem+json (RFC 9457) with Proxy-Status (RFC 9209), closing the connection. How to allow it is
 // told to the operator alone.
-std::string refusal_response(unsigned status, std::string_view reason, std::string_view ref, bool head_request);
+// retry_after: seconds, unless 0.
+std::string refusal_response(unsigned status, std::string_view reason, std::string_view ref, bool head_request,
+                             std::uint64_t retry_after = 0);
+
+// Seconds of Retry-After, rounded up, for nanoseconds; at least 1.
+std::uint64_t retry_after(std::uint64_t wait_ns) noexcept;
+// "limit: upload", for the record of a refusal by POLICY_LIMIT_...
+std::string_view limit_cause(std::uint32_t limit) noexcept;
 
 // A fatal alert record (RFC 8446 §6) that fits the reason.
 std::string tls_alert(std::uint16_t reason);

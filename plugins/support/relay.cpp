@@ -22,8 +22,8 @@ Relay::Relay(Stream& client, Stream& server, RelayResources& resources) noexcept
       server_(server),
       resources_(resources),
       last_(Clock::now()),
-      up_(*this, client, server, counts_.up),
-      down_(*this, server, client, counts_.down) {}
+      up_(*this, client, server, counts_.up, POLICY_CHARGE_UP),
+      down_(*this, server, client, counts_.down, POLICY_CHARGE_DOWN) {}
 
 void Relay::fail() {
   if (failed_) return;
@@ -33,6 +33,12 @@ void Relay::fail() {
     reset_on_close(stream->native_handle());
     stream->close();
   }
+  interrupt();
+}
+
+void Relay::interrupt() {
+  up_.interrupt();
+  down_.interrupt();
 }
 
 bool Relay::revoked() {
@@ -51,11 +57,13 @@ awaitable<bool> Relay::wait(Stream& stream, Poller::Side side) {
 void Relay::close() {
   client_.close();
   server_.close();
+  interrupt();
 }
 
 void Relay::end_server() {
   server_.shutdown_both();  // a host's copy may hold the socket beyond the close
   server_.close();
+  interrupt();
 }
 
 awaitable<std::size_t> Relay::read(Stream& from, std::span<std::uint8_t> buffer) {
@@ -75,7 +83,33 @@ awaitable<std::size_t> Relay::read(Stream& from, std::span<std::uint8_t> buffer)
   }
 }
 
-awaitable<bool> Relay::write(Stream& to, std::span<const std::uint8_t> octets, std::uint64_t& count) {
+awaitable<bool> Relay::write(Direction& direction, std::span<const std::uint8_t> octets) {
+  while (!octets.empty()) {
+    if (!usable(direction.to_)) co_return false;
+    const auto part = octets.first(direction.room(octets.size()));
+    if (!direction.charge(part.size())) {
+      fail();
+      co_return false;
+    }
+    if (direction.rest_.count() > 0) {
+      asio::steady_timer timer(direction.to_.get_executor());
+      timer.expires_after(direction.rest_);
+      last_ = std::max(last_, timer.expiry());
+      struct Rest {  // also where this coroutine is ended at its wait
+        Direction& direction;
+        ~Rest() { direction.rests_until_ = nullptr; }
+      } const resting{direction};
+      direction.rests_until_ = &timer;
+      (void)co_await timer.async_wait(kAsResult);
+    }
+    const bool sent = co_await send(direction.to_, part, direction.count_);
+    if (!sent) co_return false;
+    octets = octets.subspan(part.size());
+  }
+  co_return !failed_;
+}
+
+awaitable<bool> Relay::send(Stream& to, std::span<const std::uint8_t> octets, std::uint64_t& count) {
   while (!octets.empty()) {
     if (!usable(to)) co_return false;
     const ssize_t n = to.send(octets);
@@ -106,7 +140,43 @@ void Relay::Direction::start() {
 
 void Relay::Direction::stop() {
   if (waits_on_) std::exchange(waits_on_, nullptr)->forget(waits_for_, *this);
+  if (std::exchange(resting_, false)) rest_timer_->cancel();
   running_ = false;
+}
+
+std::size_t Relay::Direction::room(std::size_t most) const {
+  if (!relay_.meter_ || most == 0) return most;
+  return static_cast<std::size_t>(std::min<std::uint64_t>(most, relay_.meter_->room(charge_)));
+}
+
+bool Relay::Direction::charge(std::uint64_t octets) {
+  rest_ = {};
+  if (!relay_.meter_) return true;
+  const policy::Charged charged = relay_.meter_->charge(charge_, octets);
+  if (charged) {
+    rest_ = std::chrono::nanoseconds(charged.wait_ns);
+  } else {
+    relay_.exceeded_ = charged.exceeded != POLICY_LIMIT_NONE ? charged.exceeded : std::uint32_t{POLICY_LIMIT_BANDWIDTH};
+  }
+  return charged.ok;
+}
+
+// Neither side is waited for: whoever sends more meets a full window, and sees nothing else of it.
+void Relay::Direction::rest() {
+  if (!rest_timer_) rest_timer_ = std::make_unique<Deadline>(from_.get_executor());
+  resting_ = true;
+  relay_.last_ = std::max(relay_.last_, Clock::now() + rest_);
+  rest_timer_->set(rest_, [this] {
+    resting_ = false;
+    ready();
+  });
+}
+
+void Relay::Direction::interrupt() {
+  if (rests_until_) rests_until_->cancel();
+  if (!std::exchange(resting_, false)) return;
+  rest_timer_->cancel();
+  aborted();
 }
 
 void Relay::Direction::wait(Stream& stream, Poller::Side side) {
@@ -152,6 +222,8 @@ void Relay::Direction::step() {
         return wait(from_, Stream::kRead);
       case Step::kWaitToWrite:
         return wait(to_, Stream::kWrite);
+      case Step::kRest:
+        return rest();
       case Step::kEnd:
         end();
         return;
@@ -179,13 +251,19 @@ Relay::Direction::Step Relay::Direction::copy() {
       return Step::kMore;
     }
   }
-  std::span<std::uint8_t> scratch(*relay_.resources_.scratch);
+  const auto scratch = std::span<std::uint8_t>(*relay_.resources_.scratch).first(room(RelayResources::kScratchOctets));
   const ssize_t n = from_.receive(scratch);
   if (n == 0) return Step::kEnd;
   if (n < 0) return would_block(errno) ? Step::kWaitToRead : Step::kFailed;
   relay_.progress();
   read_all_ = from_.was_last();
   const auto octets = scratch.first(static_cast<std::size_t>(n));
+  if (!charge(octets.size())) return Step::kFailed;
+  if (rest_.count() > 0) {
+    left_.assign(octets.begin(), octets.end());
+    left_sent_ = 0;
+    return Step::kRest;
+  }
   // With more to come, which is the end: both go in one segment, and wake the receiver once.
   const ssize_t sent = to_.send(octets, read_all_ ? MSG_MORE : 0);
   if (sent < 0 && !would_block(errno)) return Step::kFailed;
@@ -213,7 +291,7 @@ Relay::Direction::Step Relay::Direction::splice() {
   PipePool::Lease& pipe = *pipe_;
   if (pipe.pending() == 0) {
     if (!from_.may(Stream::kRead)) return Step::kWaitToRead;
-    const ssize_t n = ::splice(from_.native_handle(), nullptr, pipe->write.get(), nullptr, pipe->capacity,
+    const ssize_t n = ::splice(from_.native_handle(), nullptr, pipe->write.get(), nullptr, room(pipe->capacity),
                                SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n == 0) return Step::kEnd;
     if (n < 0) {
@@ -224,6 +302,8 @@ Relay::Direction::Step Relay::Direction::splice() {
     }
     pipe.pending() = static_cast<std::size_t>(n);
     relay_.progress();
+    if (!charge(pipe.pending())) return Step::kFailed;
+    if (rest_.count() > 0) return Step::kRest;
   }
   if (!to_.may(Stream::kWrite)) return Step::kWaitToWrite;
   const ssize_t m = ::splice(pipe->read.get(), nullptr, to_.native_handle(), nullptr, pipe.pending(),

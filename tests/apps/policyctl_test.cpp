@@ -148,6 +148,18 @@ TEST_F(Policyctl, ExplainOfWhatIsAllowed) {
       "note:   the address is checked when it is dialled: private, loopback and other guarded ones are refused\n");
 }
 
+TEST_F(Policyctl, ExplainShowsLimits) {
+  const std::string path = write(
+      "limited.yaml",
+      "version: 1\nrules:\n  - name: site\n    action: allow\n    domains: [a.example]\n"
+      "    limits: { requests: 600/m, connections: 32, bandwidth: 10MB/s, upload: 100MB/day, download: 5GB/day }\n");
+  EXPECT_THAT(
+      run({"explain", "-p", path, "a.example:443"}).out,
+      HasSubstr("yes  allows; each client: 600/m requests, 32 connections, 10MB/s, 100MB/day up, 5GB/day down\n"));
+  EXPECT_THAT(run({"explain", "-o", "json", "-p", path, "a.example:443"}).out,
+              HasSubstr("600/m requests, 32 connections, 10MB/s, 100MB/day up, 5GB/day down"));
+}
+
 TEST_F(Policyctl, ExplainOfAnotherClient) {
   EXPECT_THAT(explained({"api.openai.com:443"}, 1), HasSubstr("policy.yaml:6   ai-providers  no    for agents only"));
   EXPECT_THAT(explained({"--cell", "other", "api.openai.com:443"}, 1), HasSubstr("  cell other\n"));

@@ -39,6 +39,10 @@ PolicyModel sample() {
   supervisor.domains = {pattern("supervisor"), pattern("supervisor.internal")};
   supervisor.resolves_to = {prefix("172.20.0.5/32"), prefix("fd00:20::5/128")};
   supervisor.where = {16, 5};
+  supervisor.limits.requests = RateModel{600, 60};
+  supervisor.limits.connections = 32;
+  supervisor.limits.bandwidth = RateModel{10'000'000, 1};
+  supervisor.limits.download = RateModel{5'000'000'000, 86'400};
   RuleModel blocked;
   blocked.name = "blocked";
   blocked.clients = {"build"};
@@ -68,6 +72,30 @@ TEST(Snapshot, TellsWhatWasCompiled) {
   EXPECT_EQ(s.group_name(0), "agents");
   EXPECT_EQ(s.group_name(2), "both");
   EXPECT_EQ(s.group_name(3), "");
+}
+
+TEST(Snapshot, TellsTheLimitsOfItsRules) {
+  const Compiled compiled(sample(), 41);
+  const Snapshot& s = *compiled.snapshot;
+  EXPECT_TRUE(s.has_limits());
+  EXPECT_FALSE(s.rule_limits(0).any());
+  EXPECT_FALSE(s.rule_limits(2).any());
+  EXPECT_FALSE(s.rule_limits(kNoRuleIndex).any());
+  const LimitsModel limits = s.rule_limits(1);
+  ASSERT_TRUE(limits.requests && limits.bandwidth && limits.download);
+  EXPECT_EQ(limits.requests->amount, 600u);
+  EXPECT_EQ(limits.requests->seconds, 60u);
+  EXPECT_EQ(limits.connections, 32u);
+  EXPECT_EQ(limits.bandwidth->amount, 10'000'000u);
+  EXPECT_EQ(limits.download->seconds, 86'400u);
+  EXPECT_FALSE(limits.upload);
+  EXPECT_FALSE(Compiled(PolicyModel{}).snapshot->has_limits());
+}
+
+TEST(Snapshot, RefusesLimitsOfADenyRule) {
+  PolicyModel policy = sample();
+  policy.rules[2].limits.connections = 1;
+  EXPECT_EQ(compile(policy, 1).error().code, ErrorCode::kMalformed);
 }
 
 TEST(Snapshot, SamePolicySameBytes) {
@@ -340,6 +368,15 @@ INSTANTIATE_TEST_SUITE_P(
          [](Header& h, std::byte* b) { elements<format::Rule>(h, b, format::kRules)[1].resolves_to.count = 99; }},
         {"RuleName", "a rule's name out of bounds",
          [](Header& h, std::byte* b) { elements<format::Rule>(h, b, format::kRules)->name.first = 1u << 31; }},
+        {"RuleLimitsOutOfBounds", "a rule's limits out of order", [](Header& h, std::byte* b) { elements<format::Rule>(h, b, format::kRules)[1].limits = 2; }},
+        {"RuleForgetsItsLimits", "limits of no rule", [](Header& h, std::byte* b) { elements<format::Rule>(h, b, format::kRules)[1].limits = 0; }},
+        {"TwoRulesWithOneOfTheLimits", "a rule's limits out of order",
+         [](Header& h, std::byte* b) { elements<format::Rule>(h, b, format::kRules)[0].limits = 1; }},
+        {"LimitsOfADenyRule", "limits of a deny rule", [](Header& h, std::byte* b) { elements<format::Rule>(h, b, format::kRules)[2].limits = 1; }},
+        {"LimitsOfNoPeriod", "limits out of range", [](Header& h, std::byte* b) { elements<format::Limits>(h, b, format::kLimits)->requests.seconds = 0; }},
+        {"LimitsOfAnotherPeriod", "limits out of range", [](Header& h, std::byte* b) { elements<format::Limits>(h, b, format::kLimits)->download.seconds = 86'401; }},
+        {"LimitsOfNothing", "limits out of range", [](Header& h, std::byte* b) { *elements<format::Limits>(h, b, format::kLimits) = {}; }},
+        {"LimitsBeyondCounting", "limits out of range", [](Header& h, std::byte* b) { elements<format::Limits>(h, b, format::kLimits)->bandwidth.amount = ~std::uint64_t{0}; }},
         {"PortsBackwards", "a port range out of order", [](Header& h, std::byte* b) { elements<format::Port>(h, b, format::kPorts)->last = 1; }},
         {"PrefixBits", "a client's addresses out of bounds or out of order",
          [](Header& h, std::byte* b) { elements<format::PrefixKey>(h, b, format::kPrefixes)->bits = 200; }},

@@ -249,5 +249,81 @@ INSTANTIATE_TEST_SUITE_P(Entries, AcceptedPort,
                                                       {"All", "1-65535/udp", "1-65535/udp"}}),
                          [](const auto& row) { return row.param.why; });
 
+// ---- limits
+
+const Refused kRequestRates[] = {
+    {"NoPeriod", "600", "P056", "`600` has no period", "write what it is for each of: 600/s, /m, /h or /day"},
+    {"OtherWordForAPeriod", "600/min", "P056", "`min` is no period", "did you mean `600/m`?"},
+    {"PeriodInCapitals", "5/DAY", "P056", "`DAY` is no period", "did you mean `5/day`?"},
+    {"PeriodOfNothing", "5/", "P056", "`` is no period", "write s, m, h or day"},
+    {"LongerPeriod", "600/10m", "P056", "`10m` is no period", "write s, m, h or day"},
+    {"Unit", "600k/m", "P056", "`k` has no meaning in a number of requests", "write it as 600/m"},
+    {"Fraction", "1.5/s", "P056", "`1.5/s` is no whole number", "use a longer period: 90/m is 1.5/s"},
+    {"Word", "many", "P056", "`many` is no limit", "write it as 600/m"},
+    {"Negative", "-1/s", "P056", "a limit is not negative: `-1/s`", "write it as 600/m"},
+    {"Blank", "600 / m", "P056", "a blank inside `600 / m`", "write 600/m"},
+    {"Zero", "0/s", "P057", "`0/s` allows nothing", "to stop these flows, write a deny rule; or remove the key"},
+    {"TooMany", "1000000001/s", "P057", "`1000000001/s` is more than can be counted",
+     "at most 1000000000 a period; or leave the key out"},
+    {"Overflow", "18446744073709551616/s", "P057", "`18446744073709551616/s` is more than can be counted",
+     "leave the key out: nothing is bound by it"},
+};
+
+const Refused kBandwidths[] = {
+    {"NoUnit", "1000000/s", "P056", "an amount without a unit: `1000000/s`", "did you mean `1000000B/s`?"},
+    {"SmallLetters", "10mb/s", "P056", "`mb` is no unit of octets", "did you mean `10MB/s`?"},
+    {"UnitAlone", "10M/s", "P056", "`M` is no unit of octets", "did you mean `10MB/s`?"},
+    {"Bits", "10Mbit/s", "P056", "`Mbit` is no unit of octets",
+     "limits count octets: divide by 8, as 10Mbit/s is 1250kB/s"},
+    {"BitsASecond", "10mbps", "P056", "`mbps` is no unit of octets",
+     "limits count octets: divide by 8, as 10Mbit/s is 1250kB/s"},
+    {"UnknownUnit", "10PB/s", "P056", "`PB` is no unit of octets", "write B, kB, MB, GB, TB, KiB, MiB, GiB or TiB"},
+    {"NoPeriod", "10MB", "P056", "`10MB` has no period", "write what it is for each of: 10MB/s, /m, /h or /day"},
+    {"Fraction", "1.5MB/s", "P056", "`1.5MB/s` is no whole number", "use a smaller unit: 1500kB/s is 1.5 MB/s"},
+    {"Overflow", "99999999999TB/s", "P057", "`99999999999TB/s` is more than can be counted",
+     "leave the key out: nothing is bound by it"},
+    {"TooMuch", "1001GB/s", "P057", "`1001GB/s` is more than can be counted", "at most 1TB/s; or leave the key out"},
+};
+
+const Refused kQuotas[] = {
+    {"EachSecond", "10MB/s", "P056", "a quota for each second is a bandwidth", "write bandwidth: 10MB/s"},
+    {"TooMuch", "4001GB/day", "P057", "`4001GB/day` is more than can be counted",
+     "at most 4TB a period; or leave the key out"},
+    {"Zero", "0GB/day", "P057", "`0GB/day` allows nothing",
+     "to stop these flows, write a deny rule; or remove the key"},
+};
+
+void expect_refused(const Refused& row, const Parsed<RateModel>& parsed) {
+  const auto* problem = std::get_if<Problem>(&parsed);
+  ASSERT_NE(problem, nullptr) << row.why;
+  EXPECT_EQ(problem->code, row.code) << row.why;
+  EXPECT_EQ(problem->message, row.message) << row.why;
+  EXPECT_EQ(problem->repair, row.repair) << row.why;
+  EXPECT_LE(problem->offset + problem->length, std::max<std::size_t>(row.text.size(), problem->offset + 1)) << row.why;
+}
+
+TEST(LimitValues, AreRefusedInWords) {
+  for (const Refused& row : kRequestRates) expect_refused(row, read_request_rate(row.text));
+  for (const Refused& row : kBandwidths) expect_refused(row, read_octet_rate(row.text, OctetLimit::kBandwidth));
+  for (const Refused& row : kQuotas) expect_refused(row, read_octet_rate(row.text, OctetLimit::kQuota));
+}
+
+TEST(LimitValues, AreReadAndWrittenAlike) {
+  for (const char* text : {"1/s", "600/m", "7/h", "1000000000/day"}) {
+    const auto parsed = read_request_rate(text);
+    ASSERT_TRUE(std::holds_alternative<RateModel>(parsed)) << text;
+    EXPECT_EQ(request_rate_text(std::get<RateModel>(parsed)), text);
+  }
+  for (const char* text : {"1B/s", "10MB/s", "3KiB/m", "100MB/h", "5GB/day", "1TB/s", "7TiB/h", "1500kB/s"}) {
+    const auto parsed = read_octet_rate(text, OctetLimit::kBandwidth);
+    ASSERT_TRUE(std::holds_alternative<RateModel>(parsed)) << text;
+    EXPECT_EQ(octet_rate_text(std::get<RateModel>(parsed)), text);
+  }
+  const auto quota = read_octet_rate("4TB/day", OctetLimit::kQuota);
+  ASSERT_TRUE(std::holds_alternative<RateModel>(quota));
+  EXPECT_EQ(std::get<RateModel>(quota).amount, 4'000'000'000'000u);
+  EXPECT_EQ(std::get<RateModel>(quota).seconds, 86'400u);
+}
+
 }  // namespace
 }  // namespace sallyport

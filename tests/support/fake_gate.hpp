@@ -496,10 +496,12 @@ struct GateExtensions {
     return text.size();
   }
 
+  static policy_code charge(policy_flow*, std::uint32_t, std::uint64_t, policy_charge*) { return POLICY_OK; }
+
   static const void* get(std::string_view wanted) {
     static constexpr policy_clients_v1 kClients = {sizeof(policy_clients_v1), &identify, &verify, &recall};
     static constexpr policy_flow_v1 kFlow = {
-        sizeof(policy_flow_v1), &open, &attach, &id, &live, &close, &lend, &take_back};
+        sizeof(policy_flow_v1), &open, &attach, &id, &live, &close, &lend, &take_back, &charge};
     static constexpr policy_ledger_v1 kLedger = {
         sizeof(policy_ledger_v1), &record, &find, &next, &applied, &when_applied, &on_recorded, &record_asked, &forget};
     static constexpr policy_tasks_v1 kTasks = {sizeof(policy_tasks_v1), &on_publish, &timer, &cancel};

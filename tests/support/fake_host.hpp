@@ -20,14 +20,17 @@
 #include <policy/ext/decision.h>
 #include <policy/ext/draft/synthetic.h>
 #include <policy/ext/edge.h>
+#include <policy/ext/limits.h>
 #include <policy/ext/log.h>
 #include <policy/ext/sockets.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -74,6 +77,10 @@ class FakeHost {
   std::function<policy_verdict(const policy_query&)> decide;
   // host_addresses() of a name.
   std::map<std::string, std::vector<std::string>> fixed;
+  // What each charge of policy.limits/1 is answered; unset: nothing is bound. Called under no lock, by any thread.
+  std::function<policy_code(std::uint32_t kind, std::uint64_t amount, policy_charge& out)> limits;
+  std::atomic<std::int64_t> meters{0};  // open now
+  std::atomic<std::int64_t> most_meters{INT64_MAX};
   // Apexes of wildcards, with how many labels they have.
   std::map<std::string, std::uint32_t> wildcards;
   bool synthetic_full = false;
@@ -236,7 +243,42 @@ class FakeHost {
     s.fn(s.user, 1, {s.name.data(), s.name.size()}, ::dup(socket.fd), socket.client_id);
   }
 
+  // policy.limits/1. A meter is its host.
+  static policy_code ask_limits(FakeHost& host, std::uint32_t kind, std::uint64_t amount, policy_charge* out) {
+    policy_charge own{};
+    policy_charge& answer = out ? *out : own;
+    answer.exceeded = POLICY_LIMIT_NONE;
+    answer.wait_ns = 0;
+    return host.limits ? host.limits(kind, amount, answer) : policy_code{POLICY_OK};
+  }
+  static policy_code limits_charge(policy_thread* thread, const policy_query*, const policy_verdict*,
+                                   std::uint32_t kind, std::uint64_t amount, policy_charge* out) {
+    return ask_limits(of(thread), kind, amount, out);
+  }
+  static policy_code limits_open(policy_thread* thread, const policy_query*, const policy_verdict*, policy_meter** out,
+                                 policy_charge* charged) {
+    FakeHost& host = of(thread);
+    *out = nullptr;
+    if (host.meters.fetch_add(1) >= host.most_meters) {
+      --host.meters;
+      charged->exceeded = POLICY_LIMIT_CONNECTIONS;
+      charged->wait_ns = 1'000'000'000;
+      return POLICY_EXHAUSTED;
+    }
+    *out = reinterpret_cast<policy_meter*>(&host);
+    return POLICY_OK;
+  }
+  static policy_code limits_draw(policy_meter* meter, std::uint32_t kind, std::uint64_t amount, policy_charge* out) {
+    return ask_limits(*reinterpret_cast<FakeHost*>(meter), kind, amount, out);
+  }
+  static std::uint64_t limits_room(policy_meter* meter, std::uint32_t) {
+    return reinterpret_cast<FakeHost*>(meter)->limits ? 16 * 1024 : UINT64_MAX;
+  }
+  static void limits_close(policy_meter* meter) { --reinterpret_cast<FakeHost*>(meter)->meters; }
+
   static const void* get(policy_host* host, const char* id) {
+    static constexpr policy_limits_v1 kLimits = {
+        sizeof(policy_limits_v1), &limits_charge, &limits_open, &limits_draw, &limits_room, &limits_close};
     static constexpr policy_decision_v1 kDecision = {sizeof(policy_decision_v1),
                                                      &open_thread,
                                                      &close_thread,
@@ -256,6 +298,7 @@ class FakeHost {
     if (wanted == POLICY_DECISION_ID) return &kDecision;
     if (wanted == POLICY_AUDIT_ID) return &kAudit;
     if (wanted == POLICY_LOG_ID) return &kLog;
+    if (wanted == POLICY_LIMITS_ID) return &kLimits;
     if (wanted == POLICY_SOCKETS_ID) return &kSockets;
     if (wanted == POLICY_SYNTHETIC_ID) return &kSynthetic;
     return of(host).cell ? nullptr : GateExtensions<FakeHost>::get(wanted);

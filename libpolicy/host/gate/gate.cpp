@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 
 #include "host/gate/kernel.hpp"
@@ -28,6 +29,7 @@ namespace {
 
 constexpr std::uint64_t kMaxProgram = 256u << 20;
 constexpr int kLongestSleepMs = 1000;
+constexpr std::chrono::seconds kKeepQuotasEvery{1};    // a kill loses no more than that
 constexpr std::chrono::milliseconds kAttendEvery{50};  // at least, whatever the audit has to do
 
 int fail(std::string_view text) {
@@ -61,6 +63,49 @@ void Gate::notify(const std::string& state) {
   ::close(fd);
 }
 
+// Shared memory, with what quotas have used before a restart. A file that does not say it counts as all used up: who
+// could damage it would fill every quota else.
+absl::Status Gate::make_memory() {
+  const LimitsTable::Now now = limits_time();
+  const std::string path = quota_path(options_.state_directory, name_);
+  QuotaFile::Loaded kept;
+  if (!path.empty()) {
+    quotas_.emplace(path);
+    Result<QuotaFile::Loaded> loaded = quotas_->load();
+    if (loaded.ok()) {
+      kept = *std::move(loaded);
+    } else {
+      kept.lost_at = now.wall_s;
+      say(absl::StrFormat(
+          "%s is %s: quotas of the time at hand count as used up; remove it, and start again, to begin anew", path,
+          loaded.error().message));
+    }
+  }
+  absl::StatusOr<GateMemory> memory = GateMemory::create(kept.found ? std::optional(kept.seed) : std::nullopt);
+  if (!memory.ok()) return memory.status();
+  memory_.emplace(*std::move(memory));
+  memory_->limits.restore(kept.used, now);
+  memory_->limits.lose(kept.lost_at);
+  return absl::OkStatus();
+}
+
+LimitsTable::Now Gate::limits_time() {
+  timespec steady{};
+  ::clock_gettime(CLOCK_MONOTONIC, &steady);
+  return {static_cast<std::uint64_t>(steady.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(steady.tv_nsec),
+          ::time(nullptr)};
+}
+
+void Gate::keep_quotas(Clock::time_point now) {
+  if (!quotas_ || !memory_ || now - quotas_kept_ < kKeepQuotasEvery) return;
+  quotas_kept_ = now;
+  const bool kept = quotas_->save(memory_->limits, limits_time().wall_s);
+  if (kept != quotas_are_kept_)
+    say(absl::StrFormat("%s: what quotas use %s over a restart", quotas_->path(),
+                        kept ? "is kept again" : "cannot be kept"));
+  quotas_are_kept_ = kept;
+}
+
 // What lives as long as the gateway: made once its configuration is known to be good.
 bool Gate::set_up(const Prepared& prepared) {
   const auto refused = [](const absl::Status& status) {
@@ -69,9 +114,7 @@ bool Gate::set_up(const Prepared& prepared) {
   };
   std::vector<std::string> sinks;
   for (const Placed& sink : prepared.gateway.sinks) sinks.push_back(sink.text);
-  absl::StatusOr<GateMemory> memory = GateMemory::create();
-  if (!memory.ok()) return refused(memory.status());
-  memory_.emplace(*std::move(memory));
+  if (absl::Status made = make_memory(); !made.ok()) return refused(made);
   auto audit = GateAudit::open(name_, sinks, memory_->journal, memory_->metrics);
   if (!audit.ok()) return refused(audit.status());
   audit_ = *std::move(audit);
@@ -112,6 +155,8 @@ int Gate::run() {
   sockets_.clear();
   for (Group& group : groups_) bury(group.process);
   for (Process& process : draining_) bury(process);
+  quotas_kept_ = {};
+  keep_quotas(Clock::now());
   if (audit_) audit_->finish();
   if (status_) status_->remove();
   if (failed_) return kOwnFailure;
@@ -174,6 +219,7 @@ void Gate::loop() {
     }
     audit_->collect();
     attend(now);
+    keep_quotas(now);
     if (status_) status_->serve(now, [this](const std::string& request) { return answer(request); });
     if (stopping_ && draining_.empty()) return;
     if (reload_wanted_ && !transition_ && !stopping_) {

@@ -26,6 +26,7 @@
 #include "host/gate/status_socket.hpp"
 #include "host/warden/address_watch.hpp"
 #include "host/warden/file_watch.hpp"
+#include "limits/quota_file.hpp"
 
 namespace sallyport {
 
@@ -78,6 +79,9 @@ class Gate {
 
   // gate.cpp: start, loop, end
   bool set_up(const Prepared& prepared);
+  absl::Status make_memory();
+  void keep_quotas(Clock::time_point now);
+  static LimitsTable::Now limits_time();
   void loop();
   int wait_ms(Clock::time_point now) const;
   void on_signals();
@@ -117,6 +121,9 @@ class Gate {
   std::string name_;
   int program_ = -1;
   std::optional<GateMemory> memory_;
+  std::optional<QuotaFile> quotas_;  // none: no directory for it
+  Clock::time_point quotas_kept_{};
+  bool quotas_are_kept_ = true;
   std::unique_ptr<GateAudit> audit_;
   ActivatedSockets activated_;
   std::optional<StatusSocket> status_;

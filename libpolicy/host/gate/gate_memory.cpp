@@ -19,8 +19,8 @@ absl::Status refused(const char* what, const Result<T>& result) {
 
 }  // namespace
 
-absl::StatusOr<GateMemory> GateMemory::create() {
-  std::array<std::uint64_t, 4> random{};
+absl::StatusOr<GateMemory> GateMemory::create(const std::optional<std::array<std::uint64_t, 2>>& limits_seed) {
+  std::array<std::uint64_t, 6> random{};
   if (::getrandom(random.data(), sizeof random, 0) != sizeof random) return absl::UnavailableError("no random numbers");
   BindingTable::Options bindings;
   bindings.seed = random[0];
@@ -35,8 +35,19 @@ absl::StatusOr<GateMemory> GateMemory::create() {
   if (!journal.ok()) return refused("the journal of decisions", journal);
   Result<MetricsTable> metrics = MetricsTable::create();
   if (!metrics.ok()) return refused("the table of metrics", metrics);
-  GateMemory memory{
-      *std::move(ledger), *std::move(synthetic), *std::move(journal), *std::move(metrics), {}, {}, {}, {}};
+  LimitsTable::Options buckets;
+  buckets.seed = limits_seed.value_or(std::array{random[4], random[5]});
+  Result<LimitsTable> limits = LimitsTable::create(buckets);
+  if (!limits.ok()) return refused("the table of limits", limits);
+  GateMemory memory{*std::move(ledger),
+                    *std::move(synthetic),
+                    *std::move(journal),
+                    *std::move(metrics),
+                    *std::move(limits),
+                    {},
+                    {},
+                    {},
+                    {}};
   memory.recorded = Descriptor(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   bool made = memory.recorded.get() >= 0;
   for (Descriptor& fd : memory.applied) {

@@ -1,5 +1,5 @@
 // GateMemory: what a gateway remembers in shared memory, made once by the warden and kept over the death of workers and
-// over reloads: bindings, synthetic addresses, decisions, counters.
+// over reloads: bindings, synthetic addresses, decisions, counters, what limits have counted.
 //
 // Threads  [main]; the tables have rules of their own.
 #pragma once
@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "host/warden/memory_file.hpp"
 #include "ledger/binding_table.hpp"
 #include "ledger/synthetic_table.hpp"
+#include "limits/limits_table.hpp"
 #include "metrics/metrics_table.hpp"
 
 namespace sallyport {
@@ -25,12 +27,16 @@ class GateMemory {
   // they drain.
   static constexpr std::size_t kSlots = 24;
 
-  static absl::StatusOr<GateMemory> create();
+  static_assert(kSlots <= LimitsTable::kHolders);
+
+  // limits_seed: of the file that holds what quotas used, so that its records are found; none: a random one.
+  static absl::StatusOr<GateMemory> create(const std::optional<std::array<std::uint64_t, 2>>& limits_seed = {});
 
   BindingTable ledger;
   SyntheticTable synthetic;
   DecisionJournal journal;
   MetricsTable metrics;
+  LimitsTable limits;
   Descriptor recorded;                     // eventfd: a binding was recorded
   std::array<Descriptor, kSlots> applied;  // eventfds
   std::array<bool, kSlots> slot_taken{};
@@ -38,7 +44,11 @@ class GateMemory {
 
   // -1: all are taken.
   int take_slot();
-  void free_slot(int slot) { slot_taken[static_cast<std::size_t>(slot)] = false; }
+  // Its process has ended: nothing is open there any more.
+  void free_slot(int slot) {
+    slot_taken[static_cast<std::size_t>(slot)] = false;
+    limits.forget_holder(static_cast<unsigned>(slot));
+  }
 };
 
 }  // namespace sallyport

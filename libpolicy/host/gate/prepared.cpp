@@ -61,6 +61,7 @@ class Preparation {
     policy();
     internal();
     sources();
+    limits();
     flows();
     unopened();
     if (!gateway().credentials.text.empty())
@@ -78,6 +79,7 @@ class Preparation {
   void policy();
   void internal();
   void sources();
+  void limits();
   void flows();
   void unopened();
 
@@ -94,6 +96,7 @@ void Preparation::manifest(PreparedPlugin& plugin, const PluginModel& model) {
     plugin.decides_names |= layer == "dns";
     plugin.decides_flows |= layer == "tcp" || layer == "tls" || layer == "http" || layer == "kernel";
   }
+  for (const std::string& id : texts(manifest, "needs")) plugin.keeps_limits |= id == "policy.limits/1";
   if (plugin.enforces && ++prepared_.enforcers == BindingTable::kMaxEnforcers + 1) {
     reporter_.error("P024", model.at, model.path,
                     "more than " + std::to_string(BindingTable::kMaxEnforcers) + " plugins keep rules in the kernel",
@@ -235,6 +238,45 @@ void Preparation::sources() {
         "G021", gateway().policy.at, "networks",
         std::to_string(blocks.size()) + " blocks of sources; at most " + std::to_string(kMostSources) + " are possible",
         "write `networks:` with the few blocks that hold them all");
+  }
+}
+
+// Limits are kept by whoever passes the bytes on. Where that is somebody else, a rule that has some would be weaker
+// than it reads.
+void Preparation::limits() {
+  if (has_errors(others_) || reporter_.failed()) return;
+  const auto refuse = [this](const RuleModel& rule, const std::string& why, const std::string& remedy) {
+    reporter_.error(
+        "P059", gateway().policy.at, "policy",
+        "rule " + in_ticks(rule.name) + " (line " + std::to_string(rule.where.line) + ") has limits, " + why, remedy);
+  };
+  const bool captured =
+      std::any_of(gateway().listeners.begin(), gateway().listeners.end(), [](const ListenerModel& listener) {
+        return listener.transparent != Transparent::kNo &&
+               std::any_of(listener.endpoints.begin(), listener.endpoints.end(),
+                           [](const EndpointModel& endpoint) { return endpoint.proto == kProtoTcp; });
+      });
+  const auto carries = [](const PreparedPlugin& plugin) { return plugin.decides_flows && !plugin.enforces; };
+  const bool any_carries = std::any_of(prepared_.plugins.begin(), prepared_.plugins.end(), carries);
+  for (const RuleModel& rule : prepared_.policy.rules) {
+    if (!rule.limits.any()) continue;
+    const auto other =
+        std::find_if(prepared_.plugins.begin(), prepared_.plugins.end(), [&](const PreparedPlugin& plugin) {
+          const bool passes = carries(plugin) || (plugin.decides_names && rule.limits.requests);
+          return passes && !plugin.keeps_limits;
+        });
+    LimitsModel of_flows = rule.limits;
+    of_flows.requests.reset();
+    if (other != prepared_.plugins.end()) {
+      refuse(rule, "which plugin " + in_ticks(other->name) + " does not keep",
+             "use a version of it that needs policy.limits/1, or remove the limits");
+    } else if (prepared_.enforcers > 0 && !captured) {
+      refuse(rule, "and the kernel forwards its flows past them",
+             "add a listener with `transparent: redirect` for sni-filter, or remove the limits");
+    } else if (!any_carries && of_flows.any()) {
+      refuse(rule, "and no plugin here sees the bytes of its flows",
+             "add http-proxy or sni-filter; a gateway of names alone can keep `requests`, of questions");
+    }
   }
 }
 

@@ -38,6 +38,7 @@ struct PreparedPlugin {
   std::vector<std::string> listens;  // names of listeners, by `listen` of its config
   Privileges privileges;
   bool enforces = false;  // keeps rules in the kernel, by the ledger
+  bool keeps_limits = false;  // needs policy.limits/1
   bool decides_names = false;
   bool decides_flows = false;
   std::uint64_t content = 0;   // a hash of the file

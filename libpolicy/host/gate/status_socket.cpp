@@ -50,6 +50,16 @@ std::string status_path(const std::string& directory, const std::string& name) {
   return base.empty() ? "" : base + "/" + name + ".sock";
 }
 
+std::string quota_path(const std::string& directory, const std::string& name) {
+  const char* state = ::getenv("STATE_DIRECTORY");
+  if (directory.empty() && state != nullptr && state[0] == '/') {
+    const std::string first = state;
+    return first.substr(0, first.find(':')) + "/" + name + ".quotas";
+  }
+  const std::string socket = status_path(directory, name);
+  return socket.empty() ? "" : socket.substr(0, socket.rfind('.')) + ".quotas";
+}
+
 absl::StatusOr<StatusSocket> StatusSocket::open(const std::string& path) {
   const auto refused = [&](std::string_view why) {
     return absl::FailedPreconditionError(absl::StrFormat("the status socket %s cannot be made: %s", path, why));

@@ -59,5 +59,8 @@ absl::StatusOr<std::string> ask_gateway(const std::string& path, const std::stri
 // DIR/NAME.sock: DIR is directory, or unset $RUNTIME_DIRECTORY (systemd's), /run/sallyport as root, or
 // $XDG_RUNTIME_DIR/sallyport. Empty: none of them.
 std::string status_path(const std::string& directory, const std::string& name);
+// DIR/NAME.quotas, for what is to outlast a boot: DIR is directory, or unset $STATE_DIRECTORY (systemd's), or that of
+// status_path(). Empty: none of them.
+std::string quota_path(const std::string& directory, const std::string& name);
 
 }  // namespace sallyport

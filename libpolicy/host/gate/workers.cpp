@@ -39,7 +39,7 @@ json Gate::setup_of(const Prepared& prepared, const PreparedGroup& plan, const j
                 {"clients", json::array()},
                 {"fd_names",
                  {"snapshot", "audit", "audit_wake", "synthetic", "ledger", "ledger_recorded", "ledger_applied",
-                  "journal", "metrics"}},
+                  "journal", "metrics", "limits"}},
                 {"gate",
                  {{"topology", topology},
                   {"sources", prepared.sources},
@@ -64,9 +64,9 @@ bool Gate::start_worker(Group& group, const Policy& policy, std::string& why) {
     return false;
   }
   const int applied = memory_->applied[static_cast<std::size_t>(slot)].get();
-  std::vector<int> fds = {policy.memory.get(),  (*audit)->ring.fd(),     audit_->wake_fd(), memory_->synthetic.fd(),
-                          memory_->ledger.fd(), memory_->recorded.get(), applied,           memory_->journal.fd(),
-                          memory_->metrics.fd()};
+  std::vector<int> fds = {policy.memory.get(),   (*audit)->ring.fd(),     audit_->wake_fd(), memory_->synthetic.fd(),
+                          memory_->ledger.fd(),  memory_->recorded.get(), applied,           memory_->journal.fd(),
+                          memory_->metrics.fd(), memory_->limits.fd()};
   if (group.plan.enforces) {
     for (const Descriptor& fd : memory_->applied) fds.push_back(fd.get());
   }
@@ -79,6 +79,7 @@ bool Gate::start_worker(Group& group, const Policy& policy, std::string& why) {
   const auto log = [name = group.plan.name](std::string_view text) { say(text); };
   const auto start = [&] {
     json setup = group.setup;
+    setup["limits_holder"] = slot;
     setup["jail"] = jail == WorkerProcess::Jail::kPlain ? "plain" : "namespaces";
     // In a user namespace of its own there is one id, and it is nobody's already.
     if (jail == WorkerProcess::Jail::kNamespaces && !WorkerProcess::may_administer()) setup.erase("uid");

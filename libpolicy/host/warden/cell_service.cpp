@@ -122,11 +122,23 @@ absl::StatusOr<std::unique_ptr<CellService>> CellService::open(const RunOptions&
         absl::StrFormat("the table of synthetic addresses: %s", table.error().message));
   service->table_ = *std::move(table);
 
+  LimitsTable::Options limits;
+  if (::getrandom(limits.seed.data(), sizeof limits.seed, 0) != sizeof limits.seed)
+    return absl::UnavailableError("no random numbers");
+  Result<LimitsTable> buckets = LimitsTable::create(limits);
+  if (!buckets.ok())
+    return absl::FailedPreconditionError(absl::StrFormat("the table of limits: %s", buckets.error().message));
+  service->limits_ = *std::move(buckets);
+
   WorkerSetup setup;
-  setup.body = {{"type", "setup"}, {"plugins", *plugins}, {"clients", {{{"id", kClient}, {"cell", options.name}}}}};
+  setup.body = {{"type", "setup"},
+                {"plugins", *plugins},
+                {"clients", {{{"id", kClient}, {"cell", options.name}}}},
+                {"fd_names", {"snapshot", "audit", "audit_wake", "synthetic", "limits"}},
+                {"limits_holder", 0}};
   if (::geteuid() == 0) setup.body["uid"] = kNobody;
   setup.fds = {service->policy_.memory.get(), service->audit_->ring_fd(), service->audit_->wake_fd(),
-               service->table_->fd()};
+               service->table_->fd(), service->limits_->fd()};
   for (const PluginImage& image : service->images_) setup.fds.push_back(image.fd);
   service->supervisor_.emplace(service->program_->fd(), std::move(setup), std::move(log));
   return service;
@@ -196,7 +208,11 @@ void CellService::step() {
   pollfd ended{supervisor_->exit_fd(), POLLIN, 0};
   if (ended.fd < 0 || ::poll(&ended, 1, 0) != 1) return;
   // Closed for good: with no listener left the kernel refuses connections, where a full queue would let them hang.
-  if (!supervisor_->on_exit(Supervisor::Clock::now(), [this] { audit_->writer_died(); })) sockets_.close();
+  if (!supervisor_->on_exit(Supervisor::Clock::now(), [this] {
+        audit_->writer_died();
+        limits_->forget_holder(0);
+      }))
+    sockets_.close();
 }
 
 AuditLoss CellService::finish() {

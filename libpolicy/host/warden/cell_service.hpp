@@ -27,6 +27,7 @@
 #include "host/warden/supervisor.hpp"
 #include "language/trusted_file.hpp"
 #include "ledger/synthetic_table.hpp"
+#include "limits/limits_table.hpp"
 
 namespace sallyport {
 
@@ -77,6 +78,7 @@ class CellService {
   std::optional<TrustedFile> program_;
   std::optional<AuditTrail> audit_;
   std::optional<SyntheticTable> table_;
+  std::optional<LimitsTable> limits_;  // as long as the cell
   std::optional<Supervisor> supervisor_;
   CellSockets sockets_;
 };

@@ -71,6 +71,7 @@ const void* get_extension(policy_host* host, const char* id) noexcept {
   if (wanted == POLICY_LOG_ID) return &kLog;
   if (wanted == POLICY_SOCKETS_ID) return &kSockets;
   if (wanted == POLICY_SYNTHETIC_ID) return shared.synthetic ? &synthetic_extension() : nullptr;
+  if (wanted == POLICY_LIMITS_ID) return shared.limits ? &limits_extension() : nullptr;
   if (!shared.gate) return nullptr;
   if (wanted == POLICY_CLIENTS_ID) return &clients_extension();
   if (wanted == POLICY_FLOW_ID) return &flow_extension();

@@ -18,6 +18,7 @@
 #include <policy/ext/edge.h>
 #include <policy/ext/flow.h>
 #include <policy/ext/ledger.h>
+#include <policy/ext/limits.h>
 #include <policy/ext/metrics.h>
 #include <policy/ext/sockets.h>
 #include <policy/ext/tasks.h>
@@ -43,6 +44,7 @@
 #include "host/worker/policy_versions.hpp"
 #include "host/worker/tasks.hpp"
 #include "ledger/synthetic_table.hpp"
+#include "limits/limits_table.hpp"
 #include "metrics/metrics_table.hpp"
 #include "names/address.hpp"
 #include "names/domain_name.hpp"
@@ -66,6 +68,8 @@ struct WorkerShared {
   PolicyVersions versions;
   std::optional<AuditRing> audit;
   std::optional<SyntheticTable> synthetic;
+  std::optional<LimitsTable> limits;
+  unsigned limits_holder = 0;  // whose connections this process counts (LimitsTable::enter)
   std::vector<WorkerListener> listeners;  // of [main], as is what follows
   std::vector<ListenerSubscriber> listener_subscribers;
   bool flow_layer = false;  // a plugin that decides flows is loaded, so a dns decision may leave the port to it
@@ -120,6 +124,7 @@ const policy_flow_v1& flow_extension() noexcept;
 const policy_ledger_v1& ledger_extension() noexcept;
 const policy_tasks_v1& tasks_extension() noexcept;
 const policy_metrics_v1& metrics_extension() noexcept;
+const policy_limits_v1& limits_extension() noexcept;
 const policy_topology_draft1& topology_extension() noexcept;
 const policy_literals_draft1& literals_extension() noexcept;
 const policy_decisions_draft1& decisions_extension() noexcept;
@@ -143,6 +148,9 @@ struct Unpacked {
 };
 policy_code unpack(const WorkerShared& shared, const PolicyVersion& version, const policy_query& in,
                    Unpacked& out) noexcept;
+// policy.limits/1 charge(), for a ticket too; by the version that thread has at hand.
+policy_code charge_limits(policy_thread& thread, const policy_query& query, const policy_verdict& verdict,
+                          std::uint32_t kind, std::uint64_t amount, policy_charge* out) noexcept;
 void verdict_out(const Verdict& verdict, policy_verdict& out) noexcept;
 // The record of a decision or of a flow's end. ref may be nullptr; flags: of AuditFlag.
 policy_code write_audit(policy_host& host, const policy_query& query, const policy_verdict& verdict, policy_str detail,

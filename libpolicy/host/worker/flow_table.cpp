@@ -80,6 +80,7 @@ policy_code FlowTable::open(policy_thread& thread, const policy_query& query, co
   auto flow = std::make_unique<policy_flow>();
   if (!keep_query(query, *flow)) return POLICY_INVALID;
   flow->host = thread.host;
+  flow->thread = &thread;
   flow->id = last_id_.fetch_add(1, std::memory_order_relaxed) + 1;
   flow->verdict = verdict;
   flow->revoked = revoked;
@@ -242,6 +243,12 @@ uint32_t live(const policy_flow* flow) noexcept {
   return flow != nullptr ? flow->live.load(std::memory_order_acquire) : 0;
 }
 
+policy_code charge(policy_flow* flow, uint32_t kind, uint64_t amount, policy_charge* out) noexcept {
+  if (flow == nullptr) return POLICY_INVALID;
+  if (!on_own_thread(flow->thread)) return POLICY_WRONG_THREAD;
+  return charge_limits(*flow->thread, flow->query, flow->verdict, kind, amount, out);
+}
+
 void close(policy_flow* flow, uint64_t up, uint64_t down, uint16_t reason) noexcept {
   if (flow == nullptr) return;
   policy_verdict verdict = flow->verdict;
@@ -262,7 +269,8 @@ void close(policy_flow* flow, uint64_t up, uint64_t down, uint16_t reason) noexc
 }  // namespace
 
 const policy_flow_v1& flow_extension() noexcept {
-  static constexpr policy_flow_v1 kFlow = {sizeof(policy_flow_v1), open, attach, id, live, close, lend, take_back};
+  static constexpr policy_flow_v1 kFlow = {
+      sizeof(policy_flow_v1), open, attach, id, live, close, lend, take_back, charge};
   return kFlow;
 }
 

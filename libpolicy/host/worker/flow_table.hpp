@@ -34,6 +34,7 @@ struct WorkerShared;
 // A ticket: the query that was allowed, with all that it points to.
 struct policy_flow {
   policy_host* host = nullptr;
+  policy_thread* thread = nullptr;  // that opened it
   std::uint64_t id = 0;
   policy_query query{};
   policy_verdict verdict{};

@@ -3,6 +3,7 @@
 #include <stdexcept>
 
 #include "ledger/binding_table.hpp"
+#include "limits/limits_table.hpp"
 #include "names/sip_hash.hpp"
 
 namespace sallyport {
@@ -67,6 +68,8 @@ std::variant<WorkerSetup, std::string> read_setup(const Message& message) {
     setup.cells.push_back({client.at("id"), client.at("cell"), 0});
   if (body.contains("uid")) setup.uid = body["uid"].get<unsigned>();
   if (body.contains("log")) setup.log = body["log"].get<std::int32_t>();
+  setup.limits_holder = body.value("limits_holder", 0u);
+  if (setup.limits_holder >= LimitsTable::kHolders) return "worker: no such holder of limits";
   if (body.contains("gate")) setup.gate = read_gate(body["gate"]);
   const json privileges = body.value("privileges", json::object());
   for (const json& word : privileges.value("capabilities", json::array())) {

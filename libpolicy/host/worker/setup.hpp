@@ -43,6 +43,7 @@ struct WorkerSetup {
   std::vector<int> applied_fds;
   std::optional<unsigned> uid;
   std::optional<std::int32_t> log;
+  unsigned limits_holder = 0;
   std::optional<GateSetup> gate;
   KeptPrivileges privileges;
   bool plain_jail = false;

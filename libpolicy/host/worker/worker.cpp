@@ -190,6 +190,12 @@ std::optional<std::string> Worker::map_shared_memory(const WorkerSetup& setup) {
     if (!table.ok()) return failed("synthetic table", table.error());
     shared_.synthetic.emplace(*std::move(table));
   }
+  if (const int fd = setup.fd("limits"); fd >= 0) {
+    Result<LimitsTable> table = LimitsTable::map(fd);
+    if (!table.ok()) return failed("table of limits", table.error());
+    shared_.limits.emplace(*std::move(table));
+    shared_.limits_holder = setup.limits_holder;
+  }
   if (const int fd = setup.fd("journal"); fd >= 0) {
     Result<DecisionJournal> journal = DecisionJournal::map(fd);
     if (!journal.ok()) return failed("decision journal", journal.error());

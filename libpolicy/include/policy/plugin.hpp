@@ -11,9 +11,11 @@
 #include <policy/ext/audit.h>
 #include <policy/ext/decision.h>
 #include <policy/ext/edge.h>
+#include <policy/ext/limits.h>
 #include <policy/ext/log.h>
 #include <policy/ext/sockets.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -126,6 +128,64 @@ class Reader {
   const policy_decision_v1* decision_ = nullptr;
   const policy_audit_v1* audit_ = nullptr;
   policy_thread* thread_ = nullptr;
+};
+
+// What became of a charge. Every failure but "this host has no limits" reads as a refusal.
+struct Charged {
+  bool ok = true;
+  std::uint32_t exceeded = POLICY_LIMIT_NONE;
+  std::uint64_t wait_ns = 0;  // until it may go on, or until it is worth trying again
+  explicit operator bool() const { return ok; }
+};
+
+// The limits of one connection (policy.limits/1), for the thread that opened it. Without one, nothing is bound.
+class Meter {
+ public:
+  Meter() = default;
+  Meter(Meter&& other) noexcept : api_(other.api_), meter_(other.meter_) { other.meter_ = nullptr; }
+  Meter& operator=(Meter&& other) noexcept {
+    if (this != &other) {
+      close();
+      api_ = other.api_;
+      meter_ = other.meter_;
+      other.meter_ = nullptr;
+    }
+    return *this;
+  }
+  ~Meter() { close(); }
+
+  // limits may be nullptr: a host without them. Closes what was open before.
+  Charged open(const policy_limits_v1* limits, policy_thread* thread, policy_query query,
+               const policy_verdict& verdict) {
+    close();
+    api_ = limits;
+    if (!api_) return {};
+    query.struct_size = sizeof query;
+    return result([&](policy_charge* out) { return api_->open(thread, &query, &verdict, &meter_, out); });
+  }
+  bool is_open() const { return meter_ != nullptr; }
+  Charged charge(std::uint32_t kind, std::uint64_t amount) {
+    if (!meter_) return {};
+    return result([&](policy_charge* out) { return api_->draw(meter_, kind, amount, out); });
+  }
+  // The most octets to read before the next charge; never 0.
+  std::uint64_t room(std::uint32_t kind) const { return meter_ ? api_->room(meter_, kind) : UINT64_MAX; }
+  void close() {
+    if (meter_) api_->close(meter_);
+    meter_ = nullptr;
+  }
+
+ private:
+  template <typename Call>
+  static Charged result(Call call) {
+    policy_charge out{};
+    out.struct_size = sizeof out;
+    const policy_code code = call(&out);
+    return {code == POLICY_OK, out.exceeded, out.wait_ns};
+  }
+
+  const policy_limits_v1* api_ = nullptr;
+  policy_meter* meter_ = nullptr;
 };
 
 // The base of a plugin. All on [main] but health(), which must not call the host.

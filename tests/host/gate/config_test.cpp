@@ -307,6 +307,32 @@ TEST_F(Prepare, ConfigHasTheManifestsDefaults) {
   EXPECT_THAT(found(outcome.diagnostics), ElementsAre(HasSubstr("G022 6:13 no plugin here decides connections")));
 }
 
+constexpr const char* kLimits =
+    "version: 1\nclients:\n  agents: { addresses: [172.20.0.0/16] }\nrules:\n"
+    "  - { name: asks, action: allow, domains: [a.test], limits: { requests: 60/m } }\n"
+    "  - { name: moves, action: allow, domains: [b.test], limits: { requests: 60/m, upload: 1MB/day } }\n";
+
+TEST_F(Prepare, LimitsThatNobodyKeepsAreRefused) {
+  write("policy.yaml", kLimits);
+  const auto of_limits = [](const PreparedOutcome& outcome) {
+    EXPECT_FALSE(outcome.prepared);
+    std::vector<std::string> lines = found(outcome.diagnostics);
+    std::erase_if(lines, [](const std::string& line) { return !line.starts_with("P059"); });
+    return lines;
+  };
+  EXPECT_THAT(
+      of_limits(prepare("plugins:\n  - { name: dns, config: { upstreams: [9.9.9.9] } }\n")),
+      ElementsAre("P059 2:9 rule `moves` (line 6) has limits, and no plugin here sees the bytes of its flows; add "
+                  "http-proxy or sni-filter; a gateway of names alone can keep `requests`, of questions"));
+  EXPECT_THAT(
+      of_limits(
+          prepare("networks:\n  agents: { addresses: [172.20.0.0/16] }\nplugins:\n  - { name: nftables, config: {} }\n"
+                  "  - { name: dns, config: { upstreams: [9.9.9.9] } }\n")),
+      ElementsAre(HasSubstr("rule `asks` (line 5) has limits, and the kernel forwards its flows past them; add a "
+                            "listener with `transparent: redirect` for sni-filter, or remove the limits"),
+                  HasSubstr("rule `moves` (line 6) has limits")));
+}
+
 constexpr const char* kUdpRules =
     "version: 1\nclients:\n  agents: { addresses: [172.20.0.0/16] }\n  ci: { credentials: [ci-bot] }\nrules:\n"
     "  - { name: tcp, action: allow, addresses: [9.9.9.9], ports: [443] }\n"

@@ -5,7 +5,10 @@
 
 #include <array>
 #include <cstring>
+#include <functional>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "tcp_pair.hpp"
 
@@ -220,6 +223,160 @@ TEST(RelayTask, EndsWithItsLoop) {
     EXPECT_EQ(alive.use_count(), 2);
   }
   EXPECT_EQ(alive.use_count(), 1) << "the coroutine leaked";
+}
+
+// ---- limits
+
+// policy.limits/1 as a test says: every charge asks `answer`, and is noted.
+struct Script {
+  std::uint64_t room = 16 * 1024;
+  std::function<policy_code(std::uint32_t kind, std::uint64_t amount, policy_charge& out)> answer;
+  std::vector<std::uint64_t> charged;
+
+  static policy_code open(policy_thread* self, const policy_query*, const policy_verdict*, policy_meter** out,
+                          policy_charge*) {
+    *out = reinterpret_cast<policy_meter*>(self);
+    return POLICY_OK;
+  }
+  static policy_code draw(policy_meter* self, std::uint32_t kind, std::uint64_t amount, policy_charge* out) {
+    Script& script = *reinterpret_cast<Script*>(self);
+    script.charged.push_back(amount);
+    return script.answer ? script.answer(kind, amount, *out) : policy_code{POLICY_OK};
+  }
+  static std::uint64_t most(policy_meter* self, std::uint32_t) { return reinterpret_cast<Script*>(self)->room; }
+  static void close(policy_meter*) {}
+  static constexpr policy_limits_v1 kApi = {sizeof(policy_limits_v1), nullptr, &open, &draw, &most, &close};
+
+  std::uint64_t sum() const {
+    std::uint64_t all = 0;
+    for (const std::uint64_t one : charged) all += one;
+    return all;
+  }
+};
+
+class LimitedRelay : public RelayTest {
+ protected:
+  LimitedRelay() {
+    EXPECT_TRUE(meter_.open(&Script::kApi, reinterpret_cast<policy_thread*>(&script_), {}, {}));
+    relay_.watch_meter(&meter_);
+  }
+  Script script_;
+  policy::Meter meter_;
+};
+
+TEST_F(LimitedRelay, WhatHasToWaitIsHeldAndNoMoreIsRead) {
+  script_.answer = [](std::uint32_t, std::uint64_t, policy_charge& out) {
+    out.wait_ns = 60'000'000;
+    return policy_code{POLICY_OK};
+  };
+  const auto began = Clock::now();
+  start();
+  client_.say(std::string(40'000, 'x'));
+  turns();
+  EXPECT_EQ(server_.hear(), "");
+  EXPECT_EQ(script_.charged.size(), 1u);
+  std::string heard;
+  EXPECT_TRUE(until([&] { return (heard += server_.hear()).size() == 40'000; }));
+  EXPECT_GE(Clock::now() - began, 3 * 60ms) << "three times 16 kB, each with its rest";
+  EXPECT_EQ(script_.sum(), 40'000u);
+  client_.theirs.reset();
+  server_.theirs.reset();
+  EXPECT_TRUE(until([&] { return ended_; }));
+}
+
+// Both as copies and as splices: never more than there is room for, and each octet charged once, before it is there.
+TEST_F(LimitedRelay, EachOctetIsChargedBeforeItGoesOn) {
+  constexpr std::size_t kAll = 1'000'000;
+  std::string heard;
+  script_.answer = [&](std::uint32_t kind, std::uint64_t amount, policy_charge&) {
+    EXPECT_EQ(kind, std::uint32_t{POLICY_CHARGE_DOWN});
+    EXPECT_LE(amount, script_.room);
+    heard += client_.hear();
+    EXPECT_LE(heard.size(), script_.sum() - amount);
+    return policy_code{POLICY_OK};
+  };
+  start();
+  std::thread sender([&] { server_.say(std::string(kAll, 'y')); });
+  EXPECT_TRUE(until([&] { return (heard += client_.hear()).size() == kAll; }));
+  sender.join();
+  EXPECT_EQ(script_.sum(), kAll);
+  client_.theirs.reset();
+  server_.theirs.reset();
+  EXPECT_TRUE(until([&] { return ended_; }));
+}
+
+TEST_F(LimitedRelay, OverAQuotaIsAFailure) {
+  script_.answer = [&](std::uint32_t, std::uint64_t amount, policy_charge& out) {
+    if (script_.sum() <= 20'000) return policy_code{POLICY_OK};
+    out.exceeded = POLICY_LIMIT_UPLOAD;
+    (void)amount;
+    return policy_code{POLICY_EXHAUSTED};
+  };
+  start();
+  client_.say(std::string(16'000, 'x'));
+  turns();
+  EXPECT_EQ(server_.hear().size(), 16'000u);
+  client_.say(std::string(16'000, 'x'));
+  EXPECT_TRUE(until([&] { return ended_; }));
+  EXPECT_TRUE(relay_.failed());
+  EXPECT_EQ(relay_.exceeded(), std::uint32_t{POLICY_LIMIT_UPLOAD});
+  EXPECT_EQ(relay_.counts().up, 16'000u);
+  EXPECT_EQ(server_.hear(), "(reset)");
+  EXPECT_EQ(client_.hear(), "(reset)");
+}
+
+TEST_F(LimitedRelay, AnEndReachesWhatRests) {
+  script_.answer = [](std::uint32_t, std::uint64_t, policy_charge& out) {
+    out.wait_ns = 3'600'000'000'000;
+    return policy_code{POLICY_OK};
+  };
+  start();
+  client_.say("question");
+  server_.say("answer");
+  turns();
+  EXPECT_FALSE(ended_);
+  relay_.fail();
+  EXPECT_TRUE(until([&] { return ended_; }));
+  EXPECT_EQ(server_.hear(), "(reset)");
+}
+
+TEST_F(LimitedRelay, ARestIsNoIdleness) {
+  script_.answer = [](std::uint32_t, std::uint64_t, policy_charge& out) {
+    out.wait_ns = 200'000'000;
+    return policy_code{POLICY_OK};
+  };
+  start(50ms);
+  client_.say("question");
+  std::string heard;
+  EXPECT_TRUE(until([&] { return !(heard += server_.hear()).empty() || ended_; }));
+  EXPECT_EQ(heard, "question");
+  EXPECT_FALSE(relay_.failed());
+  EXPECT_TRUE(until([&] { return ended_; })) << "and then it is";
+}
+
+// The pieces, as a caller that reads one direction itself uses them.
+TEST_F(LimitedRelay, WriteIsChargedAndSayIsNot) {
+  script_.answer = [&](std::uint32_t, std::uint64_t, policy_charge& out) {
+    if (script_.charged.size() < 3) return policy_code{POLICY_OK};
+    out.exceeded = POLICY_LIMIT_DOWNLOAD;
+    return policy_code{POLICY_EXHAUSTED};
+  };
+  ended_ = true;
+  const std::string text(40'000, 'z');
+  const std::span octets(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
+  bool said = false, written = true;
+  asio::co_spawn(
+      context_,
+      [](Relay& relay, std::span<const std::uint8_t> all, bool& first, bool& second) -> awaitable<void> {
+        first = co_await relay.say_down(all.first(100));
+        second = co_await relay.write_down(all);
+      }(relay_, octets, said, written),
+      [](std::exception_ptr) {});
+  turns();
+  EXPECT_TRUE(said);
+  EXPECT_FALSE(written);
+  EXPECT_EQ(script_.charged, (std::vector<std::uint64_t>{16'384, 16'384, 7'232}));
+  EXPECT_EQ(relay_.counts().down, 100u + 2 * 16'384);
 }
 
 }  // namespace

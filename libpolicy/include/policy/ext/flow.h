@@ -3,6 +3,7 @@
 #ifndef POLICY_EXT_FLOW_H
 #define POLICY_EXT_FLOW_H
 #include <policy/abi.h>
+#include <policy/ext/limits.h>
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -27,6 +28,9 @@ typedef struct {
    * has returned; when one has, the host does not touch it any more. At most two, attached ones included. [worker] */
   policy_code (*lend)(policy_flow*, int fd);
   void (*take_back)(policy_flow*, int fd); /* [worker] before it is closed; of what was not lent: nothing */
+  /* Charges the limits of the rule that allows the flow (policy/ext/limits.h: kind and out), by the policy at hand. The
+   * connection itself is counted by policy.limits/1 open(). [worker] wait-free: the thread that opened it */
+  policy_code (*charge)(policy_flow*, uint32_t kind, uint64_t amount, policy_charge* out);
 } policy_flow_v1;
 
 #ifdef __cplusplus
