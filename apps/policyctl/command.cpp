@@ -48,6 +48,16 @@ constexpr Option kOutputOption[] = {kOutput};
 constexpr Option kTestOptions[] = {
     {"output", 'o', "FORMAT", "text (default), json or junit"},
 };
+constexpr Option kImportOptions[] = {
+    {"squid", 0, "FILE", "squid.conf, or the file of a dstdomain acl; each may be repeated"},
+    {"dnsmasq", 0, "FILE", "dnsmasq.conf"},
+    {"hosts", 0, "FILE", "a hosts file: names that lead nowhere are denied, others lead where it says"},
+    {"adblock", 0, "FILE", "a filter list, of which ||name^ is read"},
+    {"domains", 0, "FILE", "names to allow, a pattern a line"},
+    {"rpz", 0, "FILE", "a response policy zone"},
+    {"output", 'o', "FILE", "where to write the policy; `-` prints it"},
+    {"force", 0, "", "replace a file that is there"},
+};
 
 constexpr Command kCommands[] = {
     {"check", "FILE...", "check policy files, and report every error at once",
@@ -82,6 +92,11 @@ constexpr Command kCommands[] = {
     {"stats", "FILE", "count what a policy consists of, and name what of it does nothing", "", kOutputOption, 1, 1,
      stats},
     {"preset", "[NAME]", "list the presets, or print one", "", {}, 0, 1, preset},
+    {"import", "-o FILE", "make a policy of the configurations of other tools",
+     "Comments stay beside the names they belong to. What differs between two sources is told, and what could not be\n"
+     "carried over, with its place and why. Large lists stay where they are and are named under `lists`.\n"
+     "Exit status: 0 written, 2 usage or a file that cannot be read, 3 what was made is no valid policy.",
+     kImportOptions, 0, 0, import_command},
     {"help", "[COMMAND | CODE]", "help on a command, or on a diagnostic such as P014", "", {}, 0, 1, help},
 };
 

@@ -73,6 +73,7 @@ int preset(const Invocation& invocation, const Terminal& terminal);
 int stats(const Invocation& invocation, const Terminal& terminal);
 int test(const Invocation& invocation, const Terminal& terminal);
 int fmt(const Invocation& invocation, const Terminal& terminal);
+int import_command(const Invocation& invocation, const Terminal& terminal);
 int help(const Invocation& invocation, const Terminal& terminal);
 int schema(const Invocation& invocation, const Terminal& terminal);
 

@@ -29,16 +29,28 @@ unsigned common_labels(const DomainName& a, const DomainName& b) {
 std::string nearest_pattern(const RuleModel& rule, const DomainName& name) {
   std::string best;
   std::pair<unsigned, std::size_t> best_score{1, 0};  // more than a top-level name in common, or a typing error
-  for (const Pattern& pattern : rule.domains) {
+  const std::size_t most_edits = std::max<std::size_t>(2, name.text().size() / 5);
+  const auto look = [&](const Pattern& pattern) {
     const unsigned common = common_labels(pattern.name, name);
     const std::size_t distance = edit_distance(pattern.name.text(), name.text());
     const std::size_t closeness = 1000 - std::min<std::size_t>(distance, 1000);
-    const bool typing_error = distance <= std::max<std::size_t>(2, name.text().size() / 5);
-    if (common < 2 && !typing_error) continue;
+    if (common < 2 && distance > most_edits) return;
     const std::pair<unsigned, std::size_t> score{std::max(common, 2u), closeness};
     if (best.empty() || score > best_score) {
       best = pattern.text();
       best_score = score;
+    }
+  };
+  for (const Pattern& pattern : rule.domains) look(pattern);
+  // Of a million names most are told apart at a glance: neither as long as this one nor with its last two labels.
+  const std::string_view last_two = name.labels() > 1 ? name.suffix(2) : name.text();
+  for (const auto& list : rule.lists) {
+    for (std::size_t i = 0; i < list->size(); ++i) {
+      const std::string_view listed = (*list)[i].name;
+      const std::size_t longer = std::max(listed.size(), name.text().size());
+      const bool alike = longer - std::min(listed.size(), name.text().size()) <= most_edits &&
+                         (listed.front() == name.text().front() || listed.back() == name.text().back());
+      if (alike || listed.ends_with(last_two)) look(list->pattern(i));
     }
   }
   return best;
@@ -104,10 +116,11 @@ PolicyModel outline_of(const Snapshot& snapshot) {
 std::string Explainer::why(const Step& step, const RuleTrace& row) const {
   const RuleModel& rule = model_.rules[row.rule];
   if (row.outcome == Outcome::kMatch) {
+    if (rule.observe) return rule.action == Action::kAllow ? "would allow: on trial" : "would deny: on trial";
     if (step.verdict.rule != row.rule) return "";
     if (rule.action == Action::kAllow)
       return rule.limits.any() ? "allows; each client: " + limits_text(rule.limits) : "allows";
-    return destination_.address && !rule.domains.empty() ? "denies: an address might be any name" : "denies";
+    return destination_.address && rule.lists_names() ? "denies: an address might be any name" : "denies";
   }
   if (is_outline_) {
     const std::string what(attribute(row.mismatch));
@@ -126,7 +139,7 @@ std::string Explainer::why(const Step& step, const RuleTrace& row) const {
              joined(rule.ports, port_text);
     }
     case Mismatch::kAddress:
-      if (destination_.name && rule.domains.empty()) return "lists addresses only";
+      if (destination_.name && !rule.lists_names()) return "lists addresses only";
       if (destination_.name && rule.action == Action::kAllow) return name_differs(rule);
       return "address differs";
     case Mismatch::kResolvesTo:

@@ -31,7 +31,10 @@ int read_all(int fd, std::size_t most, std::string& text) {
 }  // namespace
 
 LoadOutcome load_policy_input(const std::string& file, bool run_tests) {
-  const LoadOptions options{{}, static_cast<std::int64_t>(std::time(nullptr)), run_tests};
+  LoadOptions options;
+  options.now = static_cast<std::int64_t>(std::time(nullptr));
+  options.run_tests = run_tests;
+  options.opens_files = true;  // of standard input: relative to the working directory
   if (file != "-") return load_policy_file(file, options);
   std::string text;
   read_all(STDIN_FILENO, kMaxPolicyOctets, text);

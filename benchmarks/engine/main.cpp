@@ -27,7 +27,9 @@ int main(int argc, char** argv) {
   const char* most = std::getenv("SALLYPORT_BENCH_NAMES");
   const Scale scale{most != nullptr ? std::strtoull(most, nullptr, 10) : 1'000'000};
   register_lookups(scale);
+  register_addresses(scale);
   register_decisions(scale);
+  register_publication(scale);
   register_compilation(scale);
   Collector collector;
   benchmark::RunSpecifiedBenchmarks(&collector);

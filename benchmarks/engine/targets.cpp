@@ -42,6 +42,18 @@ std::vector<Target> all_targets() {
   }
   targets.push_back({"127-labels-to-hash-100000", "lookup/deep/index/100000", "lookup/deep/hash/100000", 1.7});
   targets.push_back({"127-labels-to-3-labels-100000", "lookup/deep/index/100000", "lookup/cold/index/100000", 5});
+  targets.push_back({"v4-to-dir-24-8-100000", "address/v4/index/100000", "address/v4/dir-24-8/100000", 3});
+  targets.push_back({"v4-to-binary-trie-100000", "address/v4/index/100000", "address/v4/binary-trie/100000", 1.0 / 15});
+  targets.push_back(
+      {"v4-to-binary-trie-1000000", "address/v4/index/1000000", "address/v4/binary-trie/1000000", 1.0 / 15});
+  targets.push_back({"v4-octets-to-dir-24-8-100000", "address/v4/index/100000:octets/prefix", "", 759.0 / 15});
+  targets.push_back({"v6-1000000-ns", "address/v6/index/1000000", "", 300});
+  targets.push_back(
+      {"publication-to-plain-load", "publication/versions/readers-1", "publication/plain-load/readers-1", 2});
+  targets.push_back(
+      {"publication-2-readers-to-1", "publication/versions/readers-2", "publication/versions/readers-1", 1.15});
+  targets.push_back({"reload-1000000-longest-us", "reload/1000000:longest-us", "", 100});
+  targets.push_back({"reload-1000000-wrong", "reload/1000000:wrong", "", 0});
   targets.push_back({"compile-1000000-s", "compile/list/1000000", "", 1, 1e9});
   targets.push_back({"compile-10000000-s", "compile/list/10000000", "", 8, 1e9});
   targets.push_back({"open-1000000-ms", "open/list/1000000", "", 50, 1e6});

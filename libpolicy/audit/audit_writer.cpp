@@ -21,6 +21,7 @@
 
 #include "audit/audit_detail.hpp"
 #include "audit/escape.hpp"
+#include "names/pattern_index.hpp"
 
 namespace sallyport {
 namespace {
@@ -215,11 +216,16 @@ class PatternText {
       for (std::uint32_t i = 0; i < patterns.size(); ++i) places_.push_back({patterns[i].name.hash(), rule, i});
     }
     std::sort(places_.begin(), places_.end());
+    for (const RuleModel& rule : model_.rules) {
+      for (const auto& set : rule.lists) indexes_.of(set);  // now: what follows may be asked by several threads
+    }
   }
 
   std::string operator()(std::uint32_t index, const DomainName* name, const Address* addr) const {
     if (index >= model_.rules.size()) return "";
-    if (const Pattern* best = name == nullptr ? nullptr : longest(index, *name)) return best->text();
+    if (name != nullptr) {
+      if (const std::optional<Pattern> best = longest(index, *name)) return best->text();
+    }
     const Prefix* narrowest = nullptr;
     for (const Prefix& prefix : model_.rules[index].addresses) {
       if (addr == nullptr || !prefix.contains(*addr)) continue;
@@ -236,7 +242,20 @@ class PatternText {
   };
 
   // The longest that matches; of one name the exact one.
-  const Pattern* longest(std::uint32_t rule, const DomainName& name) const {
+  std::optional<Pattern> longest(std::uint32_t rule, const DomainName& name) const {
+    std::optional<Pattern> best;
+    if (const Pattern* own = longest_of_domains(rule, name)) best = *own;
+    const auto precedence = [](const Pattern& p) { return 2 * p.name.labels() + (p.kind == PatternKind::kExact); };
+    for (const auto& set : model_.rules[rule].lists) {
+      const auto found = indexes_.known(set).longest_match(name);
+      if (!found) continue;
+      const Pattern listed = set->pattern(*found);
+      if (!best || precedence(listed) > precedence(*best)) best = listed;
+    }
+    return best;
+  }
+
+  const Pattern* longest_of_domains(std::uint32_t rule, const DomainName& name) const {
     for (unsigned labels = name.labels(); labels > 0; --labels) {
       const std::uint64_t hash = name.suffix_hash(labels);
       const Pattern* best = nullptr;
@@ -253,6 +272,7 @@ class PatternText {
 
   PolicyModel model_;
   std::vector<Place> places_;
+  PatternIndexes indexes_;
 };
 
 }  // namespace

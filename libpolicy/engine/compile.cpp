@@ -10,6 +10,7 @@
 #include <limits>
 #include <unordered_map>
 
+#include "engine/address_index.hpp"
 #include "engine/decide.hpp"
 #include "engine/domain_index_builder.hpp"
 #include "engine/prefix_table.hpp"
@@ -82,6 +83,7 @@ class Compiler {
     const std::vector<format::PrefixKey> keys = reduce(list);
     const Range range{static_cast<std::uint32_t>(prefixes_.size()), static_cast<std::uint32_t>(keys.size())};
     prefixes_.insert(prefixes_.end(), keys.begin(), keys.end());
+    too_many_addresses_ |= !addresses_.add(range.first, keys);
     return range;
   }
 
@@ -185,6 +187,9 @@ class Compiler {
     f(format::kStrings, strings_);
     f(format::kFiles, files_);
     f(format::kHttp, http_);
+    f(format::kAddressSets, addresses_.sets);
+    f(format::kAddressDirect, addresses_.direct);
+    f(format::kAddressNodes, addresses_.nodes);
     f(format::kLimits, limits_);
   }
 
@@ -195,7 +200,8 @@ class Compiler {
       measure(id, elements);
       most = std::max(most, elements.size());
     });
-    if (most > kMaxCount) return Error{ErrorCode::kExhausted, "a policy too large for one snapshot", 0};
+    if (most > kMaxCount || too_many_addresses_)
+      return Error{ErrorCode::kExhausted, "a policy too large for one snapshot", 0};
     header_.size = (header_.size + format::kAlignment - 1) / format::kAlignment * format::kAlignment;
 
     std::vector<std::byte> bytes(header_.size);
@@ -217,6 +223,8 @@ class Compiler {
   std::vector<format::Http> http_;
   std::vector<std::uint32_t> named_general_;
   std::vector<char> strings_;
+  AddressIndexBuilder addresses_;
+  bool too_many_addresses_ = false;
   std::vector<format::Limits> limits_;
   ListPool pool_;
   DomainIndexBuilder index_;

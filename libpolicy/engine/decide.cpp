@@ -74,9 +74,7 @@ class Flow {
 
   bool is_on_trial() const noexcept { return query_.now > 0 && query_.now < tables_.trial_until(query_.groups); }
 
-  bool address_in(format::Range prefixes) const noexcept {
-    return contains(tables_.prefixes_in(prefixes), address_key_);
-  }
+  bool address_in(format::Range prefixes) const noexcept { return tables_.is_in(prefixes, address_key_); }
 
   bool port_in(format::Range ports) const noexcept {
     for (const format::Port& range : tables_.ports_in(ports)) {

@@ -39,7 +39,10 @@ enum SectionId : unsigned {
   kStrings,   // octets: names for messages
   kFiles,     // Range into kStrings: files that the policy includes
   kHttp,      // Http
-  kLimits,    // Limits, in the order of the rules that have some
+  kAddressSets,    // AddressSet, by rising `first`
+  kAddressDirect,  // u32: slots, tables of 2^kDirectBits
+  kAddressNodes,   // AddressNode
+  kLimits,         // Limits, in the order of the rules that have some
   kSections,
 };
 
@@ -137,6 +140,26 @@ struct PrefixKey {
   std::uint32_t reserved = 0;
 };
 
+// Slots of an address index: outside the set, inside, or the node of number slot - kSlotNode.
+inline constexpr std::uint32_t kSlotOutside = 0, kSlotInside = 1, kSlotNode = 2;
+inline constexpr unsigned kDirectBits = 18, kNodeBits = 6;
+
+// The index of a Range of many prefixes; for IPv4 and IPv6 a slot, or the place of a table behind 1.
+struct AddressSet {
+  std::uint32_t first = 0;  // of the range, in kPrefixes
+  std::uint32_t slot[2] = {};
+  std::uint32_t direct[2] = {};
+  std::uint32_t reserved = 0;
+};
+
+// 64 blocks of the next kNodeBits bits.
+struct AddressNode {
+  std::uint64_t nodes = 0;   // bit n: block n is a node
+  std::uint64_t inside = 0;  // bit n: block n is not, and inside
+  std::uint32_t first = 0;   // of its nodes, which follow each other
+  std::uint32_t reserved = 0;
+};
+
 struct Client {
   Range name;                      // kStrings
   Range addresses;                 // kPrefixes
@@ -161,6 +184,7 @@ struct Bucket {
 };
 
 static_assert(sizeof(Header) % 8 == 0 && sizeof(Rule) == 64 && sizeof(Port) == 8 && sizeof(PrefixKey) == 24);
+static_assert(sizeof(AddressSet) == 24 && sizeof(AddressNode) == 24);
 static_assert(sizeof(Client) == 40 && sizeof(Http) == 16 && sizeof(NameSet) == 16 && sizeof(Bucket) == kAlignment);
 static_assert(sizeof(Limits) == 72);
 static_assert(std::is_trivially_copyable_v<Header> && std::is_trivially_copyable_v<Bucket>);
@@ -178,7 +202,9 @@ inline constexpr std::size_t kElementSize[kSections] = {sizeof(Rule),
                                                         1,
                                                         sizeof(Range),
                                                         sizeof(Http),
-
+                                                        sizeof(AddressSet),
+                                                        sizeof(std::uint32_t),
+                                                        sizeof(AddressNode),
                                                         sizeof(Limits)};
 
 // Any change of one 8-octet word changes it (each round is a bijection of its lane); it finds damage, not forgery.

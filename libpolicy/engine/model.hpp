@@ -81,6 +81,8 @@ struct RuleModel {
   std::vector<std::string> paths = {};    // with '*' for any run of characters; empty: all
   SourcePosition where;
 
+  // It is about names; a list of none counts.
+  bool lists_names() const noexcept { return !domains.empty() || !lists.empty(); }
   bool asks_for_requests() const noexcept { return !methods.empty() || !paths.empty(); }
 };
 

@@ -1,7 +1,7 @@
 // Membership of an address in a set of prefixes: sorted, disjoint keys and one binary search.
 //
 // CIDR blocks nest or are disjoint. Once those inside another are dropped, only the last block that starts at or before
-// an address can hold it. A trie would win from thousands of prefixes a rule on; policies have a handful.
+// an address can hold it. From kIndexedPrefixes on, address_index.hpp answers instead.
 //
 // Threads  Pure functions. Neither allocation nor failure, except reduce().
 #pragma once

@@ -181,7 +181,7 @@ std::uint64_t Snapshot::groups_of_address(const Address& address, std::string_vi
     const format::Client& client = t.clients[i];
     const bool by_address = client.addresses.count != 0, by_user = client.users.count != 0;
     if (!by_address && !by_user) continue;  // a cell
-    if (by_address && !contains(t.prefixes_in(client.addresses), key)) continue;
+    if (by_address && !t.is_in(client.addresses, key)) continue;
     if (by_user && !names_user(t, client, user)) continue;
     groups |= std::uint64_t{1} << i;
   }
@@ -203,7 +203,7 @@ bool Snapshot::user_may_send_from(std::string_view user, const Address& address)
   bool bound = false;
   for (const format::Client& client : t.clients) {
     if (!names_user(t, client, user)) continue;
-    if (client.addresses.count == 0 || contains(t.prefixes_in(client.addresses), key)) return true;
+    if (client.addresses.count == 0 || t.is_in(client.addresses, key)) return true;
     bound = true;
   }
   return !bound;
@@ -242,7 +242,7 @@ std::size_t Snapshot::host_addresses(const DomainName& name, std::uint64_t group
       bool seen = false;
       for (std::size_t j = 0; j < i && !seen; ++j) {
         const format::Rule& earlier = t.rules[listed[j]];
-        seen = gives_hosts(earlier) && contains(t.prefixes_in(earlier.resolves_to), key);
+        seen = gives_hosts(earlier) && t.is_in(earlier.resolves_to, key);
       }
       if (seen) continue;
       if (count < out.size()) out[count] = format::address_of(key);

@@ -10,6 +10,7 @@
 #include <span>
 #include <string_view>
 
+#include "engine/address_index.hpp"
 #include "engine/decide.hpp"
 #include "engine/domain_index.hpp"
 #include "engine/format.hpp"
@@ -30,9 +31,13 @@ struct Tables {
   std::span<const format::Http> http;
   std::span<const format::Limits> limits;
   DomainIndex index;
+  AddressIndex addresses;
 
   std::span<const format::PrefixKey> prefixes_in(format::Range range) const noexcept {
     return {prefixes.data() + range.first, range.count};
+  }
+  bool is_in(format::Range range, const format::PrefixKey& address) const noexcept {
+    return addresses.contains(range.first, prefixes_in(range), address);
   }
   std::span<const format::Port> ports_in(format::Range range) const noexcept {
     return {ports.data() + range.first, range.count};

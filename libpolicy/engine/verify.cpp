@@ -31,6 +31,11 @@ class Verifier {
     if (const char* wrong = lists()) return corrupt(wrong, at(format::kLists));
     if (const char* wrong = clients()) return corrupt(wrong, at(format::kClients));
     if (const char* wrong = buckets()) return corrupt(wrong, at(format::kBuckets));
+    const auto sets = array<format::AddressSet>(format::kAddressSets);
+    const auto direct = array<std::uint32_t>(format::kAddressDirect);
+    const auto nodes = array<format::AddressNode>(format::kAddressNodes);
+    if (!is_walkable(sets, direct, nodes)) return corrupt("an address index that leads out", at(format::kAddressSets));
+    t_.addresses = AddressIndex(sets, direct, nodes);
     t_.index = DomainIndex(*t_.header, filter_, buckets_, sets_, names_, t_.lists.data());
     return t_;
   }

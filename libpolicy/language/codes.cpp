@@ -106,6 +106,29 @@ constexpr CodeText kCodes[] = {
      "`inspect: true` would have TLS decrypted, so that methods and paths are known. No plugin of this version offers "
      "that, and\n"
      "a rule that counted on it would not do what it says."},
+    {"P031", "lines of a list not understood",
+     "A list holds names in its format's own way. A line that means nothing to a gateway, or that is damaged, is an "
+     "error:\n"
+     "a list that silently lost lines would not do what it says. The first one is shown. Convert or remove such lines, "
+     "or "
+     "say\n"
+     "by `max_invalid` how many may be passed over; an invalid line adds no name."},
+    {"P032", "the file of a list cannot be used",
+     "A list is read from a file that is trusted as the policy is: regular, no symbolic link on the path, writable by "
+     "nobody\n"
+     "but root and the caller, at most 512 MiB, and not written while it is read. Names of files are relative to the "
+     "policy."},
+    {"P033", "unknown list", "Rules name lists that the `lists` mapping defines."},
+    {"P034", "unused list", "A list that no rule names does nothing, and its file is not read."},
+    {"P035", "a list says the opposite of its rule",
+     "dnsmasq and RPZ say of each name whether it passes: server=/name/9.9.9.9 and rpz-passthru let it, "
+     "address=/name/0.0.0.0\n"
+     "and CNAME . do not. An allow rule takes lists of names that pass, a deny rule those of names that do not."},
+    {"P036", "a list without names",
+     "The file has comments at most: it may have been cut off. A deny rule of it would deny nothing, which is an "
+     "error; an "
+     "allow\n"
+     "rule of it allows nothing by it, which is a warning."},
     {"P040", "unused client", "A client that no rule names gets what rules without `clients` give to all."},
     {"P041", "wide block",
      "addresses and resolves_to lift the address guard for what they name: private networks, loopback, link-local. A "

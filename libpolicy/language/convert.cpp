@@ -9,6 +9,7 @@
 #include "language/effect.hpp"
 #include "language/effect_report.hpp"
 #include "language/explain_flow.hpp"
+#include "language/policy_lists.hpp"
 #include "language/presets.hpp"
 #include "language/requests.hpp"
 #include "language/suggest.hpp"
@@ -43,7 +44,9 @@ struct Named {
 
 // What the files of a policy share.
 struct Whole {
+  Whole(bool opens_files, std::vector<std::string>& files) : lists(opens_files, files) {}
   PolicyModel model;
+  PolicyLists lists;
   std::vector<RulePlace> rule_places;  // one a rule of the model
   std::vector<Named> clients;
   std::unordered_map<std::string, Named> rule_names;
@@ -69,6 +72,7 @@ class Converter {
       only_in_the_policy(place);
     }
     clients(policy, place);
+    whole_.lists.declare(policy, place, reporter_);
   }
   void rules(const Policy& policy, const Place& place);
   void tests(const Policy& policy, const Place& place);
@@ -315,10 +319,7 @@ void Converter::rule_domains(const Rule& rule, const Place& place, RuleModel& mo
   const Place* written = place.field(Rule::kDomainsFieldNumber);
   if (empty_list(written, at(path, "domains"), "no name")) return;
   const DomainPermissions permissions{rule.allow_public_suffix(), rule.multi_tenant()};
-  const bool fixed = !model.resolves_to.empty() &&
-                     std::all_of(model.resolves_to.begin(), model.resolves_to.end(), [](const Prefix& prefix) {
-                       return prefix.bits() == (prefix.network().is_v4() ? 32 : 128);
-                     });
+  const bool fixed = is_answered_here(model);
   std::unordered_map<std::string, Span> seen;
   for (int i = 0; i < rule.domains_size(); ++i) {
     const Place& entry = written->elements[static_cast<std::size_t>(i)];
@@ -343,6 +344,11 @@ void Converter::rule_domains(const Rule& rule, const Place& place, RuleModel& mo
     }
     model.domains.push_back(pattern);
   }
+}
+
+// The rule has a key that names its names; presets apart.
+bool lists_names(const Place& rule) {
+  return rule.field(Rule::kDomainsFieldNumber) != nullptr || rule.field(Rule::kListsFieldNumber) != nullptr;
 }
 
 std::string clients_text(const RuleModel& model) {
@@ -382,7 +388,7 @@ void Converter::rule_ports(const Rule& rule, const Place& place, RuleModel& mode
     const Place* addresses = place.field(Rule::kAddressesFieldNumber);
     reporter_.error("P019", addresses->key, path, "an allow rule with addresses needs `ports`",
                     "write them, such as ports: [443]; ports 80 and 443 are the default for names alone");
-  } else if (place.field(Rule::kDomainsFieldNumber) != nullptr) {
+  } else if (lists_names(place)) {
     model.ports = default_ports();
   }
   if (const Place* preset = place.field(Rule::kPresetFieldNumber); preset != nullptr) {
@@ -403,21 +409,19 @@ void Converter::rule_ports(const Rule& rule, const Place& place, RuleModel& mode
 }
 
 void Converter::rule_destinations(const Place& place, const RuleModel& model, const std::string& path) {
-  const Place* domains = place.field(Rule::kDomainsFieldNumber);
+  const bool names = lists_names(place) || place.field(Rule::kPresetFieldNumber) != nullptr;
   const Place* addresses = place.field(Rule::kAddressesFieldNumber);
   const Place* resolves_to = place.field(Rule::kResolvesToFieldNumber);
-  const Place* preset = place.field(Rule::kPresetFieldNumber);
-  if (resolves_to != nullptr && domains == nullptr && preset == nullptr) {
+  if (resolves_to != nullptr && !names) {
     reporter_.error("P020", resolves_to->key, at(path, "resolves_to"), "`resolves_to` without `domains`",
                     addresses != nullptr ? "it narrows names; write the addresses in `addresses` alone"
                                          : "write the names that resolve to these, or use `addresses`");
     return;
   }
   const Place* name = place.field(Rule::kNameFieldNumber);
-  if (model.action == Action::kAllow && domains == nullptr && addresses == nullptr && preset == nullptr &&
-      !place.partial) {
+  if (model.action == Action::kAllow && !names && addresses == nullptr && !place.partial) {
     reporter_.error("P019", name != nullptr ? name->value : place.value, path,
-                    "an allow rule without `domains` or `addresses`",
+                    "an allow rule without `domains`, `lists` or `addresses`",
                     "say what it allows; to allow everything, set default: allow");
   }
   if (model.action != Action::kAllow) return;
@@ -572,6 +576,9 @@ void Converter::rule(const Rule& rule, const Place& place) {
   prefixes(rule.addresses(), addresses, at(path, "addresses"), model.addresses);
   prefixes(rule.resolves_to(), resolves_to, at(path, "resolves_to"), model.resolves_to);
   rule_domains(rule, place, model, path);
+  if (!empty_list(place.field(Rule::kListsFieldNumber), at(path, "lists"), "no name")) {
+    whole_.lists.use(rule, place, model, path, reporter_);
+  }
   rule_presets(rule, place, model, path);
   rule_ports(rule, place, model, path);
   rule_limits(rule, place, model, path);
@@ -758,8 +765,8 @@ void Converter::unused_clients() {
 
 std::vector<PortRange> default_ports() { return {{80, 80, kProtoTcp}, {443, 443, kProtoTcp}}; }
 
-PolicyModel convert(std::span<const PolicyPart> parts, const LoadOptions& options) {
-  Whole whole;
+PolicyModel convert(std::span<const PolicyPart> parts, const LoadOptions& options, std::vector<std::string>& files) {
+  Whole whole(options.opens_files, files);
   whole.model.source = parts.back().reporter->source().file();
   whole.model.own_addresses = options.own_addresses;
   std::vector<Converter> converters;
@@ -779,6 +786,7 @@ PolicyModel convert(std::span<const PolicyPart> parts, const LoadOptions& option
   if (std::none_of(parts.begin(), parts.end(), [](const PolicyPart& part) { return part.reporter->failed(); })) {
     report_rules_without_effect(whole.model, whole.rule_places);
     for (Converter& converter : converters) converter.unused_clients();
+    whole.lists.report_unused();
   }
   return std::move(whole.model);
 }

@@ -26,7 +26,8 @@ struct PolicyPart {
 
 // parts: in the order of their rules; the last is the policy that includes the others. The model is complete only if no
 // reporter has an error afterwards.
-PolicyModel convert(std::span<const PolicyPart> parts, const LoadOptions& options);
+// files: every further file that was opened, or should have been, is added.
+PolicyModel convert(std::span<const PolicyPart> parts, const LoadOptions& options, std::vector<std::string>& files);
 
 // Ports a rule of names means when it says none.
 std::vector<PortRange> default_ports();

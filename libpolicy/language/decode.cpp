@@ -59,16 +59,6 @@ constexpr Synonym kSynonyms[] = {
     {"quota", "limits"},
 };
 
-// Keys of the schema that nothing enforces yet: refused as the reserved ones are.
-constexpr std::string_view kNotYet[] = {
-    "sallyport.policy.v1.Policy.lists",
-    "sallyport.policy.v1.Rule.lists",
-};
-
-bool is_enforced(const FieldDescriptor& field) {
-  return std::find(std::begin(kNotYet), std::end(kNotYet), field.full_name()) == std::end(kNotYet);
-}
-
 std::string lower(std::string_view text) {
   std::string result(text);
   for (char& c : result) {
@@ -77,10 +67,15 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-// "ACTION_ALLOW" of enum Action is written `allow`.
+// "ACTION_ALLOW" of enum Action is written `allow`, "LIST_FORMAT_HOSTS" of ListFormat `hosts`.
 std::string yaml_name(const EnumValueDescriptor& value) {
   const std::string name = lower(value.name());
-  const std::string prefix = lower(value.type()->name()) + "_";
+  std::string prefix;
+  for (const char c : value.type()->name()) {
+    if (c >= 'A' && c <= 'Z' && !prefix.empty()) prefix += '_';
+    prefix += c;
+  }
+  prefix = lower(prefix) + "_";
   return name.starts_with(prefix) ? name.substr(prefix.size()) : name;
 }
 
@@ -216,7 +211,7 @@ void Decoder::message(std::uint32_t index, Message& message, Place& place, const
       continue;
     }
     const FieldDescriptor* descriptor = type.FindFieldByName(key.scalar);
-    if (descriptor == nullptr || !is_enforced(*descriptor)) {
+    if (descriptor == nullptr) {
       place.partial = true;
       unknown_key(key, type, child(path, key.scalar));
       continue;
@@ -235,7 +230,7 @@ void Decoder::message(std::uint32_t index, Message& message, Place& place, const
 }
 
 void Decoder::unknown_key(const YamlNode& key, const Descriptor& type, const std::string& path) {
-  if (type.IsReservedName(key.scalar) || type.FindFieldByName(key.scalar) != nullptr) {
+  if (type.IsReservedName(key.scalar)) {
     reporter_.error("P004", key.at, path, "key " + in_ticks(key.scalar) + " is not supported by this version yet",
                     "remove it: what it asks for would not be enforced");
     return;

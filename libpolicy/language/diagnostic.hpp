@@ -19,13 +19,14 @@ enum class Severity : std::uint8_t { kError = 0, kWarning };
 
 // A place in a source, with the source line it points into.
 struct Excerpt {
-  std::string file;               // "policy.yaml", or "--allow" for an argument
-  std::uint32_t line = 0;         // 0: no line; the file as a whole, or a command-line argument
-  std::uint32_t column = 0;       // 0: no column
-  std::uint32_t length = 0;       // octets under the caret, at least 1 when there is a column
-  std::string text;               // the source line or, if that is long, a part of it; empty if there is none to show
-  std::uint32_t text_column = 1;  // of the first octet of text
-  std::string label = {};         // of a related line: what it has to do with it; empty: "first here" or "here"
+  std::string file;                // "policy.yaml", or "--allow" for an argument
+  std::uint32_t line = 0;          // 0: no line; the file as a whole, or a command-line argument
+  std::uint32_t column = 0;        // 0: no column
+  std::uint32_t length = 0;        // octets under the caret, at least 1 when there is a column
+  std::string text;                // the source line or, if that is long, a part of it; empty if there is none to show
+  std::uint32_t text_column = 1;   // of the first octet of text
+  std::uint32_t entry_column = 0;  // of the whole entry, where the caret is at a part of it; 0: as column
+  std::string label = {};          // of a related line: what it has to do with it; empty: "first here" or "here"
 };
 
 struct Diagnostic {

@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "names/guard.hpp"
 
@@ -54,7 +56,7 @@ struct Atom {
 
 class Coverage {
  public:
-  explicit Coverage(const PolicyModel& model) : model_(model) {
+  Coverage(const PolicyModel& model, PatternIndexes& indexes) : model_(model), indexes_(indexes) {
     lifts_later_.resize(model.rules.size() + 1);
     literals_later_.resize(model.rules.size() + 1, model.default_action == Action::kAllow);
     for (std::size_t i = model.rules.size(); i-- > 0;) {
@@ -70,14 +72,24 @@ class Coverage {
     const RuleModel& rule = model_.rules[index];
     if (rule.observe || rule.asks_for_requests()) return;  // decides nothing, or some requests alone
     const bool deny = rule.action == Action::kDeny;
-    if (deny && rule.domains.empty() && rule.addresses.empty()) general_.push_back(index);
-    if (deny && !rule.domains.empty()) denies_names_.push_back(index);
+    if (deny && !rule.lists_names() && rule.addresses.empty()) general_.push_back(index);
+    if (deny && rule.lists_names()) denies_names_.push_back(index);
     if (deny && !rule.addresses.empty()) denies_addresses_.push_back(index);
     for (const Pattern& pattern : rule.domains) {
       if (pattern.kind != PatternKind::kBelow) exact_[pattern.name.text()].push_back(index);
       if (pattern.kind != PatternKind::kExact) below_[pattern.name.text()].push_back(index);
     }
+    for (const auto& set : rule.lists) lists_.push_back({index, set});
     for (const Prefix& prefix : rule.addresses) blocks_[prefix].push_back(index);
+  }
+
+  // The earlier rule that has the whole list too, and decides all flows of this client and these ports.
+  std::optional<std::uint32_t> cover(const RuleModel& rule, std::uint32_t index, const Atom& atom,
+                                     const PatternSet* set) const {
+    for (const List& list : lists_) {
+      if (list.set.get() == set && suits(list.rule, atom) && reaches(list.rule, rule, index)) return list.rule;
+    }
+    return std::nullopt;
   }
 
   // The earlier rule that decides all flows of this atom of `rule`.
@@ -173,6 +185,11 @@ class Coverage {
     for (unsigned labels = name.labels(); labels-- > 1;) {
       if (const auto found = look(below_, name.suffix(labels))) return found;
     }
+    const PatternKind kind = atom.names->below ? PatternKind::kBelow : PatternKind::kExact;
+    for (const List& list : lists_) {
+      if (!suits(list.rule, atom) || !reaches(list.rule, rule, index)) continue;
+      if (indexes_.of(list.set).covers(name, kind)) return list.rule;
+    }
     for (const std::uint32_t earlier : denies_addresses_) {
       if (within(rule.resolves_to, model_.rules[earlier].addresses) && suits(earlier, atom)) return earlier;
     }
@@ -195,7 +212,14 @@ class Coverage {
     return std::nullopt;
   }
 
+  struct List {
+    std::uint32_t rule;
+    std::shared_ptr<const PatternSet> set;
+  };
+
   const PolicyModel& model_;
+  PatternIndexes& indexes_;
+  std::vector<List> lists_;
   std::vector<bool> lifts_later_, literals_later_;  // by rule: from there on
   Rules general_, denies_names_, denies_addresses_;
   std::unordered_map<std::string_view, Rules> exact_, below_;
@@ -224,25 +248,46 @@ class Judge {
       note(covered, false, i, model);
       alive |= !covered;
     }
-    const bool anywhere = rule_.domains.empty() && rule_.addresses.empty();
+    for (std::size_t i = 0; !alive && i < rule_.lists.size(); ++i) alive = !list(rule_.lists[i]);
+    const bool anywhere = !rule_.lists_names() && rule_.addresses.empty();
     if (anywhere) alive = !entry({});
-    if (!alive && rule_.action == Action::kDeny && !rule_.domains.empty() && coverage_.matters_to_literals(index_)) {
+    if (!alive && rule_.action == Action::kDeny && rule_.lists_names() && coverage_.matters_to_literals(index_)) {
       alive = !entry({.literal = true});
     }
     dead_.whole = !alive;
     if (alive && dead_.entries.empty()) return std::nullopt;
     std::sort(dead_.by.begin(), dead_.by.end());
     dead_.by.erase(std::unique(dead_.by.begin(), dead_.by.end()), dead_.by.end());
-    dead_.by_deny_of_names = dead_.whole && rule_.action == Action::kAllow && rule_.domains.empty() &&
+    dead_.by_deny_of_names = dead_.whole && rule_.action == Action::kAllow && !rule_.lists_names() &&
                              std::any_of(dead_.by.begin(), dead_.by.end(), [&](std::uint32_t by) {
-                               return model.rules[by].action == Action::kDeny && !model.rules[by].domains.empty();
+                               return model.rules[by].action == Action::kDeny && model.rules[by].lists_names();
                              });
     return std::move(dead_);
   }
 
  private:
+  // All names of a list: up to the first that is not covered, which most often is the first of all.
+  // One without names is told of where it is read.
+  bool list(const std::shared_ptr<const PatternSet>& set) {
+    if (set->empty()) return false;
+    if (each_atom({}, [&](const Atom& atom) { return decided_by(coverage_.cover(rule_, index_, atom, set.get())); })) {
+      return true;
+    }
+    for (std::size_t i = 0; i < set->size(); ++i) {
+      const Pattern pattern = set->pattern(i);
+      if (pattern.kind != PatternKind::kBelow && !entry({.names = Names{&pattern.name, false}})) return false;
+      if (pattern.kind != PatternKind::kExact && !entry({.names = Names{&pattern.name, true}})) return false;
+    }
+    return true;
+  }
+
+  bool entry(const Atom& atom) {
+    return each_atom(atom, [&](const Atom& one) { return covered(one); });
+  }
+
   // Every client and port range of one destination.
-  bool entry(Atom atom) {
+  template <typename Covered>
+  bool each_atom(Atom atom, Covered covered) {
     const auto for_ports = [&] {
       if (rule_.ports.empty()) return covered(atom);
       return std::all_of(rule_.ports.begin(), rule_.ports.end(), [&](const PortRange& range) {
@@ -257,9 +302,10 @@ class Judge {
     });
   }
 
-  bool covered(const Atom& atom) {
-    const std::optional<std::uint32_t> by = coverage_.cover(rule_, index_, atom);
-    if (by) dead_.by.push_back(*by);
+  bool covered(const Atom& atom) { return decided_by(coverage_.cover(rule_, index_, atom)); }
+
+  bool decided_by(std::optional<std::uint32_t> by) {
+    if (by && (dead_.by.empty() || dead_.by.back() != *by)) dead_.by.push_back(*by);
     return by.has_value();
   }
 
@@ -286,8 +332,13 @@ bool may_hold_metadata(const Prefix& prefix) {
 }
 
 std::vector<DeadRule> find_dead_rules(const PolicyModel& model) {
+  PatternIndexes indexes;
+  return find_dead_rules(model, indexes);
+}
+
+std::vector<DeadRule> find_dead_rules(const PolicyModel& model, PatternIndexes& indexes) {
   std::vector<DeadRule> dead;
-  Coverage coverage(model);
+  Coverage coverage(model, indexes);
   for (std::uint32_t i = 0; i < model.rules.size(); ++i) {
     if (std::optional<DeadRule> found = Judge(model, coverage, i).verdict(model)) dead.push_back(*std::move(found));
     coverage.add(i);

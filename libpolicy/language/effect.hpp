@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/model.hpp"
+#include "names/pattern_index.hpp"
 
 namespace sallyport {
 
@@ -28,7 +29,9 @@ struct DeadRule {
   std::vector<DeadEntry> entries;
 };
 
+// Of `lists`, which may hold millions, no single entry is told of: they make a rule whole and keep it alive.
 std::vector<DeadRule> find_dead_rules(const PolicyModel& model);
+std::vector<DeadRule> find_dead_rules(const PolicyModel& model, PatternIndexes& indexes);
 
 // Whether every one of the prefix's addresses is public; false too if there are too many to look at.
 bool is_surely_public(const Prefix& prefix);

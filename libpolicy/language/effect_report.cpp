@@ -48,20 +48,36 @@ std::string openings_text(const PolicyModel& model, const std::vector<Opening>& 
   return text;
 }
 
-// Entries that are dead as a whole were reported, as `told` says.
 // Names that no `domains` holds came by a preset.
 const Place* list_of(const Place& rule, bool is_domain) {
   const Place* list = rule.field(is_domain ? Rule::kDomainsFieldNumber : Rule::kAddressesFieldNumber);
   return list != nullptr ? list : rule.field(Rule::kPresetFieldNumber);
 }
 
+// Where an entry was written; what holds it, where entries listed twice were left out and the places no longer line up.
+struct EntryPlace {
+  const Place* value;
+  std::string path;  // ".domains[3]"
+};
+EntryPlace place_of_entry(const Place& rule, const RuleModel& model, const OpenEntry& open) {
+  const Place* list = open.list ? rule.field(Rule::kListsFieldNumber) : list_of(rule, open.is_domain);
+  const std::size_t size = open.list        ? model.lists.size()
+                           : open.is_domain ? model.domains.size()
+                                            : model.addresses.size();
+  std::string path = open.list ? ".lists" : open.is_domain ? ".domains" : ".addresses";
+  if (list->elements.size() != size) return {list, std::move(path)};
+  const Place& value = list->elements[open.list.value_or(open.index)];
+  return {&value, path + "[" + std::to_string(value.index) + "]"};
+}
+
 Excerpt excerpt_of(const RulePlace& rule) {
   return rule.reporter->source().excerpt(rule.place->field(Rule::kNameFieldNumber)->value);
 }
 
+// Entries that are dead as a whole were reported, as `told` says.
 void report_shadowed_rules(const PolicyModel& model, std::span<const RulePlace> rules,
-                           const std::vector<DeadRule>& told) {
-  for (const ShadowedRule& shadowed : find_shadowed_rules(model)) {
+                           const std::vector<DeadRule>& told, PatternIndexes& indexes) {
+  for (const ShadowedRule& shadowed : find_shadowed_rules(model, indexes)) {
     const auto dead =
         std::find_if(told.begin(), told.end(), [&](const DeadRule& d) { return d.rule == shadowed.rule; });
     if (dead != told.end() && dead->whole) continue;
@@ -72,28 +88,27 @@ void report_shadowed_rules(const PolicyModel& model, std::span<const RulePlace> 
     struct Group {
       const OpenEntry* first;
       std::string openings;
-      std::size_t entries = 0;
+      std::uint64_t entries = 0;
     };
     std::vector<Group> groups;
     std::unordered_map<std::string, std::size_t> group_of;  // by openings
     for (const OpenEntry& open : shadowed.entries) {
-      const auto same = [&](const DeadEntry& d) { return d.is_domain == open.is_domain && d.index == open.index; };
+      const auto same = [&](const DeadEntry& d) {
+        return !open.list && d.is_domain == open.is_domain && d.index == open.index;
+      };
       if (dead != told.end() && std::any_of(dead->entries.begin(), dead->entries.end(), same)) continue;
       std::string text = openings_text(model, open.openings);
       const auto [group, fresh] = group_of.emplace(text, groups.size());
       if (fresh) groups.push_back({&open, std::move(text)});
-      ++groups[group->second].entries;
+      groups[group->second].entries += open.stands_for;
     }
     for (const Group& group : groups) {
       const OpenEntry& open = *group.first;
-      const Place* list = list_of(entry, open.is_domain);
-      const std::size_t size = open.is_domain ? rule.domains.size() : rule.addresses.size();
-      const bool in_line = list->elements.size() == size;  // else entries listed twice were left out
-      const Place& value = in_line ? list->elements[open.index] : *list;
-      std::string path = "rules[" + std::to_string(entry.index) + "]";
-      path += open.is_domain ? ".domains" : ".addresses";
-      if (in_line) path += "[" + std::to_string(value.index) + "]";
-      std::string what = in_ticks(entry_text(rule, open.is_domain, open.index));
+      const EntryPlace written = place_of_entry(entry, rule, open);
+      const Place& value = *written.value;
+      const std::string path = "rules[" + std::to_string(entry.index) + "]" + written.path;
+      std::string what = in_ticks(open.list ? rule.lists[*open.list]->pattern(open.index).text()
+                                            : entry_text(rule, open.is_domain, open.index));
       if (group.entries > 1) what += " and " + std::to_string(group.entries - 1) + " more";
       std::string above;
       for (const Opening& opening : open.openings) {
@@ -112,8 +127,9 @@ void report_shadowed_rules(const PolicyModel& model, std::span<const RulePlace> 
 }  // namespace
 
 void report_rules_without_effect(const PolicyModel& model, std::span<const RulePlace> rules) {
-  const std::vector<DeadRule> all_dead = find_dead_rules(model);
-  report_shadowed_rules(model, rules, all_dead);
+  PatternIndexes indexes;
+  const std::vector<DeadRule> all_dead = find_dead_rules(model, indexes);
+  report_shadowed_rules(model, rules, all_dead, indexes);
   for (const DeadRule& dead : all_dead) {
     const RuleModel& rule = model.rules[dead.rule];
     const Place& entry = *rules[dead.rule].place;

@@ -1,7 +1,9 @@
 #include "language/load.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 #include <utility>
 
 #include "engine/decide.hpp"
@@ -47,7 +49,7 @@ std::string beside(std::string_view file, const std::string& name) {
 // A policy and the files it includes, in the order of their rules.
 class Loader {
  public:
-  // may_open: the policy is a file itself.
+  // may_open: the policy is a file itself, or its caller says so.
   Loader(const LoadOptions& options, bool may_open) : options_(options), may_open_(may_open) {}
 
   LoadOutcome text(std::string content, std::string_view name) {
@@ -185,7 +187,7 @@ LoadOutcome Loader::policy(File& root) {
   if (readable) {
     std::vector<PolicyPart> parts;
     for (File* file : order_) parts.push_back({&file->message, &file->place, &file->reporter});
-    outcome_.model = convert(parts, options_);
+    outcome_.model = convert(parts, options_, outcome_.files);
   }
   const auto failed = [&] {
     return std::any_of(files_.begin(), files_.end(),
@@ -245,14 +247,26 @@ void Loader::run_policy_tests() {
   }
 }
 
+// Whoever watches them may have another working directory by then.
+LoadOutcome with_absolute_files(LoadOutcome outcome) {
+  for (std::string& file : outcome.files) {
+    std::error_code unknown;
+    const std::filesystem::path whole = std::filesystem::absolute(file, unknown);
+    if (!unknown) file = whole.lexically_normal().string();
+  }
+  return outcome;
+}
+
 }  // namespace
 
 LoadOutcome load_policy(std::string_view yaml, std::string_view file_name, const LoadOptions& options) {
-  return Loader(options, false).text(std::string(yaml), file_name);
+  return with_absolute_files(Loader(options, options.opens_files).text(std::string(yaml), file_name));
 }
 
 LoadOutcome load_policy_file(const std::string& path, const LoadOptions& options) {
-  return Loader(options, true).file(path);
+  LoadOptions with_files = options;
+  with_files.opens_files = true;
+  return with_absolute_files(Loader(with_files, true).file(path));
 }
 
 }  // namespace sallyport

@@ -25,12 +25,14 @@ struct LoadOptions {
   std::vector<Address> own_addresses;  // the gateway's own, guarded like private ones
   std::int64_t now = 0;   // seconds since 1970-01-01 UTC, to tell of trials that have ended; 0: nothing is told of them
   bool run_tests = true;  // false: `tests` are read and left for the caller to run (language/policy_tests.hpp)
+  bool opens_files = false;  // those that the policy names, relative to the folder of its own file
 };
 
 struct LoadOutcome {
   std::optional<PolicyModel> model;
   Diagnostics diagnostics;
-  // Every file that was opened or should have been, the policy itself first: a change of one is a change of the policy.
+  // Every file that was opened or should have been, by its absolute path, the policy itself first: a change of one is a
+  // change of the policy.
   std::vector<std::string> files = {};
 
   bool ok() const noexcept { return model.has_value(); }
@@ -39,7 +41,7 @@ struct LoadOutcome {
 inline constexpr std::size_t kMostIncludedFiles = 64;
 inline constexpr std::size_t kMostIncludeDepth = 8;
 
-// file_name is used in messages and as the model's source alone; nothing is opened, so nothing can be included.
+// file_name is used in messages and as the model's source alone; it is not opened itself.
 LoadOutcome load_policy(std::string_view yaml, std::string_view file_name, const LoadOptions& options = {});
 
 // Opens the file only if nobody but root and the caller could have written it (language/trusted_file.hpp).

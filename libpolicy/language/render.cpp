@@ -19,7 +19,10 @@ constexpr std::size_t kMostCarets = 80;
 
 std::string place_of(const Excerpt& where) {
   std::string text = where.file;
-  if (where.line > 0) text += ":" + std::to_string(where.line) + ":" + std::to_string(where.column);
+  if (where.line > 0) {
+    text += ":" + std::to_string(where.line) + ":" +
+            std::to_string(where.entry_column > 0 ? where.entry_column : where.column);
+  }
   return text;
 }
 

@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "language/effect.hpp"
@@ -73,19 +76,32 @@ bool for_all_clients(const RuleModel& earlier, const RuleModel& rule) {
 // The rules so far, by what they list.
 class Listed {
  public:
-  explicit Listed(const PolicyModel& model) : model_(model) {}
+  Listed(const PolicyModel& model, PatternIndexes& indexes) : model_(model), indexes_(indexes) {}
 
   void add(std::uint32_t index) {
     const RuleModel& rule = model_.rules[index];
     if (rule.observe || rule.asks_for_requests()) return;  // decides nothing, or some requests alone
-    const bool anything = rule.domains.empty() && rule.addresses.empty();
+    const bool anything = !rule.lists_names() && rule.addresses.empty();
     if (anything && rule.action == Action::kDeny) anything_.push_back(index);
+    allows_names_ |= rule.lists_names() && rule.action == Action::kAllow;
+    for (const Pattern& pattern : rule.domains) hashes_.insert(pattern.name.hash());
+    for (const auto& set : rule.lists) lists_.push_back({index, set});
     for (const Pattern& pattern : rule.domains) {
       if (pattern.kind != PatternKind::kBelow) exact_[pattern.name.text()].push_back(index);
       if (pattern.kind != PatternKind::kExact) below_[pattern.name.text()].push_back(index);
     }
     for (const Prefix& prefix : rule.addresses) blocks_[prefix].push_back(index);
   }
+
+  // Whether there is anything to find for a name at all: cheap, and asked for each of a million.
+  bool may_list(const DomainName& name) const {
+    if (!lists_.empty()) return true;
+    for (unsigned labels = 1; labels <= name.labels(); ++labels) {
+      if (hashes_.contains(name.suffix_hash(labels))) return true;
+    }
+    return false;
+  }
+  bool allows_names() const { return allows_names_; }
 
   // Those that list all of the pattern, ascending.
   Rules all_of(const Pattern& pattern) const {
@@ -104,6 +120,9 @@ class Listed {
     }
     for (unsigned labels = name.labels(); labels-- > 1;) {
       if (const auto found = below_.find(name.suffix(labels)); found != below_.end()) append(rules, found->second);
+    }
+    for (const List& list : lists_) {
+      if (indexes_.of(list.set).covers(name, pattern.kind)) rules.push_back(list.rule);
     }
     return sorted(std::move(rules));
   }
@@ -125,7 +144,16 @@ class Listed {
     return rules;
   }
 
+  struct List {
+    std::uint32_t rule;
+    std::shared_ptr<const PatternSet> set;
+  };
+
   const PolicyModel& model_;
+  PatternIndexes& indexes_;
+  std::vector<List> lists_;
+  std::unordered_set<std::uint64_t> hashes_;  // of the names in `domains`
+  bool allows_names_ = false;                 // some allow rule has names
   Rules anything_;
   std::unordered_map<std::string_view, Rules> exact_, below_;
   std::map<Prefix, Rules> blocks_;
@@ -152,11 +180,41 @@ std::vector<Opening> openings(const PolicyModel& model, const RuleModel& rule, c
   return openings;
 }
 
+// The names of a list, those that the same rules list as one.
+void look_at_list(const PolicyModel& model, const RuleModel& rule, std::uint32_t list, const Listed& listed,
+                  const std::vector<Ports>& ports, ShadowedRule& shadowed) {
+  constexpr std::size_t kMostKinds = 64;              // of warnings on one list; more say nothing new
+  std::map<Rules, std::optional<std::size_t>> known;  // the entry that tells of them; none: nothing is let pass
+  const PatternSet& set = *rule.lists[list];
+  for (std::size_t i = 0; i < set.size(); ++i) {
+    const Pattern pattern = set.pattern(i);
+    if (!listed.may_list(pattern.name)) continue;
+    Rules earlier = listed.all_of(pattern);
+    const auto same = known.find(earlier);
+    if (same != known.end()) {
+      if (same->second) ++shadowed.entries[*same->second].stands_for;
+      continue;
+    }
+    if (known.size() == kMostKinds) continue;
+    std::optional<std::size_t> told;
+    if (std::vector<Opening> open = openings(model, rule, earlier, ports, false); !open.empty()) {
+      told = shadowed.entries.size();
+      shadowed.entries.push_back({true, static_cast<std::uint32_t>(i), std::move(open), list, 1});
+    }
+    known.emplace(std::move(earlier), told);
+  }
+}
+
 }  // namespace
 
 std::vector<ShadowedRule> find_shadowed_rules(const PolicyModel& model) {
+  PatternIndexes indexes;
+  return find_shadowed_rules(model, indexes);
+}
+
+std::vector<ShadowedRule> find_shadowed_rules(const PolicyModel& model, PatternIndexes& indexes) {
   std::vector<ShadowedRule> found;
-  Listed listed(model);
+  Listed listed(model, indexes);
   std::vector<Ports> ports;  // of each rule so far
   ports.reserve(model.rules.size());
   for (std::uint32_t i = 0; i < model.rules.size(); ++i) {
@@ -169,6 +227,9 @@ std::vector<ShadowedRule> find_shadowed_rules(const PolicyModel& model) {
       };
       for (std::uint32_t entry = 0; entry < rule.domains.size(); ++entry) {
         look(true, entry, listed.all_of(rule.domains[entry]), false);
+      }
+      for (std::uint32_t list = 0; list < rule.lists.size() && listed.allows_names(); ++list) {
+        look_at_list(model, rule, list, listed, ports, shadowed);
       }
       for (std::uint32_t entry = 0; entry < rule.addresses.size(); ++entry) {
         const Prefix& block = rule.addresses[entry];

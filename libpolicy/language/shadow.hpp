@@ -9,9 +9,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/model.hpp"
+#include "names/pattern_index.hpp"
 
 namespace sallyport {
 
@@ -22,8 +24,10 @@ struct Opening {
 
 struct OpenEntry {
   bool is_domain = false;   // else an address
-  std::uint32_t index = 0;  // into the rule's domains or addresses
+  std::uint32_t index = 0;  // into the rule's domains or addresses, or into the list
   std::vector<Opening> openings;
+  std::optional<std::uint32_t> list = {};  // into the rule's lists
+  std::uint64_t stands_for = 1;            // of a list: how many of its names are let pass alike; this is the first
 };
 
 struct ShadowedRule {
@@ -33,5 +37,6 @@ struct ShadowedRule {
 
 // Also finds entries that are dead as a whole, which find_dead_rules() says better.
 std::vector<ShadowedRule> find_shadowed_rules(const PolicyModel& model);
+std::vector<ShadowedRule> find_shadowed_rules(const PolicyModel& model, PatternIndexes& indexes);
 
 }  // namespace sallyport

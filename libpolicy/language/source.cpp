@@ -58,19 +58,22 @@ Excerpt Source::excerpt(const Span& span) const {
     const bool named = span.line > 0 && span.line <= options_.size() && !options_[span.line - 1].empty();
     return {named ? options_[span.line - 1] : file_, 0, 0, 0, {}, 1};
   }
-  Excerpt excerpt{file_, span.line, span.column, span.length, {}, 1};
-  std::string_view whole = line(span.line);
+  return excerpt_of(file_, line(span.line), span);
+}
+
+Excerpt excerpt_of(std::string_view file, std::string_view line, const Span& span) {
+  Excerpt excerpt{std::string(file), span.line, span.column, span.length, {}, 1};
   std::size_t from = 0;
-  if (whole.size() > kExcerptOctets && span.column > kExcerptBefore) {
-    from = whole_character(whole, std::min<std::size_t>(span.column - kExcerptBefore, whole.size()));
+  if (line.size() > kExcerptOctets && span.column > kExcerptBefore) {
+    from = whole_character(line, std::min<std::size_t>(span.column - kExcerptBefore, line.size()));
   }
-  const std::size_t to = whole_character(whole, std::min(whole.size(), from + kExcerptOctets));
-  excerpt.text = whole.substr(from, to - from);
+  const std::size_t to = whole_character(line, std::min(line.size(), from + kExcerptOctets));
+  excerpt.text = line.substr(from, to - from);
   excerpt.text_column = static_cast<std::uint32_t>(from + 1);
   return excerpt;
 }
 
-Diagnostic& Reporter::add(Severity severity, std::string_view code, const Span& span, std::string_view path,
+Diagnostic& Reporter::add(Severity severity, std::string_view code, Excerpt where, std::string_view path,
                           std::string message, std::string repair) {
   if (severity == Severity::kError) ++errors_;
   if (diagnostics_.size() == kMost) {
@@ -78,18 +81,28 @@ Diagnostic& Reporter::add(Severity severity, std::string_view code, const Span& 
     if (severity == Severity::kError) ++errors_left_out_;
     return discarded_ = Diagnostic{};
   }
-  return diagnostics_.emplace_back(Diagnostic{
-      code, severity, source_.excerpt(span), std::string(path), std::move(message), std::move(repair), {}, {}});
+  return diagnostics_.emplace_back(
+      Diagnostic{code, severity, std::move(where), std::string(path), std::move(message), std::move(repair), {}, {}});
 }
 
 Diagnostic& Reporter::error(std::string_view code, const Span& span, std::string_view path, std::string message,
                             std::string repair) {
-  return add(Severity::kError, code, span, path, std::move(message), std::move(repair));
+  return error_at(code, source_.excerpt(span), path, std::move(message), std::move(repair));
 }
 
 Diagnostic& Reporter::warning(std::string_view code, const Span& span, std::string_view path, std::string message,
                               std::string repair) {
-  return add(Severity::kWarning, code, span, path, std::move(message), std::move(repair));
+  return warning_at(code, source_.excerpt(span), path, std::move(message), std::move(repair));
+}
+
+Diagnostic& Reporter::error_at(std::string_view code, Excerpt where, std::string_view path, std::string message,
+                               std::string repair) {
+  return add(Severity::kError, code, std::move(where), path, std::move(message), std::move(repair));
+}
+
+Diagnostic& Reporter::warning_at(std::string_view code, Excerpt where, std::string_view path, std::string message,
+                                 std::string repair) {
+  return add(Severity::kWarning, code, std::move(where), path, std::move(message), std::move(repair));
 }
 
 Diagnostics Reporter::take() {
@@ -99,6 +112,10 @@ Diagnostics Reporter::take() {
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
     const Excerpt& first = diagnostics_[a].where;
     const Excerpt& second = diagnostics_[b].where;
+    if (!source_.of_options() && first.file != second.file) {
+      const bool own = first.file == source_.file();
+      return own || (second.file != source_.file() && first.file < second.file);
+    }
     return std::tie(first.line, first.column, a) < std::tie(second.line, second.column, b);
   });
   Diagnostics sorted;

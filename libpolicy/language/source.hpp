@@ -18,6 +18,9 @@ struct Span {
   std::uint32_t line = 0, column = 0, length = 0;
 };
 
+// The line, cut around the span where it is long.
+Excerpt excerpt_of(std::string_view file, std::string_view line, const Span& span);
+
 class Source {
  public:
   Source(std::string_view text, std::string_view file_name);
@@ -53,16 +56,21 @@ class Reporter {
                     std::string repair = {});
   Diagnostic& warning(std::string_view code, const Span& span, std::string_view path, std::string message,
                       std::string repair = {});
+  // At a place in another file.
+  Diagnostic& error_at(std::string_view code, Excerpt where, std::string_view path, std::string message,
+                       std::string repair = {});
+  Diagnostic& warning_at(std::string_view code, Excerpt where, std::string_view path, std::string message,
+                         std::string repair = {});
 
   bool failed() const noexcept { return errors_ > 0; }
   const Source& source() const noexcept { return source_; }
 
-  // In the order of the file. Leaves the reporter empty.
+  // In the order of the file, those of other files behind. Leaves the reporter empty.
   Diagnostics take();
 
  private:
-  Diagnostic& add(Severity severity, std::string_view code, const Span& span, std::string_view path,
-                  std::string message, std::string repair);
+  Diagnostic& add(Severity severity, std::string_view code, Excerpt where, std::string_view path, std::string message,
+                  std::string repair);
 
   const Source& source_;
   Diagnostics diagnostics_;

@@ -21,6 +21,18 @@ bool is_reverse(const DomainName& name) {
   return false;
 }
 
+bool lists(const RuleModel& rule, const DomainName& name) {
+  const auto matches = [&](const Pattern& pattern) { return pattern.matches(name); };
+  if (std::any_of(rule.domains.begin(), rule.domains.end(), matches)) return true;
+  // Each once, and rules with resolves_to are few: not worth an index.
+  return std::any_of(rule.lists.begin(), rule.lists.end(), [&](const std::shared_ptr<const PatternSet>& set) {
+    for (std::size_t i = 0; i < set->size(); ++i) {
+      if (name.text().ends_with((*set)[i].name) && matches(set->pattern(i))) return true;
+    }
+    return false;
+  });
+}
+
 // The rules that decide where a name leads: no other matters once a rule before them all names the destination. The
 // clients stay as they are, so every group of the policy is asked for.
 PolicyModel with_fixed_addresses(const PolicyModel& policy, const Destination& destination) {
@@ -30,8 +42,7 @@ PolicyModel with_fixed_addresses(const PolicyModel& policy, const Destination& d
   model.own_addresses = policy.own_addresses;
   for (const RuleModel& rule : policy.rules) {
     const bool fixes = destination.name && rule.action == Action::kAllow && !rule.resolves_to.empty() &&
-                       std::any_of(rule.domains.begin(), rule.domains.end(),
-                                   [&](const Pattern& pattern) { return pattern.matches(*destination.name); });
+                       lists(rule, *destination.name);
     if (fixes) model.rules.push_back(rule);
   }
   return model;

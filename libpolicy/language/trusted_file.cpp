@@ -64,6 +64,13 @@ TrustFailure unopened(const std::string& path, int error) {
   }
 }
 
+TrustFailure changed(const std::string& path) {
+  return {Kind::kChanged, path, quote(path) + " changed while it was read",
+          "write a new file and rename it over the old one"};
+}
+
+std::int64_t ns(const timespec& time) { return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
+
 TrustFailure symlink(const std::string& path) {
   std::array<char, PATH_MAX> real{};
   const bool known = ::realpath(path.c_str(), real.data()) != nullptr;
@@ -205,6 +212,7 @@ TrustedFile::Opened TrustedFile::open(const std::string& path, std::uint64_t max
          "is this the right file?"});
   }
   if (faults.any()) return {std::nullopt, std::move(faults).all()};
+  file.written_ = ns(status.st_mtim);
   file.path_ = std::move(walked);
   return {std::move(file), std::nullopt};
 }
@@ -212,6 +220,7 @@ TrustedFile::Opened TrustedFile::open(const std::string& path, std::uint64_t max
 TrustedFile& TrustedFile::operator=(TrustedFile&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(size_, other.size_);
+  std::swap(written_, other.written_);
   std::swap(path_, other.path_);
   return *this;
 }
@@ -220,23 +229,46 @@ TrustedFile::~TrustedFile() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-std::optional<TrustFailure> TrustedFile::read(std::string& content) {
-  content.resize(size_);
+std::optional<TrustFailure> TrustedFile::read_into(char* buffer, std::size_t length, std::uint64_t offset) {
   std::size_t have = 0;
-  while (have < content.size()) {
-    const ssize_t got = ::pread(fd_, content.data() + have, content.size() - have, static_cast<off_t>(have));
+  while (have < length) {
+    const ssize_t got = ::pread(fd_, buffer + have, length - have, static_cast<off_t>(offset + have));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return unopened(path_, errno);
-    if (got == 0) break;
+    if (got == 0) return changed(path_);
     have += static_cast<std::size_t>(got);
   }
-  char more = 0;
-  if (have != size_ || ::pread(fd_, &more, 1, static_cast<off_t>(size_)) > 0) {
-    content.clear();
-    return TrustFailure{Kind::kChanged, path_, quote(path_) + " changed while it was read",
-                        "write a new file and rename it over the old one"};
+  return std::nullopt;
+}
+
+// A change of the same size shows in the time of the last write alone. Not the time of the last change of status:
+// renaming another file over this one sets that too, and what was opened is whole.
+std::optional<TrustFailure> TrustedFile::unchanged() const {
+  struct stat status{};
+  if (::fstat(fd_, &status) != 0) return unopened(path_, errno);
+  if (static_cast<std::uint64_t>(status.st_size) != size_ || written_ != ns(status.st_mtim)) {
+    return changed(path_);
   }
   return std::nullopt;
+}
+
+std::optional<TrustFailure> TrustedFile::read(std::string& content) {
+  content.resize(size_);
+  std::optional<TrustFailure> failure = read_into(content.data(), content.size(), 0);
+  if (!failure) failure = unchanged();
+  if (failure) content.clear();
+  return failure;
+}
+
+std::optional<TrustFailure> TrustedFile::read(const std::function<void(std::string_view)>& each) {
+  constexpr std::size_t kPiece = 1u << 20;
+  std::string piece(static_cast<std::size_t>(std::min<std::uint64_t>(size_, kPiece)), 0);
+  for (std::uint64_t at = 0; at < size_; at += piece.size()) {
+    piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(size_ - at, kPiece)));
+    if (std::optional<TrustFailure> failure = read_into(piece.data(), piece.size(), at)) return failure;
+    each(piece);
+  }
+  return unchanged();
 }
 
 }  // namespace sallyport

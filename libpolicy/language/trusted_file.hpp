@@ -11,8 +11,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace sallyport {
@@ -44,7 +46,10 @@ class TrustedFile {
   static Opened open(const std::string& path, std::uint64_t max_octets);
 
   TrustedFile(TrustedFile&& other) noexcept
-      : fd_(std::exchange(other.fd_, -1)), size_(other.size_), path_(std::move(other.path_)) {}
+      : fd_(std::exchange(other.fd_, -1)),
+        size_(other.size_),
+        written_(other.written_),
+        path_(std::move(other.path_)) {}
   TrustedFile& operator=(TrustedFile&& other) noexcept;
   ~TrustedFile();
 
@@ -52,14 +57,19 @@ class TrustedFile {
   std::uint64_t size() const noexcept { return size_; }
   const std::string& path() const noexcept { return path_; }  // absolute, without "." and ".."
 
-  // The whole content; a failure (kChanged, kUnreadable) if it is not exactly size() octets.
+  // The whole content; a failure (kChanged, kUnreadable) if it is not exactly size() octets, or was written meanwhile.
   std::optional<TrustFailure> read(std::string& content);
+  // The same in pieces, for files that need not be in memory whole. After a failure the pieces mean nothing.
+  std::optional<TrustFailure> read(const std::function<void(std::string_view)>& each);
 
  private:
   TrustedFile() = default;
+  std::optional<TrustFailure> read_into(char* buffer, std::size_t length, std::uint64_t offset);
+  std::optional<TrustFailure> unchanged() const;
 
   int fd_ = -1;
   std::uint64_t size_ = 0;
+  std::int64_t written_ = 0;  // last, ns
   std::string path_;
 };
 

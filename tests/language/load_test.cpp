@@ -457,7 +457,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"DomainsEmptyList", rule("domains: [ ]"), {"P019 3:40 an empty list"}},
         {"PortsEmptyList", rule("domains: [a.example], ports: []"), {"P019 3:60 an empty list"}},
         {"ResolvesToEmptyList", rule("domains: [a.example], resolves_to: []"), {"P019 3:66 an empty list"}},
-        {"AllowAnything", rule("ports: [443]"), {"P019 3:13 an allow rule without `domains` or `addresses`"}},
+        {"AllowAnything", rule("ports: [443]"), {"P019 3:13 an allow rule without `domains`, `lists` or `addresses`"}},
         {"AddressesWithoutPorts",
          rule("addresses: [192.88.100.1]"),
          {"P019 3:31 an allow rule with addresses needs `ports`"}},

@@ -346,9 +346,12 @@ void Gate::announce(Clock::time_point now) {
   metrics.set(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_generation")), policy_.generation);
   metrics.set(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_rules")), prepared_->policy.rules.size());
   const auto& rules = prepared_->policy.rules;
-  metrics.set(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_names")),
-              std::accumulate(rules.begin(), rules.end(), std::uint64_t{0},
-                              [](std::uint64_t sum, const RuleModel& rule) { return sum + rule.domains.size(); }));
+  metrics.set(
+      static_cast<std::uint32_t>(count(metrics, "sallyport_policy_names")),
+      std::accumulate(rules.begin(), rules.end(), std::uint64_t{0}, [](std::uint64_t sum, const RuleModel& rule) {
+        for (const auto& list : rule.lists) sum += list->size();
+        return sum + rule.domains.size();
+      }));
   metrics.set(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_load_duration_seconds")),
               static_cast<std::uint64_t>(took) * 1'000'000);
   metrics.set(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_last_success_timestamp_seconds")),

@@ -27,7 +27,7 @@ bool is_answered_here(const RuleModel& rule) {
 bool asks_upstream(const PolicyModel& model) {
   if (model.default_action == Action::kAllow) return true;
   return std::any_of(model.rules.begin(), model.rules.end(), [](const RuleModel& rule) {
-    const bool by_address_alone = rule.domains.empty() && !rule.addresses.empty();
+    const bool by_address_alone = !rule.lists_names() && !rule.addresses.empty();
     return rule.action == Action::kAllow && !by_address_alone && !is_answered_here(rule);
   });
 }
