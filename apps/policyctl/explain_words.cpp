@@ -116,7 +116,6 @@ PolicyModel outline_of(const Snapshot& snapshot) {
 std::string Explainer::why(const Step& step, const RuleTrace& row) const {
   const RuleModel& rule = model_.rules[row.rule];
   if (row.outcome == Outcome::kMatch) {
-    if (rule.observe) return rule.action == Action::kAllow ? "would allow: on trial" : "would deny: on trial";
     if (step.verdict.rule != row.rule) return "";
     if (rule.action == Action::kAllow)
       return rule.limits.any() ? "allows; each client: " + limits_text(rule.limits) : "allows";
