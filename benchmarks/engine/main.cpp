@@ -1,7 +1,7 @@
 // The engine beside its floors and its peers.
 //
-//   ./dev bench engine                                        to 1e6 names, about three minutes
-//   SALLYPORT_BENCH_NAMES=10000000 ./dev bench engine         to 1e7 names: 6 GB, half an hour
+//   ./dev bench engine                                        to 1e6 names, some minutes
+//   SALLYPORT_BENCH_NAMES=10000000 ./dev bench engine         to 1e7 names: gigabytes, by hand
 //   build/benchmarks/engine_benchmark --benchmark_filter=RE   some of it
 //
 // Every time is CPU time of the thread; rounds of all benchmarks are interleaved at random; what is printed is the
