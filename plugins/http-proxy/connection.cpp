@@ -264,9 +264,10 @@ Refusal Connection::limit_refusal() const {
 }
 
 awaitable<bool> Connection::within_limits(const policy_verdict& verdict) {
-  if (meter_.is_open() && rule_ == verdict.rule) co_return true;
+  if (meter_.is_open() && rule_ == verdict.rule && generation_ == verdict.generation) co_return true;
   met_ = meter_.open(services_.limits, services_.reader->raw(), query(POLICY_LAYER_HTTP), verdict);
   rule_ = verdict.rule;
+  generation_ = verdict.generation;
   if (met_) met_ = meter_.charge(POLICY_CHARGE_REQUEST, 1);
   if (met_) co_return true;
   meter_.close();

@@ -217,9 +217,10 @@ class Connection final : public TimerWheel::Entry {
   std::string user_;
   std::optional<policy_addr> peer_;
   policy_verdict verdict_{};
-  policy::Meter meter_;                // of the exchange or the tunnel; relay_ asks it too
-  std::optional<std::uint32_t> rule_;  // that meter_ is for
-  policy::Charged met_;                // the limit that was exceeded last
+  policy::Meter meter_;                  // of the exchange or the tunnel; relay_ asks it too
+  std::uint32_t rule_ = POLICY_NO_RULE;  // that meter_ is for, and in which policy
+  std::uint64_t generation_ = 0;
+  policy::Charged met_;  // the limit that was exceeded last
   bool exchanging_ = false;
   net::Clock::time_point began_{};
   std::string http_json_;  // for the audit

@@ -416,9 +416,10 @@ bool Flow::open_ticket() {
 
 // Before anything is dialled; said in the words of what the client speaks, as far as that is known.
 awaitable<bool> Flow::within_limits() {
-  if (meter_.is_open() && rule_ == verdict_.rule) co_return true;
+  if (meter_.is_open() && rule_ == verdict_.rule && generation_ == verdict_.generation) co_return true;
   policy::Charged charged = meter_.open(services_.limits, services_.reader->raw(), query(POLICY_LAYER_TCP), verdict_);
   rule_ = verdict_.rule;
+  generation_ = verdict_.generation;
   if (charged) charged = meter_.charge(POLICY_CHARGE_REQUEST, 1);
   if (charged) co_return true;
   meter_.close();

@@ -169,8 +169,9 @@ class Flow {
   policy_addr refused_{};                  // that address
   policy_verdict verdict_{};
   policy::Meter meter_;
-  std::optional<std::uint32_t> rule_;  // that meter_ is for
-  std::optional<policy_addr> peer_;    // dialled
+  std::uint32_t rule_ = POLICY_NO_RULE;  // that meter_ is for, and in which policy
+  std::uint64_t generation_ = 0;
+  std::optional<policy_addr> peer_;  // dialled
   bool opened_ = false, revoked_ = false;
   bool hidden_ = false;  // the hello has an ECH extension (or ESNI): another name may be inside
   net::FlowTicket ticket_;
