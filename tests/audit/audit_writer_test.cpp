@@ -495,6 +495,28 @@ TEST(AuditWriter, MatchIsTheMostSpecificPattern) {
   expect_schema(sink);
 }
 
+// decisions/0058: of a list too, and of a rule's own names and a list's the more specific.
+TEST(AuditWriter, MatchIsAPatternOfAList) {
+  auto list = std::make_shared<PatternSet>();
+  for (const char* pattern : {"*.test", ".cdn.test", "a.cdn.test"}) list->add(*Pattern::parse(pattern));
+  RuleModel rule;
+  rule.domains = {*Pattern::parse("*.b.cdn.test"), *Pattern::parse("only.example")};
+  rule.lists = {list};
+  PolicyModel model;
+  model.rules.push_back(rule);
+  const MatchText match = match_text(model);
+  const auto of_name = [&](const char* text) {
+    const DomainName name = *DomainName::parse(text);
+    return match(0, &name, nullptr);
+  };
+  EXPECT_EQ(of_name("a.cdn.test"), "a.cdn.test");
+  EXPECT_EQ(of_name("c.cdn.test"), ".cdn.test");
+  EXPECT_EQ(of_name("x.b.cdn.test"), "*.b.cdn.test");
+  EXPECT_EQ(of_name("other.test"), "*.test");
+  EXPECT_EQ(of_name("only.example"), "only.example");
+  EXPECT_EQ(of_name("none.example"), "");
+}
+
 TEST(AuditWriter, RuleOfTheCommandLineSaysSo) {
   PolicyModel model;
   model.source = "policy.yaml";
