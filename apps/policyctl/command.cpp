@@ -68,10 +68,10 @@ constexpr Command kCommands[] = {
      "What is printed says the same as the file: it is read again and compared. `-` reads standard input.\n"
      "Exit status: 0 done, 1 with --check: a file is not in canonical form, 3 not readable (left as it is).",
      kFmtOptions, 1, kAnyNumber, fmt},
-    {"test", "FILE", "run a policy's tests, a line for each",
+    {"test", "FILE [TESTS]", "run a policy's tests, and those of another file, a line for each",
      "Exit status: 0 all passed, 1 one failed or there are none, 3 invalid policy. Where a gateway loads a policy,\n"
      "a failing test is an error, and the policy before it stays.",
-     kTestOptions, 1, 1, test},
+     kTestOptions, 1, 2, test},
     {"explain", "TARGET", "say whether a cell would reach TARGET, and which rule decides",
      "TARGET is a URL, HOST[:PORT], ADDRESS[:PORT] or [IPv6]:PORT. What is printed comes from the same\n"
      "decision function that a cell enforces. Exit status: 0 allowed, 1 denied, 3 invalid policy.",

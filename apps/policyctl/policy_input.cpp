@@ -28,17 +28,28 @@ int read_all(int fd, std::size_t most, std::string& text) {
   return 0;
 }
 
-}  // namespace
-
-LoadOutcome load_policy_input(const std::string& file, bool run_tests) {
-  LoadOptions options;
-  options.now = static_cast<std::int64_t>(std::time(nullptr));
-  options.run_tests = run_tests;
+LoadOutcome load(const std::string& file, LoadOptions& options) {
   options.opens_files = true;  // of standard input: relative to the working directory
   if (file != "-") return load_policy_file(file, options);
   std::string text;
   read_all(STDIN_FILENO, kMaxPolicyOctets, text);
   return load_policy(text, kStandardInput, options);
+}
+
+}  // namespace
+
+LoadOutcome load_policy_input(const std::string& file) {
+  LoadOptions options;
+  options.now = static_cast<std::int64_t>(std::time(nullptr));
+  return load(file, options);
+}
+
+LoadOutcome load_policy_to_test(const std::string& file, const std::string& tests_file) {
+  LoadOptions options;
+  options.now = static_cast<std::int64_t>(std::time(nullptr));
+  options.run_tests = false;
+  options.tests_file = tests_file;
+  return load(file, options);
 }
 
 std::optional<CompiledPolicy> compile_input(const std::string& file, std::uint64_t generation,

@@ -19,8 +19,10 @@ namespace sallyport::policyctl {
 inline constexpr const char* kStandardInput = "<stdin>";
 
 // Whoever pipes a policy in answers for where it comes from: nothing of a file is checked then. Messages say "<stdin>".
-// Trials that have ended by now are told of. run_tests: false leaves the policy's tests to the caller.
-LoadOutcome load_policy_input(const std::string& file, bool run_tests = true);
+// Trials that have ended by now are told of.
+LoadOutcome load_policy_input(const std::string& file);
+// The same with the tests of another file ("" for none), all of them left for the caller to run.
+LoadOutcome load_policy_to_test(const std::string& file, const std::string& tests_file);
 
 // A policy and what decides by it.
 struct CompiledPolicy {

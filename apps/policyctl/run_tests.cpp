@@ -44,7 +44,7 @@ int test(const Invocation& invocation, const Terminal& terminal) {
     return usage_error(terminal, "unknown output format `" + format + "`; write text, json or junit");
   const std::string& file = invocation.arguments[0];
   // A failing test is an error of the policy (P028); here it is the answer, so the policy is loaded as it stands.
-  LoadOutcome outcome = load_policy_input(file, /*run_tests=*/false);
+  LoadOutcome outcome = load_policy_to_test(file, invocation.arguments.size() > 1 ? invocation.arguments[1] : "");
   if (!outcome.ok()) {
     terminal.err << render(outcome.diagnostics, terminal.err_color);
     return kInvalidPolicy;

@@ -194,6 +194,10 @@ constexpr CodeText kCodes[] = {
      "anything. "
      "The\n"
      "two differed, so nothing was written. This is a fault of fmt."},
+    {"P062", "a file of tests",
+     "policyctl test POLICY TESTS adds the tests of another file to the policy's own. Such a file has `version: 1` and "
+     "`tests`,\n"
+     "and nothing that would change what is tested."},
 };
 
 }  // namespace

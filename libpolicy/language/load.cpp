@@ -70,6 +70,7 @@ class Loader {
   void decode_file(File& file);
   void include_all(File& file);
   void include(File& file, const std::string& name, const Place& entry);
+  bool add_tests();
   void run_policy_tests();
 
   const LoadOptions& options_;
@@ -179,8 +180,27 @@ void Loader::include_all(File& file) {
   order_.push_back(&file);
 }
 
+// False: it cannot be opened, and the outcome says why.
+bool Loader::add_tests() {
+  outcome_.files.push_back(options_.tests_file);
+  File* file = open(options_.tests_file);
+  if (file == nullptr) return false;
+  decode_file(*file);
+  for (const Place& field : file->place.fields) {
+    if (field.number == policy::v1::Policy::kVersionFieldNumber ||
+        field.number == policy::v1::Policy::kTestsFieldNumber)
+      continue;
+    const std::string& key = policy::v1::Policy::descriptor()->FindFieldByNumber(field.number)->name();
+    file->reporter.error("P062", field.key, key, "a file of tests has no " + in_ticks(key),
+                         "write `version` and `tests` alone");
+  }
+  order_.push_back(file);
+  return true;
+}
+
 LoadOutcome Loader::policy(File& root) {
   decode_file(root);
+  if (!options_.tests_file.empty() && !add_tests()) return std::move(outcome_);
   include_all(root);
   const bool readable =
       std::all_of(files_.begin(), files_.end(), [](const std::unique_ptr<File>& file) { return file->is_policy; });

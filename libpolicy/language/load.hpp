@@ -25,7 +25,8 @@ struct LoadOptions {
   std::vector<Address> own_addresses;  // the gateway's own, guarded like private ones
   std::int64_t now = 0;   // seconds since 1970-01-01 UTC, to tell of trials that have ended; 0: nothing is told of them
   bool run_tests = true;  // false: `tests` are read and left for the caller to run (language/policy_tests.hpp)
-  bool opens_files = false;  // those that the policy names, relative to the folder of its own file
+  bool opens_files = false;     // those that the policy names, relative to the folder of its own file
+  std::string tests_file = {};  // a file of further `tests`, and of nothing else; empty: none
 };
 
 struct LoadOutcome {

@@ -340,6 +340,16 @@ def test_tests_are_run_one_a_line(tmp_path):
     assert suite.get("failures") == "1" and len(suite.findall("testcase")) == 2 and len(suite.findall("testcase/failure")) == 1
     policy.write_text(GOOD)
     assert ctl("test", str(policy)).returncode == 1
+    more = tmp_path / "more.yaml"
+    more.write_text("version: 1\ntests:\n  - { allow: \"http://a.example/\" }\n  - { allow: a.example:22 }\n")
+    policy.write_text(TESTED)
+    ran = ctl("test", str(policy), str(more))
+    assert ran.returncode == 1 and f"FAIL  {more}:4  allow a.example:22  denied by the default" in ran.stdout
+    assert f"ok    {policy}:7" in ran.stdout and "4 tests, 1 failed" in ran.stdout
+    more.write_text("version: 1\nrules: []\ntests:\n  - { deny: x.example }\n")
+    ran = ctl("test", str(policy), str(more))
+    assert ran.returncode == 3 and "error[P062]: a file of tests has no `rules`" in ran.stderr and f"{more}:2:1" in ran.stderr
+    assert ctl("test", str(policy), str(tmp_path / "none")).returncode == 3
     policy.write_text("version: 1\ntests:\n  - { allow: \"*.x.example\" }\n")
     assert ctl("test", str(policy)).returncode == 3
 

@@ -41,7 +41,8 @@ INSTANTIATE_TEST_SUITE_P(
          "version: 1\nclients:\n  'a': { cells: ['b', \"c-*\", '*', 'true', \"1\", 'x.1'], credentials: ['a b', "
          "'it''s', '#x', "
          "\"\\u00e9\"] }\n",
-         "version: 1\nclients:\n  a: { cells: [b, \"c-*\", \"*\", \"true\", \"1\", x.1], credentials: [a b, it's, \"#x\", "
+         "version: 1\nclients:\n  a: { cells: [b, \"c-*\", \"*\", \"true\", \"1\", x.1], credentials: [a b, it's, "
+         "\"#x\", "
          "é] }\n"},
         {"PortsAreNumbers",
          "version: 1\nrules:\n  - { name: r, action: allow, domains: [\"*.a.example\"], ports: [\"443\", '22/tcp', "
@@ -61,6 +62,21 @@ INSTANTIATE_TEST_SUITE_P(
          "# file\n\nversion: 1  # v\n# of rules\nrules:  # beside\n  # of a\n\n  # of a too\n  - name: a  # name\n"
          "    action: deny\n    # at its foot\n  # - name: old\n  - name: b\n    action: allow\n    domains:  # list\n"
          "      - b.example  # first\n      # second\n      - c.example\n    # ports: [1]\n# end\n"},
+        {"AllOfTheLanguage",
+         "version: 1\ntests:\n- {client: a, allow: 'https://a.example/'}\nrules:\n- ports: [80]\n  limits:\n    "
+         "bandwidth: 10MB/s\n"
+         "    requests: '600/m'\n  name: r\n  paths: ['/v1/*', /x]\n  methods:\n  - GET\n  action: allow\n  lists: "
+         "[ads]\n"
+         "  preset: [pypi]\n  mode: observe\nlists:\n  ads:\n    max_invalid: 3\n    format: hosts\n    file: "
+         "lists/ads.txt\n"
+         "until: 2027-01-01\nmode: observe\ninclude: [a.yaml]\n",
+         "version: 1\ninclude: [a.yaml]\nmode: observe\nuntil: 2027-01-01\nlists:\n  ads: { file: lists/ads.txt, "
+         "format: hosts, "
+         "max_invalid: 3 }\nrules:\n  - name: r\n    mode: observe\n    action: allow\n    lists: [ads]\n    preset: "
+         "[pypi]\n"
+         "    ports: [80]\n    methods: [GET]\n    paths: [\"/v1/*\", /x]\n    limits: { requests: 600/m, bandwidth: "
+         "10MB/s }\n"
+         "tests:\n  - { allow: \"https://a.example/\", client: a }\n"},
         {"HeaderStaysOnTop", "# about\ndefault: deny\nversion: 1\n", "# about\nversion: 1\ndefault: deny\n"},
         {"AllRulesCommentedOut", "version: 1\nrules:\n  # - name: a\n  #   action: deny\n",
          "version: 1\nrules:\n  # - name: a\n  #   action: deny\n"},
