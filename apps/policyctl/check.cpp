@@ -9,7 +9,8 @@
 namespace sallyport::policyctl {
 namespace {
 
-std::string summary(const std::string& file, const LoadOutcome& outcome) {
+std::string summary(const std::string& argument, const LoadOutcome& outcome) {
+  const std::string file = argument == "-" ? kStandardInput : argument;
   const std::size_t warnings = count_of(outcome.diagnostics, Severity::kWarning);
   if (outcome.ok()) {
     const PolicyModel& model = *outcome.model;

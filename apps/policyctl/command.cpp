@@ -40,14 +40,6 @@ constexpr Option kFmtOptions[] = {
     {"write", 'w', "", "write the files where they are, and name those that changed"},
 };
 
-constexpr Option kCompileOptions[] = {
-    {"output", 'o', "FILE", "where to write the snapshot"},
-    {"generation", 0, "N", "stamped into every verdict (default 1)"},
-};
-constexpr Option kOutputOption[] = {kOutput};
-constexpr Option kTestOptions[] = {
-    {"output", 'o', "FORMAT", "text (default), json or junit"},
-};
 constexpr Option kImportOptions[] = {
     {"squid", 0, "FILE", "squid.conf, or the file of a dstdomain acl; each may be repeated"},
     {"dnsmasq", 0, "FILE", "dnsmasq.conf"},
@@ -58,16 +50,43 @@ constexpr Option kImportOptions[] = {
     {"output", 'o', "FILE", "where to write the policy; `-` prints it"},
     {"force", 0, "", "replace a file that is there"},
 };
+constexpr Option kCompileOptions[] = {
+    {"output", 'o', "FILE", "where to write the snapshot"},
+    {"generation", 0, "N", "stamped into every verdict (default 1)"},
+};
+constexpr Option kOutputOption[] = {kOutput};
+constexpr Option kTestOptions[] = {
+    {"output", 'o', "FORMAT", "text (default), json or junit"},
+};
 
 constexpr Command kCommands[] = {
     {"check", "FILE...", "check policy files, and report every error at once",
      "`-` reads standard input. A file is refused unless root and the caller alone could have written it,\n"
      "as sallyport run would refuse it. Exit status: 0 all valid, 3 one is not (with --strict: or has a warning).",
      kCheckOptions, 1, kAnyNumber, check},
+    {"fmt", "FILE...", "print a policy in its canonical form, comments kept",
+     "What is printed says the same as the file: it is read again and compared. `-` reads standard input.\n"
+     "Exit status: 0 done, 1 with --check: a file is not in canonical form, 3 not readable (left as it is).",
+     kFmtOptions, 1, kAnyNumber, fmt},
+    {"test", "FILE", "run a policy's tests, a line for each",
+     "Exit status: 0 all passed, 1 one failed or there are none, 3 invalid policy. Where a gateway loads a policy,\n"
+     "a failing test is an error, and the policy before it stays.",
+     kTestOptions, 1, 1, test},
     {"explain", "TARGET", "say whether a cell would reach TARGET, and which rule decides",
      "TARGET is a URL, HOST[:PORT], ADDRESS[:PORT] or [IPv6]:PORT. What is printed comes from the same\n"
      "decision function that a cell enforces. Exit status: 0 allowed, 1 denied, 3 invalid policy.",
      kExplainOptions, 1, 1, explain},
+    {"diff", "A B", "say which flows policy B decides otherwise than policy A, with an example of each",
+     "Compared is what the two decide, not how they are written: each example was asked of both. `-` is standard "
+     "input:\n"
+     "git show HEAD:policy.yaml | policyctl diff - policy.yaml. Exit status: 0 same, 1 different, 3 invalid policy.",
+     kOutputOption, 1, 2, diff},
+    {"compile", "FILE -o SNAPSHOT", "compile a policy to the snapshot that programs map",
+     "The snapshot belongs to this build on this kind of machine; any other refuses it.\n"
+     "Exit status: 0 written, 3 invalid policy, or not written (then the old file stays).",
+     kCompileOptions, 1, 1, compile_policy},
+    {"stats", "FILE", "count what a policy consists of, and name what of it does nothing", "", kOutputOption, 1, 1,
+     stats},
     {"schema",
      "[policy | gateway]",
      "print the JSON Schema of a policy, or of gateway.yaml, for editors",
@@ -77,26 +96,14 @@ constexpr Command kCommands[] = {
      0,
      1,
      schema},
-    {"fmt", "FILE...", "print a policy in its canonical form, comments kept",
-     "What is printed says the same as the file: it is read again and compared. `-` reads standard input.\n"
-     "Exit status: 0 done, 1 with --check: a file is not in canonical form, 3 not readable (left as it is).",
-     kFmtOptions, 1, kAnyNumber, fmt},
-    {"test", "FILE", "run a policy's tests, a line for each",
-     "Exit status: 0 all passed, 1 one failed or there are none, 3 invalid policy. Where a gateway loads a policy,\n"
-     "a failing test is an error, and the policy before it stays.",
-     kTestOptions, 1, 1, test},
-    {"compile", "FILE -o SNAPSHOT", "compile a policy to the snapshot that programs map",
-     "The snapshot belongs to this build on this kind of machine; any other refuses it.\n"
-     "Exit status: 0 written, 3 invalid policy, or not written (then the old file stays).",
-     kCompileOptions, 1, 1, compile_policy},
-    {"stats", "FILE", "count what a policy consists of, and name what of it does nothing", "", kOutputOption, 1, 1,
-     stats},
-    {"preset", "[NAME]", "list the presets, or print one", "", {}, 0, 1, preset},
     {"import", "-o FILE", "make a policy of the configurations of other tools",
      "Comments stay beside the names they belong to. What differs between two sources is told, and what could not be\n"
      "carried over, with its place and why. Large lists stay where they are and are named under `lists`.\n"
      "Exit status: 0 written, 2 usage or a file that cannot be read, 3 what was made is no valid policy.",
      kImportOptions, 0, 0, import_command},
+    {"preset", "[NAME]", "list the presets, or print one", "", {}, 0, 1, preset},
+    {"completion", "bash | zsh", "print the completion of a shell", "", {}, 1, 1, completion},
+    {"man", "", "print the manual page, for man -l -", "", {}, 0, 0, man},
     {"help", "[COMMAND | CODE]", "help on a command, or on a diagnostic such as P014", "", {}, 0, 1, help},
 };
 
@@ -134,15 +141,20 @@ void print_command_help(const Command& command, std::ostream& out) {
 }
 
 void print_help(std::ostream& out) {
-  out << "policyctl: check and explain sallyport policies, offline\n\n";
+  out << "policyctl: check, explain, compare and compile sallyport policies, offline\n\n";
+  const auto usage_of = [](const Command& command) {
+    return std::string("policyctl ") + command.name + (*command.arguments != 0 ? " " : "") + command.arguments;
+  };
+  std::size_t width = 0;
+  for (const Command& command : kCommands) width = std::max(width, usage_of(command).size() + 2);
   for (const Command& command : kCommands) {
-    std::string usage = std::string("policyctl ") + command.name + " " + command.arguments;
-    usage.resize(std::max<std::size_t>(usage.size() + 2, 34), ' ');
+    std::string usage = usage_of(command);
+    usage.resize(width, ' ');
     out << "  " << usage << command.summary << "\n";
   }
   out << "\n`policyctl help COMMAND` lists its options; `policyctl help P014` explains a diagnostic;\n"
          "`policyctl --version` says which this is\n"
-         "exit status: 0 yes or done, 1 no, 2 usage, 3 invalid policy\n";
+         "exit status: 0 yes or done, 1 no, 2 usage, 3 invalid policy, 4 no gateway to ask\n";
 }
 
 std::optional<Invocation> parse(const Command& command, const std::vector<std::string>& words,

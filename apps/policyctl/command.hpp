@@ -1,6 +1,6 @@
 // The commands of policyctl: one table, from which parsing, help, near misses and dispatch come.
 //
-// Exit status  UX: 0 yes or done, 1 no (denied, differs), 2 usage, 3 invalid policy.
+// Exit status  UX: 0 yes or done, 1 no (denied, differs), 2 usage, 3 invalid policy, 4 no gateway to ask.
 // Threads      One.
 #pragma once
 
@@ -17,6 +17,7 @@ inline constexpr int kYes = 0;
 inline constexpr int kNo = 1;
 inline constexpr int kUsage = 2;
 inline constexpr int kInvalidPolicy = 3;
+inline constexpr int kUnreachable = 4;
 
 struct Option {
   const char* name;   // "policy": --policy
@@ -72,6 +73,9 @@ int compile_policy(const Invocation& invocation, const Terminal& terminal);
 int preset(const Invocation& invocation, const Terminal& terminal);
 int stats(const Invocation& invocation, const Terminal& terminal);
 int test(const Invocation& invocation, const Terminal& terminal);
+int completion(const Invocation& invocation, const Terminal& terminal);
+int man(const Invocation& invocation, const Terminal& terminal);
+int diff(const Invocation& invocation, const Terminal& terminal);
 int fmt(const Invocation& invocation, const Terminal& terminal);
 int import_command(const Invocation& invocation, const Terminal& terminal);
 int help(const Invocation& invocation, const Terminal& terminal);

@@ -1,10 +1,12 @@
 // Full decide(): the name looked up, the rules walked, the verdict made.
 #include <benchmark/benchmark.h>
 
+#include <cmath>
 #include <map>
 #include <memory>
 #include <mutex>
 
+#include "engine/decision_cache.hpp"
 #include "names.hpp"
 #include "suites.hpp"
 
@@ -55,7 +57,8 @@ struct Gate {
       }
     }
   }
-  Verdict ask(const DomainName& name) const noexcept {
+  Verdict ask(const DomainName& name) const noexcept { return snapshot->decide(query_of(name)); }
+  static Query query_of(const DomainName& name) noexcept {
     Query query;
     query.layer = Layer::kTls;
     query.known = kKnowName | kKnowPort;
@@ -63,7 +66,7 @@ struct Gate {
     query.port = 443;
     query.groups = 1;
     query.name = &name;
-    return snapshot->decide(query);
+    return query;
   }
   Names names;
   std::vector<std::byte> bytes;
@@ -94,6 +97,37 @@ void decide(benchmark::State& state, std::size_t names, std::size_t rules, Asked
   }
 }
 
+// Zipf over so many names of the list, or each name but once.
+std::vector<DomainName> working_set(const Gate& of, std::size_t names) {
+  std::vector<DomainName> asked;
+  for (std::uint64_t n = 0; n < 1u << 14; ++n) {
+    const double u = static_cast<double>(mixed(n) >> 11) / static_cast<double>(std::uint64_t{1} << 53);
+    const auto rank = static_cast<std::uint64_t>(std::pow(static_cast<double>(names), u));
+    const std::uint64_t which = names == 0 ? n : mixed(rank);
+    asked.push_back(*DomainName::parse(of.names[which % of.names.size()]));
+  }
+  return asked;
+}
+
+void cached(benchmark::State& state, std::size_t rules, std::size_t zipf, bool with_cache) {
+  const Gate& of = gate(100'000, rules);
+  static std::map<std::pair<std::size_t, std::size_t>, std::vector<DomainName>> sets;
+  std::vector<DomainName>& asked = sets[{rules, zipf}];
+  if (asked.empty()) asked = working_set(of, zipf);
+  DecisionCache cache(42);
+  const std::size_t last = asked.size() - 1, zero = nothing;
+  std::size_t i = 0;
+  const auto run = [&](auto decide) {
+    for (const DomainName& name : asked) benchmark::DoNotOptimize(decide(name));  // warm, as it is for most of its life
+    for (auto _ : state) i += 1 + (decide(asked[i & last]).rule & zero);
+  };
+  if (with_cache) {
+    run([&](const DomainName& name) { return cache.decide(*of.snapshot, Gate::query_of(name)); });
+  } else {
+    run([&](const DomainName& name) { return of.ask(name); });
+  }
+}
+
 }  // namespace
 
 void register_decisions(const Scale&) {
@@ -103,6 +137,18 @@ void register_decisions(const Scale&) {
       benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
         decide(state, 100'000, rules, kind);
       })->MinTime(0.02);
+    }
+  }
+  for (const std::size_t rules : {10u, 100u, 1000u}) {
+    for (const std::size_t zipf : {1'000u, 4'000u, 64'000u, 0u}) {
+      for (const bool with_cache : {false, true}) {
+        const std::string name = std::string("cache/") + (with_cache ? "with/" : "without/") +
+                                 (zipf == 0 ? std::string("never-twice") : "zipf-" + std::to_string(zipf)) + "/rules-" +
+                                 std::to_string(rules);
+        benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+          cached(state, rules, zipf, with_cache);
+        })->MinTime(0.02);
+      }
     }
   }
   for (const int readers : {1, 2}) {

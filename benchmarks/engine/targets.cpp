@@ -52,6 +52,10 @@ std::vector<Target> all_targets() {
       {"publication-to-plain-load", "publication/versions/readers-1", "publication/plain-load/readers-1", 2});
   targets.push_back(
       {"publication-2-readers-to-1", "publication/versions/readers-2", "publication/versions/readers-1", 1.15});
+  targets.push_back(
+      {"cache-zipf-4000-100-rules", "cache/with/zipf-4000/rules-100", "cache/without/zipf-4000/rules-100", 1 / 1.5});
+  targets.push_back(
+      {"cache-never-twice-100-rules", "cache/with/never-twice/rules-100", "cache/without/never-twice/rules-100", 1.15});
   targets.push_back({"reload-1000000-longest-us", "reload/1000000:longest-us", "", 100});
   targets.push_back({"reload-1000000-wrong", "reload/1000000:wrong", "", 0});
   targets.push_back({"compile-1000000-s", "compile/list/1000000", "", 1, 1e9});

@@ -182,6 +182,9 @@ class Snapshot {
   // The one decision function, under every Reader. Takes no lock and allocates nothing; any thread.
   Verdict decide(const Query& query) const noexcept;
 
+  // Whether verdicts for these clients depend on Query::now.
+  bool may_be_on_trial(std::uint64_t groups) const noexcept;
+
   // The policy's clients that a cell's name belongs to, or who sends from an address with this user's credentials;
   // bit i is the i-th client. A client with both addresses and credentials needs both; user: empty if none was
   // verified.

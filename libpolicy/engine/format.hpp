@@ -20,7 +20,7 @@
 namespace sallyport::format {
 
 inline constexpr std::uint64_t kMagic = 0x31504e5354524f50u;  // "PORTSNP1" in memory order
-inline constexpr std::uint32_t kVersion = 5;
+inline constexpr std::uint32_t kVersion = 6;
 inline constexpr std::size_t kAlignment = 64;   // a cache line: one bucket of the domain index
 inline constexpr std::size_t kNamesFront = 32;  // unused octets before the first name: a load that ends in it fits
 inline constexpr unsigned kMaxClients = 64;     // one bit each in Query::groups

@@ -141,6 +141,8 @@ Action Snapshot::default_action() const noexcept {
   return view_->tables.header->default_action == 1 ? Action::kAllow : Action::kDeny;
 }
 
+bool Snapshot::may_be_on_trial(std::uint64_t groups) const noexcept { return view_->tables.trial_until(groups) > 0; }
+
 LimitsModel Snapshot::rule_limits(std::uint32_t rule) const noexcept {
   const Tables& t = view_->tables;
   if (rule >= t.rules.size() || t.rules[rule].limits == 0) return {};

@@ -440,4 +440,6 @@ void decode(const YamlTree& tree, std::uint32_t node, Message& message, Place& p
   Decoder(tree, reporter).message(node, message, place, "");
 }
 
+std::string word_of(const EnumValueDescriptor& value) { return yaml_name(value); }
+
 }  // namespace sallyport

@@ -40,4 +40,7 @@ struct Place {
 void decode(const YamlTree& tree, std::uint32_t node, google::protobuf::Message& message, Place& place,
             Reporter& reporter);
 
+// How a value of an enumeration is written: `allow` for "ACTION_ALLOW" of enum Action.
+std::string word_of(const google::protobuf::EnumValueDescriptor& value);
+
 }  // namespace sallyport

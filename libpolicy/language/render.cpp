@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "language/diagnostic.hpp"
+#include "language/yaml_tree.hpp"
 
 namespace sallyport {
 namespace {
@@ -26,24 +27,48 @@ std::string place_of(const Excerpt& where) {
   return text;
 }
 
-// What a terminal would act on is shown, not sent; a tab becomes one blank, so that carets stay below their octets.
+// Of a character of UTF-8 at the front of the text, its octets; 0: there is none.
+std::size_t character(std::string_view text, std::uint32_t& code_point) {
+  const auto lead = static_cast<unsigned char>(text[0]);
+  const std::size_t length = lead < 0x80                   ? 1
+                             : lead >= 0xc2 && lead < 0xe0 ? 2
+                             : lead >= 0xe0 && lead < 0xf0 ? 3
+                             : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                           : 0;
+  if (length == 0 || length > text.size()) return 0;
+  code_point = length == 1 ? lead : lead & (0x7fu >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    const auto next = static_cast<unsigned char>(text[i]);
+    if ((next & 0xc0) != 0x80) return 0;
+    code_point = code_point << 6 | (next & 0x3fu);
+  }
+  return length;
+}
+
+// What a terminal would act on, or nobody would see, is shown and not sent; a tab becomes one blank, so that carets
+// stay below their octets.
 std::string printable(std::string_view text, bool one_line = false) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string out;
-  for (const char c : text) {
-    const auto octet = static_cast<unsigned char>(c);
-    if (c == '\t') {
+  for (std::size_t at = 0, length = 1; at < text.size(); at += length) {
+    std::uint32_t c = 0;
+    length = character(text.substr(at), c);
+    if (length == 0) {
+      length = 1;
+      out += "\\x";
+      out += kDigits[static_cast<unsigned char>(text[at]) >> 4];
+      out += kDigits[text[at] & 15];
+    } else if (c == '\t' || (c == '\n' && !one_line)) {
       out += ' ';
-    } else if (octet < 0x20 || octet == 0x7f) {
-      if (one_line || octet != '\n') {
-        out += "\\x";
-        out += kDigits[octet >> 4];
-        out += kDigits[octet & 15];
-      } else {
-        out += ' ';
-      }
+    } else if (c < 0x20 || c == 0x7f) {
+      out += "\\x";
+      out += kDigits[c >> 4];
+      out += kDigits[c & 15];
+    } else if (is_hidden_character(c)) {
+      out += "\\u";
+      for (int shift = 12; shift >= 0; shift -= 4) out += kDigits[c >> shift & 15];
     } else {
-      out += c;
+      out += text.substr(at, length);
     }
   }
   return out;
@@ -65,8 +90,10 @@ void excerpt(std::string& out, const Excerpt& where, std::string_view beside, co
   out += style.place + number + std::string(gutter - number.size(), ' ') + " |" + style.off + " " + text + "\n";
   const std::size_t skip = where.column >= where.text_column ? where.column - where.text_column : 0;
   const std::string_view before = std::string_view(where.text).substr(0, std::min(skip, where.text.size()));
-  const std::string_view under =
-      std::string_view(where.text).substr(before.size(), std::min<std::size_t>(where.length, kMostCarets));
+  // Whole characters: a place may name the first octet of one.
+  std::size_t end = std::min(before.size() + std::min<std::size_t>(where.length, kMostCarets), where.text.size());
+  while (end < where.text.size() && (static_cast<unsigned char>(where.text[end]) & 0xc0) == 0x80) ++end;
+  const std::string_view under = std::string_view(where.text).substr(before.size(), end - before.size());
   const std::size_t carets = std::max<std::size_t>(1, width(printable(under, true)));
   out += style.place + margin + " |" + style.off + " " + std::string(width(printable(before, true)), ' ') + accent +
          std::string(carets, '^');

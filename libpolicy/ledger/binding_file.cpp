@@ -7,7 +7,7 @@ namespace sallyport {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x3144'4e49'4250'4c53;  // "SLPBIND1"
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersion = 3;
 
 }  // namespace
 

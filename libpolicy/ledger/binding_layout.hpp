@@ -8,6 +8,8 @@
 //   cells[2^n]         client -> how many bindings, and the root of their heap (linear probing)
 //   heap nodes         [0] of all entries, [1] of each client's; skew heaps, earliest to expire on top
 //   entries[capacity]  lock sequence, chain, record number, check word, binding
+//   pins[capacity]     until when a flow holds the binding, with 20 bits of its check word: an entry that is written
+//                      again loses what was said of the one before
 #pragma once
 
 #include <pthread.h>
@@ -33,6 +35,8 @@ constexpr unsigned kSequenceBits = 45;  // 11 years of 100,000 records a second
 constexpr std::uint64_t kMaxSequence = (std::uint64_t{1} << kSequenceBits) - 1;
 constexpr std::uint64_t kScanFlag = std::uint64_t{1} << 63;  // of a cursor: sequence number and slot of a full reading
 constexpr std::uint32_t kNoSlot = 0xffffffffu;
+constexpr unsigned kPinBits = 44;  // of a pin's end: 557 years
+constexpr std::uint64_t kPinMask = (std::uint64_t{1} << kPinBits) - 1;
 constexpr std::size_t kForgetful = 256;  // clients that share one lose questions of the same instant, no bindings
 
 }  // namespace binding
@@ -106,6 +110,7 @@ inline BindingTable::Header& BindingTable::header() const noexcept {
 }
 
 struct BindingTable::Layout {
+  static_assert(sizeof(Entry) % 8 == 0);
   static_assert(std::atomic<std::uint64_t>::is_always_lock_free && sizeof(std::atomic<std::uint64_t>) == 8);
 
   static std::uint32_t bucket_count(std::uint32_t capacity) { return std::bit_ceil(capacity + 1); }
@@ -124,7 +129,8 @@ struct BindingTable::Layout {
   static std::size_t entries(std::uint32_t capacity) {
     return (heaps(capacity) + std::size_t{capacity} * 2 * sizeof(HeapNode) + 63) / 64 * 64;
   }
-  static std::size_t size(std::uint32_t capacity) { return entries(capacity) + std::size_t{capacity} * sizeof(Entry); }
+  static std::size_t pins(std::uint32_t capacity) { return entries(capacity) + std::size_t{capacity} * sizeof(Entry); }
+  static std::size_t size(std::uint32_t capacity) { return pins(capacity) + std::size_t{capacity} * 8; }
 
   static std::atomic<std::uint64_t>& expires(const BindingTable& t, std::uint32_t slot) {
     return reinterpret_cast<std::atomic<std::uint64_t>*>(t.memory_.data() + expires())[slot];
@@ -144,6 +150,16 @@ struct BindingTable::Layout {
   }
   static HeapNode& node(const BindingTable& t, unsigned heap, std::uint32_t slot) {
     return reinterpret_cast<HeapNode*>(t.memory_.data() + heaps(t.capacity_))[heap * t.capacity_ + slot];
+  }
+  static std::atomic<std::uint64_t>& pin(const BindingTable& t, std::uint32_t slot) {
+    return reinterpret_cast<std::atomic<std::uint64_t>*>(t.memory_.data() + pins(t.capacity_))[slot];
+  }
+  static std::uint64_t pin_word(std::uint64_t check, std::uint64_t until_ms) {
+    return check << binding::kPinBits | std::min(until_ms, binding::kPinMask);
+  }
+  // Until when a binding with this check word is held; 0: not, or another one was.
+  static std::uint64_t pinned_until(std::uint64_t word, std::uint64_t check) {
+    return word >> binding::kPinBits == check << binding::kPinBits >> binding::kPinBits ? word & binding::kPinMask : 0;
   }
   static Entry& entry(const BindingTable& t, std::uint32_t slot) {
     return reinterpret_cast<Entry*>(t.memory_.data() + entries(t.capacity_))[slot];

@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <utility>
 
 #include "ledger/binding_layout.hpp"
 
@@ -44,6 +45,12 @@ Address address_of(std::uint64_t family, const std::array<std::uint64_t, 2>& wor
 bool lives(std::uint64_t expires_ms, std::uint64_t now_ms) {
   return now_ms < expires_ms && expires_ms - now_ms <= BindingTable::kMaxTtlMs + kSlackMs;
 }
+bool is_pinned(std::uint64_t pinned_ms, std::uint64_t now_ms) {
+  return now_ms < pinned_ms && pinned_ms - now_ms <= BindingTable::kMaxPinMs + kSlackMs;
+}
+bool is_there(const BindingTable::Found& found, std::uint64_t now_ms) {
+  return lives(found.expires_ms, now_ms) || is_pinned(found.pinned_ms, now_ms);
+}
 
 }  // namespace
 
@@ -67,6 +74,7 @@ bool BindingTable::read_entry(std::uint32_t slot, Found& out) const noexcept {
     const std::uint64_t check = entry.check.load(std::memory_order_relaxed);
     out.sequence = entry.record.load(std::memory_order_relaxed);
     out.expires_ms = Layout::expires(*this, slot).load(std::memory_order_relaxed);
+    out.pinned_ms = Layout::pinned_until(Layout::pin(*this, slot).load(std::memory_order_relaxed), check);
     std::atomic_thread_fence(std::memory_order_acquire);
     if (entry.sequence.load(std::memory_order_relaxed) != before) continue;
 
@@ -87,17 +95,17 @@ bool BindingTable::read_entry(std::uint32_t slot, Found& out) const noexcept {
   return false;
 }
 
-std::size_t BindingTable::find(std::uint64_t client_id, const Address& addr, std::uint64_t now_ms,
-                               std::span<Found> out) const noexcept {
+// Calls visit(slot, found, attempt) for every entry of (client, addr), whether it lives or not, until that says false.
+// An attempt that was disturbed is followed by another, which begins anew.
+template <typename Visit>
+void BindingTable::walk(std::uint64_t client_id, const Address& addr, Visit visit) const noexcept {
   const std::uint64_t wanted = Layout::hash(*this, client_id, Key::family(addr), Layout::words(addr));
   const std::uint32_t bucket = Layout::bucket_index(*this, wanted);
   const std::uint32_t max_steps = per_client_ + 64;  // all of a client's, and who shares the bucket
-  std::size_t count = 0;
   for (int attempt = 0; attempt < kWalkAttempts; ++attempt) {
-    count = 0;
-    bool whole = true;
+    bool whole = true, more = true;
     std::uint32_t next = Layout::bucket(*this, bucket).load(std::memory_order_acquire);
-    for (std::uint32_t steps = 0; next != 0 && count < out.size(); ++steps) {
+    for (std::uint32_t steps = 0; next != 0 && more; ++steps) {
       if (next > capacity_ || steps == max_steps) break;
       const std::uint32_t slot = next - 1;
       const Entry& entry = Layout::entry(*this, slot);
@@ -110,18 +118,50 @@ std::size_t BindingTable::find(std::uint64_t client_id, const Address& addr, std
         whole = false;
         break;
       }
-      if (hash != wanted) continue;
-      Found& found = out[count];
-      if (!read_entry(slot, found) || found.client_id != client_id || found.addr != addr ||
-          !lives(found.expires_ms, now_ms)) {
-        continue;
-      }
-      bool known = false;
-      for (std::size_t i = 0; i < count; ++i) known |= *out[i].name == *found.name && out[i].client == found.client;
-      count += known ? 0 : 1;
+      Found found;
+      if (hash == wanted && read_entry(slot, found) && found.client_id == client_id && found.addr == addr)
+        more = visit(slot, found, attempt);
     }
-    if (whole) break;
+    if (whole) return;
   }
+}
+
+std::size_t BindingTable::find(std::uint64_t client_id, const Address& addr, std::uint64_t now_ms,
+                               std::span<Found> out) const noexcept {
+  std::size_t count = 0;
+  int current = 0;
+  if (out.empty()) return 0;
+  walk(client_id, addr, [&](std::uint32_t, const Found& found, int attempt) noexcept {
+    if (std::exchange(current, attempt) != attempt) count = 0;
+    if (!lives(found.expires_ms, now_ms)) return true;
+    bool known = false;
+    for (std::size_t i = 0; i < count; ++i) known |= *out[i].name == *found.name && out[i].client == found.client;
+    if (!known) out[count++] = found;
+    return count < out.size();
+  });
+  return count;
+}
+
+// Against forget(), which ends a binding first and its pin then: one of the two sees the other.
+std::size_t BindingTable::pin(std::uint64_t client_id, const Address& client, const Address& addr, std::uint64_t now_ms,
+                              std::uint32_t for_ms) noexcept {
+  const std::uint64_t until = now_ms + std::min(for_ms, kMaxPinMs);
+  std::size_t count = 0;
+  int current = 0;
+  walk(client_id, addr, [&](std::uint32_t slot, const Found& found, int attempt) noexcept {
+    if (std::exchange(current, attempt) != attempt) count = 0;
+    if (found.client != client) return true;
+    std::atomic<std::uint64_t>& pin = Layout::pin(*this, slot);
+    std::uint64_t word = pin.load(std::memory_order_seq_cst);
+    const std::uint64_t check = Layout::entry(*this, slot).check.load(std::memory_order_relaxed);
+    const std::uint64_t held = Layout::pinned_until(word, check);
+    if (!lives(found.expires_ms, now_ms) && !is_pinned(held, now_ms)) return true;
+    ++count;
+    if (held >= until && is_pinned(held, now_ms)) return true;
+    if (!pin.compare_exchange_strong(word, Layout::pin_word(check, until), std::memory_order_seq_cst)) return true;
+    if (Layout::expires(*this, slot).load(std::memory_order_seq_cst) == 0) pin.store(0, std::memory_order_seq_cst);
+    return true;
+  });
   return count;
 }
 
@@ -150,9 +190,10 @@ std::size_t BindingTable::forget(const Address& client, std::uint64_t now_ms) no
                              entry.client[1].load(std::memory_order_relaxed) == words[1];
       std::atomic_thread_fence(std::memory_order_acquire);
       if (entry.sequence.load(std::memory_order_relaxed) != sequence) continue;
-      if (!is_theirs || until == 0) break;
+      if (!is_theirs) break;
       // Extended meanwhile, or another's entry by now: looked at again.
-      if (!expires.compare_exchange_strong(until, 0, std::memory_order_seq_cst)) continue;
+      if (until != 0 && !expires.compare_exchange_strong(until, 0, std::memory_order_seq_cst)) continue;
+      Layout::pin(*this, slot).store(0, std::memory_order_seq_cst);
       count += lives(until, now_ms) ? 1 : 0;
       break;
     }
@@ -168,7 +209,7 @@ Result<std::size_t> BindingTable::next(std::uint64_t& cursor, std::uint64_t now_
     const std::uint32_t end = used();
     auto slot = static_cast<std::uint32_t>(cursor & kSlotMask);
     for (; slot < end && count < out.size(); ++slot) {
-      if (read_entry(slot, out[count]) && lives(out[count].expires_ms, now_ms)) ++count;
+      if (read_entry(slot, out[count]) && is_there(out[count], now_ms)) ++count;
     }
     if (slot < end) {
       cursor = (cursor & ~std::uint64_t{kSlotMask}) | slot;
@@ -188,7 +229,7 @@ Result<std::size_t> BindingTable::next(std::uint64_t& cursor, std::uint64_t now_
     cursor = sequence;
     const auto slot = static_cast<std::uint32_t>(word & kSlotMask);
     if (slot < capacity_ && read_entry(slot, out[count]) && out[count].sequence == sequence &&
-        lives(out[count].expires_ms, now_ms)) {
+        is_there(out[count], now_ms)) {
       ++count;
     }
   }

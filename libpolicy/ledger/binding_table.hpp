@@ -3,6 +3,8 @@
 // Form     (client, addr, name) is unique: a repeat extends it. Every record, repeats included, has a sequence number
 //          of its own, one more than the last. A bounded log of them lets enforcers follow; what a reader misses there
 //          it finds by reading everything again.
+// Pins     A binding that a live flow uses stays until its pin ends, whatever its TTL and however full the table is; in
+//          that time it admits nothing new: find() passes it over, next() says so.
 // Bounds   A client's share: its own that ends first goes. The whole table: expired ones go, else record() fails.
 //          A TTL is at least kMinTtlMs and at most kMaxTtlMs (DNS-30).
 // Memory   One sealed memfd that the warden creates and workers map; it outlives them all. Sparse: only what was used
@@ -11,10 +13,10 @@
 //          wait: every loop is bounded. record() holds one robust lock and waits for it a bounded time.
 // Trust    Workers that parse traffic write here: whatever is read is checked and bounded, a reader gets a whole
 // binding
-//          or none, and enforcers with privileges only read, store what they applied, and end bindings with one store
-//          each. record() takes a robust pthread lock, whose list pointers lie in the file, so it is for processes that
-//          trust each other: never call it in the warden or in an enforcer. Who reads decides again before it acts: a
-//          hostile worker can write any binding.
+//          or none, and enforcers with privileges only read, store what they applied, and end or pin bindings with
+//          one store each. record() takes a robust pthread lock, whose list pointers lie in the file, so it is for
+//          processes that trust each other: never call it in the warden or in an enforcer. Who reads decides again
+//          before it acts: a hostile worker can write any binding.
 // Crashes  A writer may die at any instruction: the next one repairs, and no reader ever sees a half of anything.
 //          A binding whose record() returned stays.
 // Time     Milliseconds of CLOCK_BOOTTIME, passed in (REL-06). The same clock for all.
@@ -42,6 +44,7 @@ class BindingTable {
   static constexpr unsigned kMaxEnforcers = 8;
 
   static constexpr std::uint32_t kMinTtlMs = 30'000;     // a TTL of 0 would end before the client has connected
+  static constexpr std::uint32_t kMaxPinMs = 120'000;    // a pin is renewed while its flow lives
   static constexpr std::uint32_t kMaxTtlMs = 3'600'000;  // no origin keeps an address in the policy for days
 
   struct Options {
@@ -81,21 +84,27 @@ class BindingTable {
   // is somebody else's. Takes no lock and waits for nobody, so it is for enforcers. How many ended.
   std::size_t forget(const Address& client, std::uint64_t now_ms) noexcept;
 
+  // A flow of this client to this address is open: the bindings that let it in stay for `for_ms` (kMaxPinMs at most).
+  // Takes no lock, so it is for enforcers. How many there are; 0: they have gone before.
+  std::size_t pin(std::uint64_t client_id, const Address& client, const Address& addr, std::uint64_t now_ms,
+                  std::uint32_t for_ms) noexcept;
+
   struct Found {
     std::uint64_t client_id = 0;
     std::optional<Address> client;
     Address addr;
     std::optional<DomainName> name;  // always set in what find() and next() return
-    std::uint64_t expires_ms = 0;    // later than now
+    std::uint64_t expires_ms = 0;    // later than now, but for one that is only pinned
+    std::uint64_t pinned_ms = 0;     // until when; 0: it is not
     std::uint64_t sequence = 0;      // of its last record
   };
   // Live bindings of (client, addr); returns how many were written, out.size() at most. 0: none.
   std::size_t find(std::uint64_t client_id, const Address& addr, std::uint64_t now_ms,
                    std::span<Found> out) const noexcept;
 
-  // Live bindings recorded after cursor; moves the cursor. From 0: all that live, in no order, and then on. A binding
-  // that was recorded again since comes once, later. Returns how many; 0: nothing more now, and only then is the cursor
-  // a sequence number, namely that of the last record seen (in between it says where the reading stands).
+  // Bindings recorded after cursor that live or are pinned; moves the cursor. From 0: all of them, in no order, and on.
+  // A binding that was recorded again since comes once, later. Returns how many; 0: nothing more now, and only then is
+  // the cursor a sequence number, namely that of the last record seen (in between it says where the reading stands).
   // kExhausted: the log has overrun the cursor, which is 0 now: read again.
   Result<std::size_t> next(std::uint64_t& cursor, std::uint64_t now_ms, std::span<Found> out) const noexcept;
 
@@ -130,6 +139,8 @@ class BindingTable {
 
   Header& header() const noexcept;
   bool read_entry(std::uint32_t slot, Found& out) const noexcept;
+  template <typename Visit>
+  void walk(std::uint64_t client_id, const Address& addr, Visit visit) const noexcept;
 
   SharedMemory memory_;
   // Copies of what the header says.

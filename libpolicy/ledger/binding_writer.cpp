@@ -9,8 +9,13 @@
 // since readers walk them meanwhile. A binding whose number is above `last` belongs to the dead writer's last call:
 // it is logged then, since enforcers that look for its former number pass it over.
 //
+// A pin is set without the lock and raises its binding's key where it stands; whatever comes up too early for that goes
+// down again, once for each time that it was renewed.
+//
 // Skew heaps: two links a node, merge, no balance to keep, and removal from the middle, which an extension needs.
 // Amortised log n. Every loop is bounded: the file may hold anything.
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <limits>
@@ -79,7 +84,9 @@ class BindingTable::Heap {
     return &Layout::node(table_, which_, node - 1);
   }
   std::uint64_t key(std::uint32_t node) noexcept {
-    return node > table_.capacity_ ? 0 : Layout::expires(table_, node - 1).load(kRelaxed);
+    if (node > table_.capacity_) return 0;
+    return std::max(Layout::expires(table_, node - 1).load(kRelaxed),
+                    Layout::pin(table_, node - 1).load(kRelaxed) & binding::kPinMask);
   }
 
   std::uint32_t merge(std::uint32_t a, std::uint32_t b) noexcept {
@@ -154,28 +161,26 @@ class BindingTable::Writer {
     cell->root.store(of_client_.insert(cell->root.load(kRelaxed), slot + 1), kRelaxed);
   }
 
-  // A slot that is free, or was made so: expired, never used, or the earliest of a client whose share is full.
+  // A slot that is free, or was made so: expired, never used, or the earliest of a client whose share is full. What a
+  // live flow uses is passed over.
   std::uint32_t take(std::uint64_t client_id, std::uint64_t now_ms) noexcept {
     const ClientCell* cell = cell_of(client_id);
     if (cell == nullptr) return kNoSlot;
-    if (cell->count.load(kRelaxed) >= table_.per_client_) {
-      const std::uint32_t own = cell->root.load(kRelaxed);
-      if (own == 0 || own > table_.capacity_) {
+    if (cell->count.load(kRelaxed) >= table_.per_client_) return take_own(client_id, now_ms);
+    for (unsigned passed = 0, before = 0; passed < kMostPassed && !damaged(); ++passed) {
+      const std::uint32_t earliest = head_.all_root.load(kRelaxed);
+      if (earliest > table_.capacity_) {
         damaged_ = true;
         return kNoSlot;
       }
-      if (Layout::expires(table_, own - 1).load(kRelaxed) > now_ms) head_.evictions.fetch_add(1, kRelaxed);
-      evict(own - 1);
-      return own - 1;
-    }
-    const std::uint32_t earliest = head_.all_root.load(kRelaxed);
-    if (earliest > table_.capacity_) {
-      damaged_ = true;
-      return kNoSlot;
-    }
-    if (earliest != 0 && Layout::expires(table_, earliest - 1).load(kRelaxed) <= now_ms) {
-      evict(earliest - 1);
-      return earliest - 1;
+      if (earliest == 0 || earliest == before || Layout::expires(table_, earliest - 1).load(kRelaxed) > now_ms) break;
+      if (pinned_until(earliest - 1, now_ms) <= now_ms) {
+        evict(earliest - 1);
+        return earliest - 1;
+      }
+      // Down to where its pin belongs; if it is up here again, nothing ends before it.
+      head_.all_root.store(all_.insert(all_.remove(earliest, earliest), earliest), kRelaxed);
+      before = earliest;
     }
     const std::uint32_t used = head_.used.load(kRelaxed);
     return used < table_.capacity_ ? used : kNoSlot;
@@ -198,6 +203,7 @@ class BindingTable::Writer {
     for (std::size_t i = 0; i < key.words(); ++i) entry.text[i].store(key.text[i], kRelaxed);
     entry.check.store(key.check(table_.seed_, slot), kRelaxed);
     Layout::expires(table_, slot).store(expires_ms, kRelaxed);
+    Layout::pin(table_, slot).store(0, kRelaxed);
     entry.sequence.store(even_after(sequence), std::memory_order_release);  // published
 
     link(slot, hash);
@@ -236,6 +242,41 @@ class BindingTable::Writer {
   }
 
  private:
+  static constexpr unsigned kMostPassed = 1024, kMostPassedOwn = 256;
+
+  // Later than now: a live flow uses it. What says more than a pin may be is damage.
+  std::uint64_t pinned_until(std::uint32_t slot, std::uint64_t now_ms) noexcept {
+    const std::uint64_t until = Layout::pinned_until(Layout::pin(table_, slot).load(kRelaxed),
+                                                     Layout::entry(table_, slot).check.load(kRelaxed));
+    return until <= now_ms + kMaxPinMs ? until : 0;
+  }
+
+  // The first of the client's own that no flow uses. Those before it leave the client's heap for the while.
+  std::uint32_t take_own(std::uint64_t client_id, std::uint64_t now_ms) noexcept {
+    std::array<std::uint32_t, kMostPassedOwn> passed;
+    std::size_t count = 0;
+    std::uint32_t taken = kNoSlot;
+    ClientCell& cell = *cell_of(client_id);
+    while (!damaged()) {
+      const std::uint32_t own = cell.root.load(kRelaxed);
+      if (own > table_.capacity_ || (own == 0 && count == 0)) damaged_ = true;
+      if (own == 0 || damaged_) break;
+      if (pinned_until(own - 1, now_ms) <= now_ms) {
+        taken = own - 1;
+        break;
+      }
+      if (count == passed.size()) break;
+      passed[count++] = own;
+      cell.root.store(of_client_.remove(own, own), kRelaxed);
+    }
+    for (std::size_t i = 0; i < count; ++i)
+      cell.root.store(of_client_.insert(cell.root.load(kRelaxed), passed[i]), kRelaxed);
+    if (taken == kNoSlot || damaged()) return kNoSlot;
+    if (Layout::expires(table_, taken).load(kRelaxed) > now_ms) head_.evictions.fetch_add(1, kRelaxed);
+    evict(taken);
+    return taken;
+  }
+
   static std::uint32_t even_after(std::uint32_t odd) noexcept {
     return odd + 1 == 0 ? 2 : odd + 1;
   }  // 0: never written
@@ -378,6 +419,7 @@ class BindingTable::Writer {
         entry.shape.store(0, kRelaxed);
         entry.check.store(0, kRelaxed);
         Layout::expires(table_, slot).store(0, kRelaxed);
+        Layout::pin(table_, slot).store(0, kRelaxed);
         entry.sequence.store(even_after(sequence | 1), std::memory_order_release);
       } else if ((entry.shape.load(kRelaxed) & 0xffff) != 0 &&
                  Layout::node(table_, kAll, slot).parent.load(kRelaxed) == 0) {

@@ -58,17 +58,33 @@ int visit(nf_conntrack_msg_type, nf_conntrack* entry, void* user) {
   return NFCT_CB_CONTINUE;
 }
 
+// Null handle or a failed dump: the text.
+std::optional<std::string> dump(Walk& walk) {
+  const Handle reading(nfct_open(CONNTRACK, 0));
+  if (!reading) return std::string("conntrack: ") + std::strerror(errno);
+  nfct_callback_register(reading.get(), NFCT_T_ALL, visit, &walk);
+  const std::uint32_t family = AF_UNSPEC;
+  if (nfct_query(reading.get(), NFCT_Q_DUMP, &family) != 0) return std::string("conntrack: ") + std::strerror(errno);
+  return std::nullopt;
+}
+
 }  // namespace
+
+std::optional<std::string> each_flow(const std::function<void(const TrackedFlow&)>& show) {
+  const std::function<bool(const TrackedFlow&)> none = [&show](const TrackedFlow& flow) {
+    show(flow);
+    return false;
+  };
+  Walk walk{&none, {}};
+  return dump(walk);
+}
 
 Deleted delete_flows(const std::function<bool(const TrackedFlow&)>& condemned) {
   Deleted out;
-  const Handle reading(nfct_open(CONNTRACK, 0)), deleting(nfct_open(CONNTRACK, 0));
-  if (!reading || !deleting) return {0, std::string("conntrack: ") + std::strerror(errno)};
+  const Handle deleting(nfct_open(CONNTRACK, 0));
+  if (!deleting) return {0, std::string("conntrack: ") + std::strerror(errno)};
   Walk walk{&condemned, {}};
-  nfct_callback_register(reading.get(), NFCT_T_ALL, visit, &walk);
-  const std::uint32_t family = AF_UNSPEC;
-  if (nfct_query(reading.get(), NFCT_Q_DUMP, &family) != 0)
-    return {0, std::string("conntrack: ") + std::strerror(errno)};
+  if (std::optional<std::string> error = dump(walk)) return {0, std::move(error)};
   for (const Entry& entry : walk.found) {
     if (nfct_query(deleting.get(), NFCT_Q_DESTROY, entry.get()) == 0) {
       ++out.count;

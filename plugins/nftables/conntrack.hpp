@@ -20,6 +20,9 @@ struct TrackedFlow {
   std::uint32_t mark = 0;
 };
 
+// Shows every entry. Something: what failed.
+std::optional<std::string> each_flow(const std::function<void(const TrackedFlow&)>& show);
+
 // Deletes every entry that `condemned` says yes to; how many went.
 struct Deleted {
   std::size_t count = 0;

@@ -14,8 +14,9 @@ namespace sallyport::nft {
 
 namespace {
 
-constexpr std::size_t kBatch = 64;      // bindings read at once
-constexpr std::size_t kMostPorts = 64;  // ranges of one binding
+constexpr std::size_t kBatch = 64;        // bindings read at once
+constexpr std::size_t kMostPorts = 64;    // ranges of one binding
+constexpr std::uint32_t kPinMs = 60'000;  // renewed six times in it: one look that fails costs no flow
 
 std::optional<Address> address_of(const policy_addr& addr) {
   if (addr.family == POLICY_IPV4) {
@@ -195,7 +196,9 @@ std::string Enforcer::read_ledger() {
       // A worker that parses traffic wrote this: whoever is not held here gets nothing, whatever the ledger says.
       if (!client || !destination || !name.ok() || client->is_v4() != destination->is_v4() || !is_held(*client))
         continue;
-      commands += bindings_.add(binding.client_id, *client, *destination, *name, now + binding.ttl_ms, now);
+      // One that has ended is in the ledger for flows that are open; whether they still are is looked at soon.
+      const std::uint64_t pinned = binding.ttl_ms == 0 ? now + kPinMs : 0;
+      commands += bindings_.add(binding.client_id, *client, *destination, *name, now + binding.ttl_ms, now, pinned);
     }
   }
   return commands;
@@ -208,7 +211,23 @@ bool Enforcer::is_held(const Address& address) const {
   });
 }
 
+// A binding that is about to end, or has, stays while a flow that it let in is open: else the next policy would cut
+// that flow, though it allows it.
+void Enforcer::hold_open_flows() {
+  const std::uint64_t now = boot_ms();
+  if (ledger_ == nullptr || !POLICY_HAS(ledger_, pin) || !bindings_.any_ends_by(now + kPinMs / 2)) return;
+  const auto failed = each_flow([&](const TrackedFlow& flow) {
+    if ((flow.mark & kernel::kAdmitted) != kernel::kAdmitted || !is_held(flow.source)) return;
+    const std::optional<policy_addr> client = sealed(flow.source), destination = sealed(flow.destination);
+    if (!client || !destination) return;
+    for (const std::uint64_t id : bindings_.pin(flow.source, flow.destination, flow.proto, flow.port, now + kPinMs))
+      ledger_->pin(reader_.raw(), id, &*client, &*destination, kPinMs);
+  });
+  if (failed) host_.log(POLICY_LOG_ERROR, *failed);
+}
+
 void Enforcer::policy_changed() {
+  hold_open_flows();
   const std::string commands = bindings_.decide_again(boot_ms()) + literals_.become(allowed_literals());
   if (!commands.empty()) commit(commands);
   cut_flows();
@@ -226,11 +245,12 @@ void Enforcer::cut_flows(const std::set<Address>& gone) {
              (within(pair.to, flow.source) && within(pair.from, flow.destination));
     });
   };
+  const std::uint64_t now = boot_ms();
   const Deleted cut = delete_flows([&](const TrackedFlow& flow) {
     if ((flow.mark & kernel::kAdmitted) != kernel::kAdmitted) return false;
     if (gone.contains(flow.source) || gone.contains(flow.destination)) return true;
     return is_held(flow.source) && !is_pair(flow) &&
-           !bindings_.covers(flow.source, flow.destination, flow.proto, flow.port) &&
+           !bindings_.covers(flow.source, flow.destination, flow.proto, flow.port, now) &&
            !literals_.covers(flow.source, flow.destination, flow.proto, flow.port);
   });
   if (cut.error) host_.log(POLICY_LOG_ERROR, *cut.error);

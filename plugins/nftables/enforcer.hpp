@@ -102,11 +102,12 @@ class Enforcer {
   void sweep_claims();
   std::map<int, std::string> held_ports(const std::map<int, Link>& links) const;
   void forget(const Address& client);
-  bool is_bound(std::uint64_t client_id, const Address& destination) const;
+  bool is_bound(std::uint64_t client_id, const Address& client, const Address& destination) const;
   void count();
   void report(std::size_t counter, std::uint64_t packets);
   void tell(std::uint16_t reason, const std::string& cause, std::uint16_t port = 0);
   // gone: clients of whom no flow goes on, whatever admits it.
+  void hold_open_flows();
   void cut_flows(const std::set<Address>& gone = {});
   bool is_held(const Address& address) const;
 

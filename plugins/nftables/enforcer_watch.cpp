@@ -74,8 +74,8 @@ void Enforcer::check_links() {
   sweep_claims();
   // While a reload hands over, another worker may have been faster: then the claims are gone, and the ledger knows.
   const std::string commands =
-      bindings_.keep_only([this](std::uint64_t client_id, const Address&,
-                                 const Address& destination) { return is_bound(client_id, destination); },
+      bindings_.keep_only([this](std::uint64_t client_id, const Address& client,
+                                 const Address& destination) { return is_bound(client_id, client, destination); },
                           boot_ms());
   if (!commands.empty()) commit(commands);
 }
@@ -120,8 +120,13 @@ void Enforcer::release(const Departed& departed) {
     host_.log(POLICY_LOG_WARNING, "claims of a port that went: " + *error);
 }
 
-bool Enforcer::is_bound(std::uint64_t client_id, const Address& destination) const {
-  const std::optional<policy_addr> address = sealed(destination);
+// Or held for a flow: asking to hold it a moment longer says so.
+bool Enforcer::is_bound(std::uint64_t client_id, const Address& client, const Address& destination) const {
+  const std::optional<policy_addr> from = sealed(client), address = sealed(destination);
+  if (from && address && ledger_ != nullptr && POLICY_HAS(ledger_, pin) &&
+      ledger_->pin(reader_.raw(), client_id, &*from, &*address, 0) == POLICY_OK) {
+    return true;
+  }
   policy_binding found{};
   found.struct_size = sizeof found;
   std::size_t count = 1;
@@ -138,12 +143,13 @@ void Enforcer::forget(const Address& client) {
 // ---- counters
 
 net::awaitable<void> Enforcer::each_second() {
-  constexpr unsigned kSweepSeconds = 5;
+  constexpr unsigned kSweepSeconds = 5, kHoldSeconds = 10;
   asio::steady_timer timer(loop_.context());
   for (unsigned seconds = 0;;) {
     timer.expires_after(std::chrono::seconds(1));
     const auto [error] = co_await timer.async_wait(net::kAsResult);
     if (error) co_return;
+    if (seconds % kHoldSeconds == 0) hold_open_flows();
     bindings_.expire(boot_ms());
     count();
     // An event may have been lost, or a port have come and gone between two looks.

@@ -76,7 +76,8 @@ void HeldBindings::settle(const Key& key, Entry& entry, std::uint64_t now_ms, El
 }
 
 std::string HeldBindings::add(std::uint64_t client_id, const Address& client, const Address& destination,
-                              const DomainName& name, std::uint64_t expires_ms, std::uint64_t now_ms) {
+                              const DomainName& name, std::uint64_t expires_ms, std::uint64_t now_ms,
+                              std::uint64_t pinned_ms) {
   std::vector<PortRange> ports = allowed_(client_id, client, destination, name);
   const Key key{client, destination};
   const auto known = entries_.find(key);
@@ -86,7 +87,9 @@ std::string HeldBindings::add(std::uint64_t client_id, const Address& client, co
   if (ports.empty()) {
     entry.names.erase(text);
   } else {
-    entry.names.insert_or_assign(text, Name{name, client_id, expires_ms, std::move(ports)});
+    const auto before = entry.names.find(text);
+    if (before != entry.names.end()) pinned_ms = std::max(pinned_ms, before->second.pinned_ms);
+    entry.names.insert_or_assign(text, Name{name, client_id, expires_ms, pinned_ms, std::move(ports)});
   }
   ElementChanges changes;
   settle(key, entry, now_ms, changes);
@@ -100,8 +103,7 @@ std::string HeldBindings::decide_again(std::uint64_t now_ms) {
     auto& [key, entry] = *at;
     for (auto name = entry.names.begin(); name != entry.names.end();) {
       name->second.ports = allowed_(name->second.client_id, key.client, key.destination, name->second.name);
-      name =
-          name->second.ports.empty() || name->second.expires_ms <= now_ms ? entry.names.erase(name) : std::next(name);
+      name = name->second.ports.empty() || name->second.is_over(now_ms) ? entry.names.erase(name) : std::next(name);
     }
     settle(key, entry, now_ms, changes);
     at = entry.names.empty() ? entries_.erase(at) : std::next(at);
@@ -146,19 +148,50 @@ std::string HeldBindings::all(std::uint64_t now_ms) const {
   return changes.commands();
 }
 
-bool HeldBindings::covers(const Address& client, const Address& destination, std::uint8_t proto,
-                          std::uint16_t port) const {
+bool HeldBindings::Name::allows(std::uint8_t proto, std::uint16_t port) const noexcept {
+  return std::any_of(ports.begin(), ports.end(), [&](const PortRange& range) {
+    return range.proto == proto && range.first <= port && port <= range.last;
+  });
+}
+
+bool HeldBindings::covers(const Address& client, const Address& destination, std::uint8_t proto, std::uint16_t port,
+                          std::uint64_t now_ms) const {
   const auto entry = entries_.find(Key{client, destination});
   if (entry == entries_.end()) return false;
-  return std::any_of(entry->second.in_force.begin(), entry->second.in_force.end(), [&](const auto& element) {
-    return element.first.proto == proto && element.first.first <= port && port <= element.first.last;
+  const auto& [names, in_force] = entry->second;
+  return std::any_of(in_force.begin(), in_force.end(),
+                     [&](const auto& element) {
+                       return element.first.proto == proto && element.first.first <= port && port <= element.first.last;
+                     }) ||
+         std::any_of(names.begin(), names.end(), [&](const auto& name) {
+           return name.second.pinned_ms > now_ms && name.second.allows(proto, port);
+         });
+}
+
+std::vector<std::uint64_t> HeldBindings::pin(const Address& client, const Address& destination, std::uint8_t proto,
+                                             std::uint16_t port, std::uint64_t until_ms) {
+  std::vector<std::uint64_t> out;
+  const auto entry = entries_.find(Key{client, destination});
+  if (entry == entries_.end()) return out;
+  for (auto& [text, name] : entry->second.names) {
+    if (!name.allows(proto, port)) continue;
+    name.pinned_ms = std::max(name.pinned_ms, until_ms);
+    if (std::find(out.begin(), out.end(), name.client_id) == out.end()) out.push_back(name.client_id);
+  }
+  return out;
+}
+
+bool HeldBindings::any_ends_by(std::uint64_t when_ms) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& entry) {
+    return std::any_of(entry.second.names.begin(), entry.second.names.end(),
+                       [&](const auto& name) { return name.second.expires_ms <= when_ms; });
   });
 }
 
 void HeldBindings::expire(std::uint64_t now_ms) {
   for (auto at = entries_.begin(); at != entries_.end();) {
     Entry& entry = at->second;
-    std::erase_if(entry.names, [&](const auto& name) { return name.second.expires_ms <= now_ms; });
+    std::erase_if(entry.names, [&](const auto& name) { return name.second.is_over(now_ms); });
     elements_ -= std::erase_if(entry.in_force, [&](const auto& element) { return element.second <= now_ms; });
     if (entry.names.empty()) elements_ -= entry.in_force.size();
     at = entry.names.empty() ? entries_.erase(at) : std::next(at);

@@ -27,9 +27,10 @@ class HeldBindings {
  public:
   explicit HeldBindings(AllowedPorts allowed) : allowed_(std::move(allowed)) {}
 
-  // A binding that the ledger has; decided here. Returns the commands that put it into force, or nothing.
+  // A binding that the ledger has; decided here. One that has ended (expires_ms is now) is only held for flows that are
+  // open, until pinned_ms. Returns the commands that put it into force, or nothing.
   std::string add(std::uint64_t client_id, const Address& client, const Address& destination, const DomainName& name,
-                  std::uint64_t expires_ms, std::uint64_t now_ms);
+                  std::uint64_t expires_ms, std::uint64_t now_ms, std::uint64_t pinned_ms = 0);
 
   // Every binding decided again. Returns the commands for what changed.
   std::string decide_again(std::uint64_t now_ms);
@@ -44,8 +45,15 @@ class HeldBindings {
   // All that lives, for tables that are new.
   std::string all(std::uint64_t now_ms) const;
 
-  // Whether a flow is covered by an element that lives.
-  bool covers(const Address& client, const Address& destination, std::uint8_t proto, std::uint16_t port) const;
+  // Whether a flow is covered by an element that lives, or by a binding that is held for flows that are open.
+  bool covers(const Address& client, const Address& destination, std::uint8_t proto, std::uint16_t port,
+              std::uint64_t now_ms) const;
+
+  // Such a flow is open now: the bindings that cover it stay until then. Whose they are, once each; empty: nobody's.
+  std::vector<std::uint64_t> pin(const Address& client, const Address& destination, std::uint8_t proto,
+                                 std::uint16_t port, std::uint64_t until_ms);
+  // Some binding ends by then, or is pinned: there is a reason to look at the open flows.
+  bool any_ends_by(std::uint64_t when_ms) const;
 
   // Forgets what has ended; the kernel has done so by itself.
   void expire(std::uint64_t now_ms);
@@ -63,8 +71,10 @@ class HeldBindings {
   };
   struct Name {
     DomainName name;
-    std::uint64_t client_id = 0, expires_ms = 0;
+    std::uint64_t client_id = 0, expires_ms = 0, pinned_ms = 0;
     std::vector<PortRange> ports;
+    bool allows(std::uint8_t proto, std::uint16_t port) const noexcept;
+    bool is_over(std::uint64_t now_ms) const noexcept { return expires_ms <= now_ms && pinned_ms <= now_ms; }
   };
   struct Entry {
     std::map<std::string, Name> names;            // by text

@@ -340,7 +340,7 @@ TEST_F(Policyctl, APolicyMayComeFromStandardInput) {
     ::close(file);
     const Ran ran = run(arguments);
     EXPECT_EQ(ran.status, 0) << ran.out << ran.err;
-    EXPECT_THAT(ran.out, HasSubstr(arguments[0] == "check" ? "-: valid, 5 rules" : "<stdin>:6"));
+    EXPECT_THAT(ran.out, HasSubstr(arguments[0] == "check" ? "<stdin>: valid, 5 rules" : "<stdin>:6"));
   }
   ::dup2(saved, STDIN_FILENO);
   ::close(saved);

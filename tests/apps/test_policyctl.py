@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -100,6 +101,9 @@ GOOD = "version: 1\nrules:\n  - name: r\n    action: allow\n    domains: [a.exam
         (GOOD + "    ports: [https]\n", "'https' does not match"),
         (GOOD + "    ports: 443\n", "443 is not of type 'array'"),
         (GOOD + "    clients: []\n", "[] is too short"),
+        (GOOD + "    limits: { bandwidth: 10Mbit/s }\n", "does not match"),
+        (GOOD + "    limits: { upload: 100mb/day }\n", "does not match"),
+        (GOOD + "    methods: [get]\n    ports: [80]\n", "does not match"),
         (GOOD + "    allow_metadata: yes\n", "'yes' is not of type 'boolean'"),
         (GOOD + "    resolves_to: [cache]\n", "'cache' does not match"),
         (GOOD.replace("a.example", '"https://a.example/"'), "does not match"),
@@ -129,6 +133,12 @@ def test_the_schema_refuses_nothing_that_loads():
         GOOD + '    ports: ["443", 22/tcp, 123/udp, 8000-8010, 8000-8010/udp]\n',
         'version: 1\nclients:\n  a: { addresses: [10.0.0.0/8, "2001:db8::/32", "::1"], cells: ["*", a-*.b], credentials: ["a b"] }\nrules:\n',
         "version: 1\nclients:\nrules:\n",
+        GOOD + "    limits: { requests: 600/m, connections: 32, bandwidth: 10MB/s, upload: 100MB/day, download: 5GiB/h }\n",
+        GOOD + "    limits: { requests: 1/s, bandwidth: 64KiB/s, upload: 1TB/day, download: 1000B/m }\n",
+        GOOD + "    ports: [80]\n    methods: [GET, PROPFIND]\n    paths: [/v1/*, '*.json', '*']\n",
+        GOOD + "    mode: observe\n",
+        "version: 1\nmode: observe\nuntil: 2999-01-01\nclients:\n  a: { cells: [x], mode: observe, until: 2999-01-01T12:00:00+02:00 }\n",
+        GOOD + "    preset: [pypi]\ntests:\n  - { allow: a.example, cell: x, method: PUT, resolved: 9.9.9.9 }\n  - { deny: 10.0.0.1 }\n",
     ):
         assert ctl("check", "-", stdin=text).returncode == 0, ctl("check", "-", stdin=text).stderr
         assert faults(text) == [], text
@@ -372,12 +382,115 @@ rules:
     assert ctl("stats", str(tmp_path / "none")).returncode == 3
 
 
+def test_diff_names_flows_that_change(tmp_path):
+    a, b, invalid = tmp_path / "a.yaml", tmp_path / "b.yaml", tmp_path / "c.yaml"
+    clients = "version: 1\nclients:\n  agents: { cells: [agent-*] }\nrules:\n  - name: ai\n    action: allow\n    clients: [agents]\n"
+    a.write_text(clients + "    domains: [one.example, two.example]\n    ports: [443]\n")
+    b.write_text(clients + "    domains: [one.example, .three.example]\n    ports: [443]\n")
+    invalid.write_text("version: 2\n")
+    ran = ctl("diff", str(a), str(b))
+    assert ran.returncode == 1
+    assert ran.stdout == (
+        "would pass now:\n"
+        f"  three.example:443  for agents  (rule ai, {b}:5; before: no_rule, default, {a}:1)\n"
+        "would stop:\n"
+        f"  two.example:443  for agents  (no_rule, default, {b}:1; before: rule ai, {a}:5)\n"
+        "2 changes, 1 opens, 1 stops\n"
+    )
+    report = json.loads(ctl("diff", "-o", "json", str(a), str(b)).stdout)
+    assert report["same"] is False and [c["change"] for c in report["changes"]] == ["opens", "stops"]
+    assert report["changes"][0]["b"]["rule"] == "ai" and report["changes"][0]["asker"].startswith("cell agent-")
+    for change in report["changes"]:  # what is told is what explain says
+        for policy, side in ((a, "a"), (b, "b")):
+            allowed = ctl("explain", "-p", str(policy), "--client", "agents", f"{change['name']}:{change['port']}").returncode == 0
+            assert allowed == (change[side]["verdict"] == "allow")
+    ran = ctl("diff", "-", str(a), stdin=a.read_text())
+    assert (ran.returncode, ran.stdout) == (0, "no flow changes\n")
+    assert ctl("diff", str(a), str(invalid)).returncode == 3
+    assert ctl("diff", "-", "-").returncode == 2
+    ran = ctl("diff", str(a))
+    assert ran.returncode == 4 and "no gateway to ask" in ran.stderr
+
+
+def test_the_manual_shows_what_is_printed(tmp_path):
+    """Every transcript of docs/policyctl.md, run beside the files that it prints."""
+    manual = open(f"{TREE}/docs/policyctl.md", encoding="utf-8").read()
+    files = re.findall(r"^`(\S+\.yaml)`:\n\n```yaml\n(.*?)^```", manual, re.S | re.M)
+    assert [name for name, _ in files] == ["policy.yaml", "new.yaml"]
+    for name, text in files:
+        (tmp_path / name).write_text(text)
+    environment = {**ENVIRONMENT, "PATH": os.path.dirname(POLICYCTL) + ":" + ENVIRONMENT["PATH"]}
+    shown = 0
+    for block in re.findall(r"^```\n(\$ .*?)^```", manual, re.S | re.M):
+        for command, printed in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.M):
+            ran = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, env=environment, timeout=60)
+            said = ran.stdout + ran.stderr
+            if printed.endswith("\n...\n"):
+                printed = printed[: -len("...\n")]
+                said = said[: len(printed)]
+            # How large a snapshot is, is the engine's affair.
+            size = r"\d+ octets(, [0-9.]+ a name)?"
+            assert re.sub(size, "N octets", said) == re.sub(size, "N octets", printed), command
+            shown += 1
+    assert shown >= 15
+    assert {f"`{c}" for c in commands()} <= set(re.findall(r"^\|.*?(`[a-z]+)", manual, re.M)) | {"`completion", "`man"}
+
+
+def completed(*words):
+    """What bash offers behind these words."""
+    script = ctl("completion", "bash").stdout + 'COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); _policyctl; printf "%s\\n" "${COMPREPLY[@]}"'
+    ran = subprocess.run(["bash", "-uc", script, "bash", "policyctl", *words], capture_output=True, text=True, cwd=TREE, env=ENVIRONMENT, timeout=60)
+    assert ran.returncode == 0 and ran.stderr == "", ran
+    return ran.stdout.split()
+
+
+def commands():
+    return re.findall(r"^  policyctl (\S+)", ctl("help").stdout, re.M)
+
+
+def test_bash_completes_what_the_table_has():
+    assert set(commands()) <= set(completed(""))
+    assert completed("exp") == ["explain"]
+    assert completed("check", "-o", "s") == ["sarif"] and completed("check", "--output", "") == ["text", "line", "json", "github", "sarif"]
+    assert "--policy" in completed("explain", "--") and "--strict" not in completed("explain", "--")
+    assert "examples" in completed("fmt", "ex") and completed("schema", "g") == ["gateway"]
+    assert completed("completion", "z") == ["zsh"] and "diff" in completed("help", "d")
+    assert ctl("completion", "fish").returncode == 2
+
+
+def test_zsh_and_the_manual_name_every_command_and_option():
+    zsh, man = ctl("completion", "zsh").stdout, ctl("man").stdout
+    assert zsh.startswith("#compdef policyctl\n")
+    if shutil.which("groff"):
+        ran = subprocess.run(["groff", "-man", "-ww", "-Tutf8"], input=man, capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0 and ran.stderr == "" and "EXIT STATUS" in re.sub(".\x08", "", ran.stdout)
+    for command in commands():
+        assert f"    '{command}:" in zsh and f'.SS "policyctl {command}' in man
+        for option in re.findall(r"--([a-z-]+)", ctl("help", command).stdout.split("\n\n")[-1]):
+            assert f"--{option}" in zsh and "\\-\\-" + option.replace("-", "\\-") in man, (command, option)
+
+
 def test_presets_are_listed_and_shown():
     ran = ctl("preset")
     assert ran.returncode == 0 and "pypi" in ran.stdout
     ran = ctl("preset", "pypi")
     assert ran.returncode == 0 and "preset: pypi\n" in ran.stdout
     assert ctl("preset", "pypy").returncode == 2 and "did you mean `pypi`?" in ctl("preset", "pypy").stderr
+
+
+@pytest.mark.parametrize("command", [["check", "-"], ["fmt", "-"], ["stats", "-"], ["test", "-"], ["diff", "-", f"{TREE}/examples/policies/agent.yaml"]])
+def test_what_is_no_policy_is_refused_whatever_it_is(command):
+    for text, said in (
+        (b"", "the policy is empty"),
+        (b"\0" * 100, "a NUL octet"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"version: 1\n" + b"# x\n" * (18 << 20), "larger than 64 MiB"),
+        (b"[" * 100_000, "deeper than"),
+        (b"a: &a [x]\n" + b"".join(b"%c: &%c [*%c, *%c, *%c, *%c]\n" % (98 + i, 98 + i, *[97 + i] * 4) for i in range(20)), "unknown key"),
+    ):
+        ran = subprocess.run([POLICYCTL, *command], input=text, capture_output=True, env=ENVIRONMENT, timeout=60)
+        assert ran.returncode == 3 and said in ran.stderr.decode(), (command, text[:20], ran.stderr[-300:])
+        assert ran.stdout == b""
 
 
 def test_what_was_not_written_is_no_success():

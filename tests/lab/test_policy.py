@@ -455,3 +455,19 @@ def test_order_decides(lab, witness):
         )
     assert "sni=a.b.cdn.test" in run.text and run.text.endswith("6\n"), run
     assert run.denials(name="www.cdn.test", rule="no")[0]["reason"] == "name_not_allowed"
+
+
+def test_limits_in_a_cell(lab, witness):
+    """One table for the cell's life: the second connection is refused before anything is dialled, and the third too."""
+    policy = RULE + "    domains: [api.example.test]\n    ports: [443]\n    limits: { requests: 1/h }\n"
+    command = "for i in 1 2 3; do curl -sS -m 5 -o /dev/null -w '%{http_code} ' https://api.example.test/whoami; done; true"
+    with witness.watch() as seen:
+        run = lab.run("sh", "-c", command, policy=policy)
+    assert re.findall(r"\b(200|000) ", run.text) == ["200", "000", "000"], run
+    assert run.denials(name="api.example.test", rule="r")[0]["reason"] == "limit_exceeded"
+    dialled = sum(n for (_, address, port), n in seen.arrived.items() if port == 443)
+    assert 0 < dialled, seen.arrived
+    with witness.watch() as once:
+        lab.run("sh", "-c", command.replace("1 2 3", "1"), policy=policy)
+    one = sum(n for (_, address, port), n in once.arrived.items() if port == 443)
+    assert dialled <= one + 4, (dialled, one)  # packets of one connection

@@ -1,4 +1,5 @@
 // How diagnostics look: UX section 3, word for word where it can be.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -129,6 +130,16 @@ TEST(Codes, AreExplainedInOrderAndOnce) {
     EXPECT_EQ(explain_code(code.code), code.text);
   }
   EXPECT_EQ(explain_code("P999"), "");
+}
+
+// CVE-2021-42574: what turns text around in an editor must not do it in the message either.
+TEST(Render, HiddenCharactersAndBrokenOctetsAreShownAsWhatTheyAre) {
+  for (const auto& [text, shown] : std::vector<std::pair<std::string, std::string>>{
+           {"version: 1\n# \xe2\x80\xae gnp\n", "2 | # \\u202e gnp\n  |   ^^^^^^ remove it\n"},
+           {"version: 1\n# \xff\n", "2 | # \\xff\n  |   ^^^^ save the file as UTF-8\n"},
+           {"version: 1\n# \xc2\x9b[2J\n", "2 | # \\u009b[2J\n  |   ^^^^^^ remove it\n"}}) {
+    EXPECT_THAT(render(load_policy(text, "p").diagnostics, false), testing::HasSubstr(shown));
+  }
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ static_assert(static_cast<int>(Layer::kDial) == POLICY_LAYER_DIAL && kNoRuleInde
 policy_code open_thread(policy_host* host, policy_thread** out) noexcept {
   if (host == nullptr || out == nullptr) return POLICY_INVALID;
   try {
-    *out = new policy_thread{host, PolicyVersions::Reader(host->shared->versions), std::this_thread::get_id()};
+    *out = new policy_thread{host, PolicyVersions::Reader(host->shared->versions), std::this_thread::get_id(),
+                             DecisionCache(seal_key())};
   } catch (...) {
     return POLICY_EXHAUSTED;
   }
@@ -33,7 +34,9 @@ policy_code decide_by(policy_thread& thread, const PolicyVersion& version, const
                       policy_verdict& out) noexcept {
   Unpacked unpacked;
   if (const policy_code code = unpack(*thread.host->shared, version, in, unpacked); code != POLICY_OK) return code;
-  const Verdict verdict = version.snapshot->decide(unpacked.query);
+  const Snapshot& snapshot = *version.snapshot;
+  const Verdict verdict = snapshot.rules() >= DecisionCache::kFromRules ? thread.cache.decide(snapshot, unpacked.query)
+                                                                        : snapshot.decide(unpacked.query);
   thread.last.client_id = in.client_id;
   thread.last.groups = unpacked.query.groups;
   thread.last.generation = verdict.generation;

@@ -38,6 +38,7 @@
 #include "audit/audit_ring.hpp"
 #include "audit/decision_journal.hpp"
 #include "engine/decide.hpp"
+#include "engine/decision_cache.hpp"
 #include "host/worker/credentials.hpp"
 #include "host/worker/flow_table.hpp"
 #include "host/worker/ledger_service.hpp"
@@ -170,6 +171,7 @@ struct policy_thread {
   policy_host* host;
   sallyport::PolicyVersions::Reader reader;
   std::thread::id owner;
+  sallyport::DecisionCache cache;
   // Whom the last identify() or decide() was for: an id alone does not always tell the address.
   struct {
     std::uint64_t client_id = 0;

@@ -164,10 +164,21 @@ policy_code forget(policy_thread* thread, const policy_addr* client) noexcept {
   return POLICY_OK;
 }
 
+policy_code pin(policy_thread* thread, uint64_t client_id, const policy_addr* client, const policy_addr* addr,
+                uint32_t for_ms) noexcept {
+  if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
+  const std::optional<Address> from = address_in(client), to = address_in(addr);
+  if (!from || !to) return POLICY_INVALID;
+  const std::size_t count =
+      thread->host->shared->ledger->table().pin(client_id, *from, *to, clock_ms(CLOCK_BOOTTIME), for_ms);
+  return count > 0 ? POLICY_OK : POLICY_NOT_FOUND;
+}
+
 void binding_out(const BindingTable::Found& found, std::uint64_t now_ms, policy_binding& out) {
   out = {};
   out.struct_size = sizeof out;
-  out.ttl_ms = static_cast<std::uint32_t>(std::min<std::uint64_t>(found.expires_ms - now_ms, UINT32_MAX));
+  const std::uint64_t left = found.expires_ms > now_ms ? found.expires_ms - now_ms : 0;  // 0: it is only pinned
+  out.ttl_ms = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, UINT32_MAX));
   out.client_id = found.client_id;
   if (found.client) address_out(*found.client, 0, out.client);
   address_out(found.addr, 0, out.addr);
@@ -233,7 +244,7 @@ policy_code on_recorded(policy_host* host, policy_recorded_fn callback, void* us
 
 const policy_ledger_v1& ledger_extension() noexcept {
   static constexpr policy_ledger_v1 kLedger = {
-      sizeof(policy_ledger_v1), record, find, next, applied, when_applied, on_recorded, record_asked, forget};
+      sizeof(policy_ledger_v1), record, find, next, applied, when_applied, on_recorded, record_asked, forget, pin};
   return kLedger;
 }
 

@@ -77,7 +77,7 @@ TEST_F(Decision, ListedLabelsAreOfTheVerdictsOwnPolicy) {  // DNS-32
   const auto& decision = decision_extension();
   EXPECT_EQ(decision.listed_labels(reader().raw(), &below, &verdict), 2u);
   policy_name forged = below;
-  forged.text[0] = 'x';
+  forged.seal ^= 1;
   EXPECT_EQ(decision.listed_labels(reader().raw(), &forged, &verdict), 0u);
   policy_thread* mine = reader().raw();
   std::thread([&] { EXPECT_EQ(decision.listed_labels(mine, &below, &verdict), 0u); }).join();

@@ -15,6 +15,8 @@ using ::testing::UnorderedElementsAre;
 const Address kClient = *Address::parse("172.20.0.7"), kOther = *Address::parse("172.20.0.8");
 const Address kServer = *Address::parse("52.1.2.3");
 
+constexpr std::uint64_t kNow = 2000;
+
 class HeldBindingsTest : public ::testing::Test {
  protected:
   std::string add(const std::string& name, std::uint64_t expires_ms, std::uint64_t now_ms = 1000,
@@ -36,15 +38,44 @@ TEST_F(HeldBindingsTest, WhatPolicyDeniesGetsNoElement) {
 TEST_F(HeldBindingsTest, AnElementLivesNoLongerThanItsBinding) {
   EXPECT_EQ(add("clock.test", 61'999),
             "add element inet sallyport bound4 { 172.20.0.7 . 52.1.2.3 . 17 . 123 timeout 60s }\n");
-  EXPECT_TRUE(held.covers(kClient, kServer, 17, 123));
-  EXPECT_FALSE(held.covers(kClient, kServer, 6, 123));
-  EXPECT_FALSE(held.covers(kClient, kServer, 17, 124));
-  EXPECT_FALSE(held.covers(kOther, kServer, 17, 123));
+  EXPECT_TRUE(held.covers(kClient, kServer, 17, 123, kNow));
+  EXPECT_FALSE(held.covers(kClient, kServer, 6, 123, kNow));
+  EXPECT_FALSE(held.covers(kClient, kServer, 17, 124, kNow));
+  EXPECT_FALSE(held.covers(kOther, kServer, 17, 123, kNow));
   EXPECT_EQ(held.elements(), 1u);
   held.expire(61'999);
   EXPECT_EQ(held.elements(), 0u);
   EXPECT_EQ(held.size(), 0u);
-  EXPECT_FALSE(held.covers(kClient, kServer, 17, 123));
+  EXPECT_FALSE(held.covers(kClient, kServer, 17, 123, kNow));
+}
+
+TEST_F(HeldBindingsTest, AnOpenFlowHoldsWhatLetItIn) {
+  add("clock.test", 61'000);
+  EXPECT_FALSE(held.any_ends_by(60'000));
+  EXPECT_TRUE(held.any_ends_by(61'000));
+  EXPECT_THAT(held.pin(kClient, kServer, 17, 124, 120'000), IsEmpty()) << "another port's";
+  EXPECT_THAT(held.pin(kOther, kServer, 17, 123, 120'000), IsEmpty());
+  EXPECT_THAT(held.pin(kClient, kServer, 17, 123, 120'000), UnorderedElementsAre(1u));
+  held.expire(61'000);
+  EXPECT_EQ(held.elements(), 0u) << "nothing new is let in";
+  EXPECT_TRUE(held.covers(kClient, kServer, 17, 123, 119'999));
+  EXPECT_THAT(held.decide_again(90'000), IsEmpty());
+  EXPECT_TRUE(held.covers(kClient, kServer, 17, 123, 119'999)) << "a policy that allows it spares it";
+  EXPECT_FALSE(held.covers(kClient, kServer, 17, 123, 120'000));
+  policy.clear();
+  held.decide_again(91'000);
+  EXPECT_FALSE(held.covers(kClient, kServer, 17, 123, 91'000)) << "one that denies it does not";
+  EXPECT_EQ(held.size(), 0u);
+}
+
+TEST_F(HeldBindingsTest, WhatTheLedgerOnlyHoldsGetsNoElement) {
+  const DomainName name = *DomainName::parse("clock.test");
+  EXPECT_THAT(held.add(1, kClient, kServer, name, 1000, 1000, 61'000), IsEmpty());
+  EXPECT_EQ(held.elements(), 0u);
+  EXPECT_TRUE(held.covers(kClient, kServer, 17, 123, 2000));
+  EXPECT_THAT(add("clock.test", 91'000, 31'000), HasSubstr("timeout 60s")) << "a new answer lets in again";
+  held.expire(91'000);
+  EXPECT_EQ(held.size(), 0u);
 }
 
 TEST_F(HeldBindingsTest, AClientThatIsGoneTakesEverythingOfItsOwnAlong) {
@@ -57,8 +88,8 @@ TEST_F(HeldBindingsTest, AClientThatIsGoneTakesEverythingOfItsOwnAlong) {
             "add element inet sallyport range4 { 172.20.0.7 . 52.1.2.3 . 17 . 5000-6000 timeout 1s }\n"
             "delete element inet sallyport bound4 { 172.20.0.7 . 52.1.2.3 . 17 . 123 }\n"
             "delete element inet sallyport range4 { 172.20.0.7 . 52.1.2.3 . 17 . 5000-6000 }\n");
-  EXPECT_FALSE(held.covers(kClient, kServer, 17, 123));
-  EXPECT_TRUE(held.covers(kOther, kServer, 17, 123));
+  EXPECT_FALSE(held.covers(kClient, kServer, 17, 123, kNow));
+  EXPECT_TRUE(held.covers(kOther, kServer, 17, 123, kNow));
   EXPECT_EQ(held.elements(), 1u);
   EXPECT_THAT(held.forget({kClient}, 2000), IsEmpty());
 }
@@ -71,7 +102,7 @@ TEST_F(HeldBindingsTest, WhatTheLedgerNoLongerHasGoes) {
   EXPECT_EQ(held.keep_only([](std::uint64_t, const Address& client, const Address&) { return client == kOther; }, 2000),
             "add element inet sallyport bound4 { 172.20.0.7 . 52.1.2.3 . 17 . 123 timeout 1s }\n"
             "delete element inet sallyport bound4 { 172.20.0.7 . 52.1.2.3 . 17 . 123 }\n");
-  EXPECT_TRUE(held.covers(kOther, kServer, 17, 123));
+  EXPECT_TRUE(held.covers(kOther, kServer, 17, 123, kNow));
   EXPECT_EQ(held.elements(), 1u);
 }
 

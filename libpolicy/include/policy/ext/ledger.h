@@ -45,6 +45,11 @@ typedef struct {
   /* Whoever had this address is gone (its port of a bridge went): its bindings end, and none comes for what it asked
    * before. For an enforcer, before anybody else can have the address. [worker] */
   policy_code (*forget)(policy_thread*, const policy_addr* client);
+  /* A flow of this client to this address is open: the bindings that let it in stay for so long (two minutes at most),
+   * however full the table is; renew while it lives. Once they have ended they admit nothing new: find() passes them
+   * over, next() gives them with ttl_ms 0. POLICY_NOT_FOUND: they have gone before. For an enforcer. [worker] */
+  policy_code (*pin)(policy_thread*, uint64_t client_id, const policy_addr* client, const policy_addr* addr,
+                     uint32_t for_ms);
 } policy_ledger_v1;
 
 #ifdef __cplusplus
