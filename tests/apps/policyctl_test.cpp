@@ -453,6 +453,46 @@ TEST_F(Policyctl, ExplainSaysWhatARequestLacks) {
               HasSubstr("note:   the request will tell; ask for http://NAME/PATH"));
 }
 
+TEST_F(Policyctl, ImportWritesAPolicyAndTellsTheRest) {
+  const std::string list = write("whitelist.txt", "api.anthropic.com  # the assistant\napi.openai.com\n");
+  const std::string dns = write("dnsmasq.conf", "address=/#/0.0.0.0\nserver=/api.anthropic.com/9.9.9.9\nlog-queries\n");
+  const std::string made = directory_ + "/made.yaml";
+  const Ran ran = run({"import", "--squid", list, "--dnsmasq", dns, "-o", made});
+  EXPECT_EQ(ran.status, 0) << ran.err;
+  EXPECT_EQ(ran.out, made + ": 2 names. The two lists differ: api.openai.com is only in " + list + ":2 (kept)\n" +
+                         "not carried over: " + dns + ":3 `log-queries` (audit does this)\n");
+  EXPECT_EQ(run({"check", "--strict", made}).status, 0);
+  EXPECT_EQ(run({"explain", "-p", made, "https://api.openai.com/"}).status, 0);
+  EXPECT_EQ(run({"explain", "-p", made, "https://www.openai.com/"}).status, 1);
+
+  // A file that is there is somebody's.
+  const Ran again = run({"import", "--domains", list, "-o", made});
+  EXPECT_EQ(again.status, 2);
+  EXPECT_THAT(again.err, HasSubstr("is there already; --force replaces it"));
+  EXPECT_EQ(run({"import", "--domains", list, "-o", made, "--force"}).status, 0);
+  EXPECT_EQ(run({"explain", "-p", made, "https://api.openai.com/"}).status, 0);
+}
+
+TEST_F(Policyctl, ImportPrintsThePolicyAlone) {
+  const std::string list = write("ads.txt", "||ads.example.org^\n||ads.example.net^$popup\n");
+  const Ran ran = run({"import", "--adblock", list, "-o", "-"});
+  EXPECT_EQ(ran.status, 0);
+  EXPECT_EQ(
+      ran.out,
+      "version: 1\ndefault: deny\nrules:\n  - name: ads\n    action: deny\n    domains:\n      - .ads.example.org\n");
+  EXPECT_THAT(ran.err,
+              HasSubstr("not carried over: " + list + ":2 `||ads.example.net^$popup` (modifier has no meaning"));
+}
+
+TEST_F(Policyctl, ImportOfNothing) {
+  EXPECT_EQ(run({"import", "-o", "-"}).status, 2);
+  EXPECT_EQ(run({"import", "--squid", policy_}).status, 2);
+  const Ran ran = run({"import", "--squid", directory_ + "/none", "-o", directory_ + "/made.yaml"});
+  EXPECT_EQ(ran.status, 2);
+  EXPECT_THAT(ran.err, HasSubstr("none: No such file"));
+  EXPECT_FALSE(std::filesystem::exists(directory_ + "/made.yaml"));
+}
+
 TEST(Finish, SaysWhyNothingCouldBeWritten) {
   std::ofstream full("/dev/full");
   std::ostringstream err;

@@ -299,6 +299,49 @@ def test_generation_is_live_when_it_is_said(gates, work):
         assert "NOERROR" in work.dig(name).text and "NXDOMAIN" in work.dig(other).text, i
 
 
+def test_lists_are_watched_as_the_policy_is(gates, work):
+    """A list that a rule names is a file of the policy: its names are in force, an edit is live by itself, a bad one changes nothing,
+    and the audit names the pattern that matched."""
+    lists = """
+lists:
+  partners: { file: partners.txt, format: domains }
+  ads: { file: ads.hosts, format: hosts }
+rules:
+  - { name: ads, action: deny, lists: [ads] }
+  - { name: partners, action: allow, clients: [agents], lists: [partners], ports: [443] }
+"""
+    gate = gates(with_plugins(*ALL), POLICY)
+    partners, ads = f"{gate.directory}/partners.txt", f"{gate.directory}/ads.hosts"
+    gate.write(partners, "www.example.test\n")
+    gate.write(ads, "0.0.0.0 ad.example.test\n")
+    gate.set_policy(POLICY.replace("rules:\n", lists.lstrip("\n")))
+    assert "NOERROR" in work.dig("www.example.test").text and "NXDOMAIN" in work.dig("other.example.test").text
+    assert "NXDOMAIN" in work.dig("ad.example.test").text
+    assert gate.wait_audit(name="ad.example.test", verdict="deny", rule="ads")[0]["match"] == "ad.example.test"
+    assert gate.wait_audit(name="www.example.test", rule="partners")
+
+    generation = gate.status()["generation"]
+    gate.write(partners, "# renamed into place\nwww.example.test\nother.example.test\n")
+    until(lambda: gate.status()["generation"] > generation)
+    assert "NOERROR" in work.dig("other.example.test").text
+    generation = gate.status()["generation"]
+    with open(ads, "w") as file:  # in place
+        file.write("0.0.0.0 other.example.test\n")
+    until(lambda: gate.status()["generation"] > generation)
+    assert "NXDOMAIN" in work.dig("other.example.test").text and "NOERROR" in work.dig("www.example.test").text
+
+    generation, said = gate.status()["generation"], len(gate.log())
+    gate.write(ads, "0.0.0.0 a..b\n")
+    until(lambda: "stays live; nothing was changed" in gate.log()[said:])
+    assert "list `ads`: 1 of 1 line not understood; a deny list with holes lets traffic through" in gate.log()[said:]
+    assert gate.status()["generation"] == generation
+    assert "NXDOMAIN" in work.dig("other.example.test").text
+    # What was refused is watched as well: the repair needs no other sign.
+    gate.write(ads, "0.0.0.0 www.example.test\n")
+    until(lambda: gate.status()["generation"] > generation)
+    assert "NOERROR" in work.dig("other.example.test").text and "NXDOMAIN" in work.dig("www.example.test").text
+
+
 # systemd's protocol: descriptors from 3 on, LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES.
 ACTIVATE = """
 import os, sys
