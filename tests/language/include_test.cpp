@@ -224,7 +224,7 @@ TEST_F(Include, TestsOfEveryFileAreRunAgainstTheWhole) {
             "  |              ^^^^^^^^^^^ it is denied by `a` (a.yaml:3), name_not_allowed\n"
             " ::: a.yaml:3:7\n"
             "3 |   - { name: a, action: deny, domains: [x.a.example] }\n"
-            "  |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ this rule decides\n");
+            "  |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ this rule decides\n");
 }
 
 // ---- tests of a policy
