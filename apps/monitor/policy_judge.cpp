@@ -1,5 +1,7 @@
 #include "monitor/policy_judge.hpp"
 
+#include <ctime>
+
 namespace sallyport::monitor {
 
 Result<std::unique_ptr<PolicyJudge>> PolicyJudge::compile(const PolicyModel& model) {
@@ -24,10 +26,13 @@ Ruling PolicyJudge::decide(const Question& question) {
   if (question.destination != nullptr) query.known |= kKnowAddress;
   if (question.port_known) query.known |= kKnowPort;
   if (question.later) query.deferred = (kKnowAddress | kKnowPort) & ~query.known;
+  if (question.name != nullptr) query.deferred |= kKnowMethod | kKnowPath;  // the enforcers see requests
+  query.now = std::time(nullptr);
   if (question.client != nullptr) query.groups = snapshot_->groups_of_address(*question.client);
   const Verdict verdict = snapshot_->decide(query);
-  return {static_cast<std::uint16_t>(verdict.effect), static_cast<std::uint16_t>(verdict.reason), verdict.rule,
-          verdict.flags, verdict.generation};
+  const bool by_request = verdict.effect == Effect::kContinue && !question.later;
+  return {static_cast<std::uint16_t>(by_request ? Effect::kAllow : verdict.effect),
+          static_cast<std::uint16_t>(verdict.reason), verdict.rule, verdict.flags, verdict.generation};
 }
 
 }  // namespace sallyport::monitor

@@ -1,6 +1,5 @@
 // policyctl explain: verdict, reason, and what each rule said (UX, "Why was it denied").
 #include <algorithm>
-#include <ctime>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -94,8 +93,11 @@ void print_text(std::ostream& out, const Colors& colors, const Explainer& explai
                 const Destination& destination, const FlowExplanation& explanation, const AllowSuggestion& allow,
                 const std::string& client) {
   const char* color = explanation.allowed ? colors.allow : colors.deny;
-  out << color << (explanation.allowed ? "ALLOW" : "DENY") << colors.off << " " << to_string(explanation.reason)
-      << "  ";
+  out << color
+      << (explanation.observed  ? "OBSERVE"
+          : explanation.allowed ? "ALLOW"
+                                : "DENY")
+      << colors.off << " " << to_string(explanation.reason) << "  ";
   if (!destination.malformed.empty()) {
     out << in_ticks(destination.raw) << ": " << destination.malformed << "\n";
     return;

@@ -171,11 +171,13 @@ class Snapshot {
   Action default_action() const noexcept;
   // What each client may do by the rule; nothing is bound for kNoRuleIndex.
   LimitsModel rule_limits(std::uint32_t rule) const noexcept;
-  bool has_limits() const noexcept;  // some rule has
+  bool has_limits() const noexcept;                       // some rule has
   bool rule_on_trial(std::uint32_t rule) const noexcept;  // mode: observe
   bool asks_for_requests() const noexcept;                // some rule has methods or paths
   // Some client, or the whole policy, is on trial: Query::now is read. When the last of these trials ends; 0: none.
   std::int64_t trials_until() const noexcept;
+  // The first end of a trial after now; 0: there is none.
+  std::int64_t next_trial_end(std::int64_t now) const noexcept;
   // When the trial of these clients ends; 0: they are on none. The trial of the whole policy is everyone's.
   std::int64_t trial_until(std::uint64_t groups) const noexcept;
 

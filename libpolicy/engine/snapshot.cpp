@@ -129,6 +129,15 @@ bool Snapshot::asks_for_requests() const noexcept { return !view_->tables.http.e
 
 std::int64_t Snapshot::trials_until() const noexcept { return trial_until(~std::uint64_t{0}); }
 
+std::int64_t Snapshot::next_trial_end(std::int64_t now) const noexcept {
+  const Tables& t = view_->tables;
+  std::int64_t next = t.header->observe_until > now ? t.header->observe_until : 0;
+  for (const format::Client& client : t.clients) {
+    if (client.observe_until > now && (next == 0 || client.observe_until < next)) next = client.observe_until;
+  }
+  return next;
+}
+
 std::int64_t Snapshot::trial_until(std::uint64_t groups) const noexcept { return view_->tables.trial_until(groups); }
 
 Action Snapshot::rule_action(std::uint32_t rule) const noexcept {

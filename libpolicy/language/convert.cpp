@@ -13,7 +13,7 @@
 #include "language/presets.hpp"
 #include "language/requests.hpp"
 #include "language/suggest.hpp"
-#include "language/trial.hpp"
+#include "language/trial_keys.hpp"
 #include "language/values.hpp"
 #include "names/guard.hpp"
 
@@ -646,6 +646,13 @@ void Converter::rule_requests(const Rule& rule, const Place& place, RuleModel& m
     reporter_.error("P020", tunnel->key, at(path, "tunnel"),
                     "`tunnel: any` lets bytes pass that nobody reads, and the rule asks for requests",
                     "remove tunnel, or methods and paths");
+    return;
+  }
+  if (model.action == Action::kAllow && !model.addresses.empty() && model.domains.empty()) {
+    const Place* key = paths != nullptr ? paths : methods;
+    reporter_.error("P020", key->key, at(path, paths != nullptr ? "paths" : "methods"),
+                    "requests are read of destinations with a name, and this rule allows addresses",
+                    "name the destination in domains, or remove methods and paths");
     return;
   }
   where_requests_are_hidden(place, model, path);

@@ -230,6 +230,10 @@ void Decoder::message(std::uint32_t index, Message& message, Place& place, const
 }
 
 void Decoder::unknown_key(const YamlNode& key, const Descriptor& type, const std::string& path) {
+  if (reporter_.full()) {
+    reporter_.error("P003", key.at, {}, {});
+    return;
+  }
   if (type.IsReservedName(key.scalar)) {
     reporter_.error("P004", key.at, path, "key " + in_ticks(key.scalar) + " is not supported by this version yet",
                     "remove it: what it asks for would not be enforced");

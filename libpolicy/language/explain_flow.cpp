@@ -193,7 +193,9 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
   // What the connection's own layer knows of its request, and what the layers before it leave to that one.
   std::array<char, kMostPathOctets> room;
   Query request = query;
-  if (destination.clear_http && destination.path) {
+  if (destination.address) {
+    // Of a destination without a name nobody reads requests for the policy.
+  } else if (destination.clear_http && destination.path) {
     request.method = destination.method;
     if (is_canonical_method(destination.method)) request.known |= kKnowMethod;
     const Result<std::string_view> path = canonical_path(*destination.path, room);
@@ -212,8 +214,8 @@ FlowExplanation explain_flow(Reader& reader, const Destination& destination, std
     query.known |= kKnowAddress | kKnowPort;
     query.address = &*destination.address;
     Step step = ask(reader, query);
-    // Of a literal nothing is left to learn but its request: what is not allowed now never will be.
-    if (step.verdict.effect == Effect::kContinue && query.deferred == 0) step.verdict.effect = Effect::kDeny;
+    // A literal has nothing left to learn: what is not allowed now never will be.
+    if (step.verdict.effect == Effect::kContinue) step.verdict.effect = Effect::kDeny;
     if (stays_inside(*destination.address) && step.verdict.effect != Effect::kDeny) {
       explanation.inside_the_cell = true;
       step.verdict = {Effect::kDeny, Reason::kDstNotBound, kNoRuleIndex, 0, step.verdict.generation};

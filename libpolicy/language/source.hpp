@@ -63,6 +63,7 @@ class Reporter {
                          std::string repair = {});
 
   bool failed() const noexcept { return errors_ > 0; }
+  bool full() const noexcept { return diagnostics_.size() >= kMost; }  // what follows is counted alone: spare the words
   const Source& source() const noexcept { return source_; }
 
   // In the order of the file, those of other files behind. Leaves the reporter empty.

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "language/suggest.hpp"
+#include "language/trial_keys.hpp"
 
 namespace sallyport {
 namespace {
@@ -90,6 +91,16 @@ std::string time_text(std::int64_t seconds) {
                                    unsigned{date.month()}, unsigned{date.day()}, static_cast<int>(time.hours().count()),
                                    static_cast<int>(time.minutes().count()), static_cast<int>(time.seconds().count()));
   return {text.data(), static_cast<std::size_t>(length)};
+}
+
+std::vector<std::string> trials_on(const PolicyModel& model, std::int64_t now) {
+  std::vector<std::string> trials;
+  const auto add = [&](const std::optional<ObserveModel>& trial, const std::string& who) {
+    if (trial && now < trial->until) trials.push_back(who + " until " + time_text(trial->until));
+  };
+  add(model.observe, "everyone");
+  for (const ClientModel& client : model.clients) add(client.observe, "client " + in_ticks(client.name));
+  return trials;
 }
 
 std::optional<ObserveModel> read_trial(policy::v1::Mode mode, const std::string& until, const Place* mode_place,

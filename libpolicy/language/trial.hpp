@@ -8,10 +8,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/model.hpp"
-#include "language/decode.hpp"
-#include "sallyport/policy/v1/policy.pb.h"
 
 namespace sallyport {
 
@@ -21,10 +20,10 @@ std::optional<std::int64_t> read_time(std::string_view text);
 // "2027-01-01T00:00:00Z".
 std::string time_text(std::int64_t seconds);
 
-// The keys of one message, a policy or a client. P045: one without the other, or no time; P046, a warning: it has ended
-// (now: seconds, 0 is not known). what: "client `build`", for messages.
-std::optional<ObserveModel> read_trial(policy::v1::Mode mode, const std::string& until, const Place* mode_place,
-                                       const Place* until_place, const std::string& path, const std::string& what,
-                                       std::int64_t now, Reporter& reporter);
+// The trials of a policy that are on at `now` (seconds), for people: "client `build` until 2027-01-01T00:00:00Z".
+std::vector<std::string> trials_on(const PolicyModel& model, std::int64_t now);
+// What that means, for a banner.
+inline constexpr const char* kTrialMeans =
+    "what rules deny is audited and passes, and denied names are asked outside; guarded addresses stay denied";
 
 }  // namespace sallyport

@@ -40,7 +40,7 @@ std::size_t Responder::keep_permitted(const Pending& pending, std::span<policy_a
                                       policy_addr& refused) {
   policy_query asked = query_of(pending);
   asked.known = POLICY_KNOW_NAME | POLICY_KNOW_ADDRESS;
-  asked.deferred = POLICY_KNOW_PORT;
+  asked.deferred = kKnowLater;
   std::size_t kept = 0;
   bool first = true;
   for (const policy_addr& address : addresses) {
@@ -61,7 +61,7 @@ Responder::Reply Responder::answer_forbidden(const Pending& pending, const polic
   policy_query asked = query_of(pending);
   asked.dest = &refused;
   asked.known |= POLICY_KNOW_ADDRESS;
-  asked.deferred = POLICY_KNOW_PORT;
+  asked.deferred = kKnowLater;
   policy_verdict verdict = refusal;
   verdict.reason = POLICY_REASON_ANSWER_FORBIDDEN_ADDR;
   return deny(pending, asked, verdict, Denial::kBlocked, buffer);

@@ -17,6 +17,9 @@ inline std::size_t limit_of(const wire::DnsQuery& query, Transport transport, st
   return transport == Transport::kTcp ? buffer.size() : std::min<std::size_t>(query.udp_limit(), buffer.size());
 }
 
+// What only the flow will show.
+inline constexpr std::uint32_t kKnowLater = POLICY_KNOW_PORT | POLICY_KNOW_METHOD | POLICY_KNOW_PATH;
+
 inline bool passes(const policy_verdict& verdict) {
   return verdict.verdict == POLICY_ALLOW || verdict.verdict == POLICY_CONTINUE;
 }

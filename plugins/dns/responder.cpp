@@ -77,7 +77,7 @@ policy_query Responder::query_of(const Pending& pending) {
   asked.client = pending.has_client ? &pending.client : nullptr;
   asked.name = &pending.name;
   asked.known = POLICY_KNOW_NAME;
-  asked.deferred = POLICY_KNOW_ADDRESS | POLICY_KNOW_PORT;
+  asked.deferred = POLICY_KNOW_ADDRESS | kKnowLater;
   return asked;
 }
 

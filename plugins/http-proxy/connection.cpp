@@ -30,6 +30,8 @@ constexpr std::chrono::milliseconds kLastRequest{1'000};
 
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
+constexpr std::uint16_t kHttps = 443;
+
 bool passes(const policy_verdict& verdict, bool is_name) {
   return verdict.verdict == POLICY_ALLOW || (is_name && verdict.verdict == POLICY_CONTINUE);
 }
@@ -115,6 +117,17 @@ void Connection::drain() {
   if (phase_ == Phase::kIdle && within_ > kLastRequest) limit(Phase::kIdle, kLastRequest);
 }
 
+// Nobody will see a request of this tunnel: what was left to requests is decided without them.
+bool Connection::settle_requests() {
+  requests_hidden_ = true;
+  if (verdict_.verdict != POLICY_CONTINUE) return true;
+  const policy_verdict settled = services_.reader->decide(query(POLICY_LAYER_DIAL));
+  if (settled.verdict == POLICY_ALLOW) return true;
+  verdict_ = settled;
+  if (verdict_.reason == POLICY_REASON_OK) verdict_.reason = POLICY_REASON_NO_RULE;
+  return false;
+}
+
 policy_query Connection::query(std::uint16_t layer) const {
   policy_query out{};
   out.struct_size = sizeof out;
@@ -137,10 +150,11 @@ policy_query Connection::query(std::uint16_t layer) const {
     out.deferred = POLICY_KNOW_ADDRESS;
   }
   const wire::HttpRequestHead& head = request_.head();
+  if (!target_.is_name) return out;  // of an address no rule asks for requests
   if (request_.state() == HttpState::kDone && head.form != wire::TargetForm::kAuthority) {
-    out.method = policy::str(head.method);
-    out.path = policy::str(head.path.empty() ? std::string_view("/") : head.path);
-    out.known |= POLICY_KNOW_METHOD | POLICY_KNOW_PATH;
+    net::describe_request(head, out);
+  } else if (!requests_hidden_ && target_.port != kHttps) {
+    out.deferred |= net::kKnowRequest;  // of clear HTTP, which may be inside the tunnel
   }
   return out;
 }

@@ -147,6 +147,7 @@ class Connection final : public TimerWheel::Entry {
   Refusal limit_refusal() const;  // for what met_ says
 
   policy_query query(std::uint16_t layer) const;
+  bool settle_requests();
   std::string detail(std::string_view extra_json = {}) const;
   std::string audit_denied(policy_verdict verdict, std::string_view cause);
   bool audit_allowed();  // false: the audit is full, and nothing may go on
@@ -240,8 +241,9 @@ class Connection final : public TimerWheel::Entry {
   std::chrono::nanoseconds rested_{0};               // of the upload
 
   // Of the tunnel.
-  bool inside_ = false;  // requests in a tunnel, to server_ alone
-  bool opaque_ = false;  // not looked into: `tunnel: any`
+  bool inside_ = false;           // requests in a tunnel, to server_ alone
+  bool opaque_ = false;           // not looked into: `tunnel: any`
+  bool requests_hidden_ = false;  // of the tunnel: it carries no clear HTTP
   std::uint64_t inside_up_ = 0, inside_down_ = 0;
   bool hello_limit_set_ = false;
   std::string tls_json_;

@@ -47,6 +47,12 @@ awaitable<bool> Connection::inside_request_is_fine() {
     co_await deny(verdict);
     co_return false;
   }
+  // What a trial lets pass, or would stop, is told of each request.
+  const bool trial = (verdict.flags & POLICY_FLAG_OBSERVED) != 0 || verdict.trials[0] != 0;
+  if (trial && !services_.reader->audit(query(POLICY_LAYER_HTTP), verdict, detail())) {
+    co_await refuse({503, POLICY_REASON_AUDIT_DROPPED, {}});
+    co_return false;
+  }
   if (requests_ > 1) {  // the tunnel itself was charged as the first
     met_ = meter_.charge(POLICY_CHARGE_REQUEST, 1);
     if (!met_) {

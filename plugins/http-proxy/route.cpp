@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "support/admission.hpp"
 #include "support/dialler.hpp"
 #include "support/sockets.hpp"
 
@@ -65,7 +66,9 @@ class Finder {
 
   void consider(const policy_addr& address) {
     const policy_verdict verdict = weigh(services_, query_, address);
-    if (verdict.verdict == POLICY_ALLOW) {
+    // What is left to the requests inside the tunnel is decided with each of them, or once it carries none.
+    const bool later = (query_.deferred & net::kKnowRequest) != 0 && verdict.verdict == POLICY_CONTINUE;
+    if (verdict.verdict == POLICY_ALLOW || later) {
       candidates_.push_back({{net::to_asio(address), target_.port}, address, verdict});
     } else if (!refusal_) {
       refusal_ = verdict;
@@ -235,7 +238,7 @@ policy_verdict weigh(const Services& services, policy_query query, const policy_
   query.layer = POLICY_LAYER_DIAL;
   query.dest = &address;
   query.known |= POLICY_KNOW_ADDRESS;
-  query.deferred = 0;
+  query.deferred &= net::kKnowRequest;
   return services.reader->decide(query);
 }
 

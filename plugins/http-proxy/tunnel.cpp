@@ -58,6 +58,10 @@ awaitable<void> Connection::connect_request() {
   peer_ = route.peer;
   verdict_ = route.verdict;
   opaque_ = route.tunnel_any;
+  if (opaque_ && !settle_requests()) {
+    co_await deny(verdict_);
+    co_return;
+  }
   if (is_ourselves()) {
     co_await refuse({403, POLICY_REASON_ADDR_FORBIDDEN, "this proxy itself"});
     co_return;
@@ -164,9 +168,17 @@ awaitable<void> Connection::inspect_and_signal(bool* good) {
     *good = co_await refuse_hello(POLICY_REASON_UNPARSED, "clear HTTP/2");
   } else if (flight == FirstFlight::kOtherSoFar) {
     limit(Phase::kTunnel, config_.idle_timeout);
-    *good = co_await watch_first_line();
+    // Its octets go on from here, so what was left to requests is decided now.
+    if (settle_requests()) {
+      *good = co_await watch_first_line();
+    } else {
+      *good = co_await refuse_hello(verdict_.reason, {});
+    }
   } else if (!held.empty()) {
     *good = true;
+  }
+  if (*good && !inside_ && !requests_hidden_ && !settle_requests()) {
+    *good = co_await refuse_hello(verdict_.reason, {});
   }
   if (phase_ == Phase::kHello || phase_ == Phase::kTunnel) phase_ = Phase::kRoute;  // decided
   server_.cancel();  // serve_until_inspected() looks again

@@ -66,7 +66,9 @@ class HostJudge final : public Judge, public Sink {
   Ruling decide(const Question& question) override {
     Sealed sealed;
     const policy_verdict verdict = reader_.decide(query_of(question, sealed));
-    return {verdict.verdict, verdict.reason, verdict.rule, verdict.flags, verdict.generation};
+    const bool by_request = verdict.verdict == POLICY_CONTINUE && !question.later;
+    return {by_request ? std::uint16_t{POLICY_ALLOW} : verdict.verdict, verdict.reason, verdict.rule, verdict.flags,
+            verdict.generation};
   }
 
   void alarm(const Alarm& alarm) override {
@@ -145,6 +147,8 @@ class HostJudge final : public Judge, public Sink {
       query.known |= POLICY_KNOW_NAME;
     }
     if (question.later) query.deferred = (POLICY_KNOW_ADDRESS | POLICY_KNOW_PORT) & ~query.known;
+    if (question.name != nullptr)
+      query.deferred |= POLICY_KNOW_METHOD | POLICY_KNOW_PATH;  // the enforcers see requests
     return query;
   }
 

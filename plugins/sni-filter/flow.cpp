@@ -91,7 +91,31 @@ policy_query Flow::query(std::uint16_t layer) const {
   } else if (has_name_) {
     out.deferred |= POLICY_KNOW_ADDRESS;
   }
+  if (!has_name_) return out;  // of an address no rule asks for requests
+  if (requests_seen_) {
+    out.known |= request_known_;
+    out.method = policy::str(method_);
+    out.path = policy::str(path_);
+  } else if (!requests_hidden_ && port_ != kHttps) {
+    out.deferred |= net::kKnowRequest;
+  }
   return out;
+}
+
+// Before anything is carried: what was left to requests is decided without them, where nobody will see one.
+bool Flow::settle_requests() {
+  if (verdict_.verdict != POLICY_CONTINUE) return true;
+  requests_hidden_ = !requests_seen_;
+  const policy_verdict settled = services_.reader->decide(query(POLICY_LAYER_DIAL));
+  if (settled.verdict == POLICY_ALLOW) {
+    verdict_ = settled;
+    return true;
+  }
+  policy_verdict told = settled;
+  if (told.reason == POLICY_REASON_OK) told.reason = POLICY_REASON_NO_RULE;
+  refuse(told);
+  relay_.fail();
+  return false;
 }
 
 std::string Flow::detail(std::string_view extra_json) const {
@@ -117,7 +141,7 @@ std::string Flow::refuse(const policy_verdict& verdict, std::string_view extra_j
 // Of one request, or of the origin; the flow's own record at its close stays with the first request.
 std::string Flow::refused_http(const HttpExchange::Refusal& refusal) {
   kind_ = Kind::kHttp;
-  policy_verdict verdict = verdict_;
+  policy_verdict verdict = request_refusal_.value_or(verdict_);
   verdict.reason = refusal.reason;
   const wire::HttpRequestHead* head = refusal.request;
   std::string of_this = http_json(head ? head->method : "",
@@ -218,6 +242,8 @@ awaitable<bool> Flow::classify() {
     co_return good;
   }
   hello_deadline_.cancel();
+  // Its octets go on from here, so what was left to requests is decided now.
+  if (opened_ && !settle_requests()) co_return false;
   if (flight == FirstFlight::kOtherSoFar) {
     const bool good = co_await watch_first_line();
     if (!good) co_return false;
@@ -281,6 +307,7 @@ awaitable<bool> Flow::classify_tls() {
   }
   hello_deadline_.cancel();
   kind_ = Kind::kOpaque;
+  requests_hidden_ = true;
   if (state == wire::ClientHelloReader::State::kFailed) {
     // It starts as some server's TLS does, so it is that, and malformed.
     const std::uint16_t failure = net::reason_of(reader.failure());
@@ -395,6 +422,7 @@ awaitable<void> Flow::run() {
         co_await ((classify_and_signal(&good) && serve_until_classified()) || relay_.watch(config_.idle_timeout));
     good = good && ended.index() == 0 && !relay_.failed();
   }
+  if (good && !settle_requests()) good = false;
   if (good) co_await carry();
   audit_close();
 }

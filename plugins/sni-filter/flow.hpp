@@ -108,6 +108,7 @@ class Flow {
   std::uint16_t adopt(const policy_name& claimed);  // the client says where it goes; POLICY_REASON_OK, or why not
   bool is_bound(const policy_name& name) const;
   std::uint16_t check_http(const wire::HttpRequestHead& head);
+  void describe(const wire::HttpRequestHead& head);
   void weigh_bound();
   // A name below a wildcard is text of the client's choice, and a lookup carries it outside. True: it must not.
   bool is_held_back(const net::TunnelBudgets::Finding& finding, unsigned parent);
@@ -141,6 +142,7 @@ class Flow {
   policy_query query(std::uint16_t layer) const;
   std::string detail(std::string_view extra_json = {}) const;
   bool open_ticket();
+  bool settle_requests();
   void audit_close();
 
   const Config& config_;
@@ -174,6 +176,11 @@ class Flow {
   std::optional<policy_addr> peer_;  // dialled
   bool opened_ = false, revoked_ = false;
   bool hidden_ = false;  // the hello has an ECH extension (or ESNI): another name may be inside
+  // The request at hand, for policy: of clear HTTP with a name. Hidden: the flow carries none that is read.
+  std::string method_, path_;
+  std::uint32_t request_known_ = 0;  // of net::kKnowRequest
+  bool requests_seen_ = false, requests_hidden_ = false;
+  std::optional<policy_verdict> request_refusal_;
   net::FlowTicket ticket_;
 
   std::vector<std::uint8_t> held_;  // of the client, not yet sent on

@@ -130,8 +130,11 @@ bool Flow::admit_original() {
     return false;
   }
   verdict_ = services_.reader->decide(query(POLICY_LAYER_TCP));
-  if (verdict_.verdict == POLICY_ALLOW) return true;  // a rule for addresses needs no name
+  // A rule for addresses needs no name. What a trial alone lets pass had better have one: the audit learns from it.
+  const bool observed = (verdict_.flags & POLICY_FLAG_OBSERVED) != 0;
+  if (verdict_.verdict == POLICY_ALLOW && !observed) return true;
   if (find_bound()) return admit_bound();
+  if (observed && (config_.strict || (port_ != kHttp && port_ != kHttps))) return true;
   if (config_.strict) {
     reset(POLICY_REASON_DST_NOT_BOUND);
     return false;
@@ -199,6 +202,7 @@ std::uint16_t Flow::check_http(const wire::HttpRequestHead& head) {
     const bool read =
         services_.edge->name(policy::str(head.host.host), POLICY_FORM_HOST, &claimed, &error) == POLICY_OK;
     if (read && (named_by_client_ || is_bound(claimed))) {
+      describe(head);
       const std::uint16_t reason = adopt(claimed);
       if (reason != POLICY_REASON_OK) return reason;
     }
@@ -208,11 +212,31 @@ std::uint16_t Flow::check_http(const wire::HttpRequestHead& head) {
                                                                     : POLICY_REASON_HOST_MISMATCH;
   }
   const std::uint16_t reason = net::check_request(*services_.edge, head, name_, port_);
-  if (reason != POLICY_REASON_OK || http_->requests() == 0) return reason;  // the connection is charged as the first
+  if (reason != POLICY_REASON_OK) return reason;
+  describe(head);
+  const policy_verdict verdict = services_.reader->decide(query(opened_ ? POLICY_LAYER_DIAL : POLICY_LAYER_HTTP));
+  if (opened_ ? verdict.verdict != POLICY_ALLOW : !passes(verdict)) {
+    request_refusal_ = verdict;
+    return verdict.reason == POLICY_REASON_OK ? std::uint16_t{POLICY_REASON_NO_RULE} : verdict.reason;
+  }
+  // What a trial lets pass, or would stop, is told of each request; of the first by the flow's own record.
+  const bool trial = (verdict.flags & POLICY_FLAG_OBSERVED) != 0 || verdict.trials[0] != 0;
+  if (opened_ && trial && !services_.reader->audit(query(POLICY_LAYER_HTTP), verdict, detail()))
+    return POLICY_REASON_AUDIT_DROPPED;
+  if (http_->requests() == 0) return POLICY_REASON_OK;  // the connection is charged as the first
   const policy::Charged charged = meter_.charge(POLICY_CHARGE_REQUEST, 1);
   if (charged) return POLICY_REASON_OK;
   http_->retry_after(net::retry_after(charged.wait_ns));
   return POLICY_REASON_LIMIT_EXCEEDED;
+}
+
+void Flow::describe(const wire::HttpRequestHead& head) {
+  policy_query request{};
+  net::describe_request(head, request);
+  method_ = policy::view(request.method);
+  path_ = policy::view(request.path);
+  request_known_ = request.known;
+  requests_seen_ = true;
 }
 
 }  // namespace sallyport::sni

@@ -3,6 +3,7 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
 #include "sni-filter/flow.hpp"
+#include "support/admission.hpp"
 #include "support/json.hpp"
 
 namespace sallyport::sni {
@@ -51,9 +52,11 @@ void Flow::weigh(const policy_addr& address) {
   policy_query asked = query(POLICY_LAYER_DIAL);
   asked.dest = &address;
   asked.known |= POLICY_KNOW_ADDRESS;
-  asked.deferred = 0;
+  asked.deferred &= net::kKnowRequest;
   const policy_verdict verdict = services_.reader->decide(asked);
-  if (verdict.verdict == POLICY_ALLOW) {
+  // Dialled before the client has spoken: its requests are decided one by one, or once it is known that there are none.
+  const bool later = asked.deferred != 0 && verdict.verdict == POLICY_CONTINUE;
+  if (verdict.verdict == POLICY_ALLOW || later) {
     candidates_.push_back({{net::to_asio(address), port_}, verdict});
   } else if (!refusal_) {
     refusal_ = verdict;

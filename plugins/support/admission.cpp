@@ -95,6 +95,21 @@ std::uint16_t check_request(const policy_edge_v1& edge, const wire::HttpRequestH
   return POLICY_REASON_OK;
 }
 
+void describe_request(const wire::HttpRequestHead& head, policy_query& query) {
+  static constexpr std::string_view kOverrides[] = {"x-http-method-override", "x-http-method", "x-method-override",
+                                                    "x-original-url",         "x-rewrite-url", "x-original-uri"};
+  query.known &= ~kKnowRequest;
+  query.deferred &= ~kKnowRequest;
+  for (const wire::HttpField& field : head.fields) {
+    for (const std::string_view name : kOverrides) {
+      if (equal_in_any_case(field.name, name)) return;
+    }
+  }
+  query.method = policy::str(head.method);
+  query.path = policy::str(head.path.empty() ? std::string_view("/") : head.path);
+  query.known |= kKnowRequest;
+}
+
 std::string_view claimed_host(const policy_edge_v1& edge, const wire::HttpRequestHead& head, const policy_name& name,
                               std::uint16_t port) {
   const bool has_target = head.form == wire::TargetForm::kAbsolute || head.form == wire::TargetForm::kAuthority;

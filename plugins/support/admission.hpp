@@ -26,6 +26,11 @@ std::uint16_t check_request(const policy_edge_v1& edge, const wire::HttpRequestH
                             std::uint16_t port);
 std::uint16_t reason_of(wire::HttpFault fault) noexcept;
 
+// What decide() may know of a request in clear HTTP; `query` borrows from the head. Of one whose fields would have the
+// origin take another method or path (X-HTTP-Method-Override, X-Original-URL and their like) it knows neither.
+inline constexpr std::uint32_t kKnowRequest = POLICY_KNOW_METHOD | POLICY_KNOW_PATH;
+void describe_request(const wire::HttpRequestHead& head, policy_query& query);
+
 // The host that a refused request asked for, as sent: its Host, or its target's authority if the Host is right. A head
 // that could not be read to its end gives what there is of it; "" if there is nothing.
 std::string_view claimed_host(const policy_edge_v1& edge, const wire::HttpRequestHead& head, const policy_name& name,

@@ -72,6 +72,8 @@ class World {
       for (unsigned i = 1 + pick(2); i > 0; --i) rule.ports.push_back(kPorts[pick(std::size(kPorts))]);
     }
     rule.allow_metadata = allow && pick(3) == 0;
+    rule.observe = pick(8) == 0;
+    if (!rule.domains.empty() && pick(6) == 0) rule.methods = {"GET"};
     return rule;
   }
 
@@ -99,6 +101,12 @@ void each_flow(F f) {
           const DomainName name = *DomainName::parse(text);
           query.name = &name;
           f(query);
+          for (const char* method : {"GET", "POST"}) {
+            Query request = query;
+            request.known |= kKnowMethod;
+            request.method = method;
+            f(request);
+          }
         }
       }
     }

@@ -216,6 +216,9 @@ INSTANTIATE_TEST_SUITE_P(
          {"P020 3:79 `tunnel: any` lets bytes pass that nobody reads, and the rule asks for requests"}},
         {"Inspection", rule("domains: [a.example], inspect: true"), {"P030 3:53 no plugin offers inspection of TLS"}},
         {"NoInspection", rule("domains: [a.example], inspect: false"), {}},
+        {"MethodsOfAddresses",
+         rule("addresses: [192.88.100.1], ports: [80], methods: [GET]"),
+         {"P020 3:71 requests are read of destinations with a name, and this rule allows addresses"}},
         // Presets.
         {"PresetUnknown", rule("preset: [pypy]"), {"P029 3:40 unknown preset `pypy`"}},
         {"PresetEmptyList", rule("preset: []"), {"P019 3:39 an empty list"}},

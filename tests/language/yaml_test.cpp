@@ -136,6 +136,36 @@ TEST(Yaml, AliasesCannotMultiplyWithoutBound) {  // billion laughs
   EXPECT_TRUE(told);
 }
 
+// 10 MB each, made to cost the reader more than they cost the writer.
+TEST(Yaml, BombsAreRefusedAndCostNoMoreThanTheirSize) {
+  constexpr std::size_t kOctets = 10u << 20;
+  const auto repeated = [](std::string_view piece) {
+    std::string all;
+    all.reserve(kOctets + piece.size());
+    while (all.size() < kOctets) all += piece;
+    return all;
+  };
+  const std::string list = "[" + [] {
+    std::string names;
+    for (int i = 0; i < 1000; ++i) names += "n" + std::to_string(i) + ".example, ";
+    return names;
+  }() + "z.example]";
+  const std::pair<const char*, std::string> kBombs[] = {
+      {"brackets", "version: 1\nrules: " + repeated("[")},
+      {"braces", "version: 1\nclients: " + repeated("{a: ")},
+      {"aliases of a long list", "version: 1\nx: &a " + list + "\nrules: [" + repeated("*a, ") + "*a]\n"},
+      {"unknown keys", "version: 1\n" + repeated("k: v\n")},
+      {"quotes", "version: 1\ndefault: \"" + repeated("\\\"") + "\n"},
+      {"NUL", "version: 1\n" + std::string(kOctets, '\0')},
+  };
+  for (const auto& [what, text] : kBombs) {
+    const LoadOutcome outcome = load_policy(text, "p");
+    EXPECT_FALSE(outcome.ok()) << what;
+    EXPECT_LE(outcome.diagnostics.size(), 1001u) << what;
+    EXPECT_LT(render(outcome.diagnostics, false).size(), 1u << 20) << what;
+  }
+}
+
 TEST(Yaml, AliasesThatShareAListWork) {
   const LoadOutcome outcome = load_policy(
       "version: 1\nrules:\n  - { name: a, action: allow, domains: &d [a.example], ports: [443] }\n"

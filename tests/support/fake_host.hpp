@@ -527,7 +527,9 @@ struct SmallPolicy {
     const auto rule = allow.find(FakeHost::text(q.name));
     if (rule == allow.end()) return deny(POLICY_REASON_NO_RULE);
     if ((q.known & POLICY_KNOW_PORT) && !rule->second.contains(q.port)) return deny(POLICY_REASON_PORT_DENIED);
-    return FakeHost::verdict(q.deferred ? POLICY_CONTINUE : POLICY_ALLOW, POLICY_REASON_OK, flags);
+    // No rule asks for requests.
+    const bool later = (q.deferred & ~std::uint32_t{POLICY_KNOW_METHOD | POLICY_KNOW_PATH}) != 0;
+    return FakeHost::verdict(later ? POLICY_CONTINUE : POLICY_ALLOW, POLICY_REASON_OK, flags);
   }
 };
 

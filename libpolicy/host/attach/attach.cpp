@@ -97,6 +97,7 @@ void reload(CellService& service, bool quiet) {
   absl::FPrintF(stderr, "%s", service.policy().warnings);
   say(absl::StrFormat("generation %d live in %d ms; policy: %s", generation, took.count(),
                       service.policy().description));
+  if (!service.policy().trial.empty()) say(service.policy().trial);
 }
 
 // Until the process has ended or a signal came; what happened, in words. Meanwhile a changed policy is taken over.
@@ -104,15 +105,23 @@ std::optional<std::string> attend(CellService& service, const Target& target, co
                                   const AttachOptions& options) {
   FileWatch watch;
   std::error_code unknown;
-  const std::string& file = options.service.policy_file;
-  if (!file.empty()) watch.watch({std::filesystem::absolute(file, unknown).string()});
+  const auto watch_files = [&] {
+    std::vector<std::string> files;
+    for (const std::string& file : service.policy().files)
+      files.push_back(std::filesystem::absolute(file, unknown).lexically_normal().string());
+    watch.watch(files);
+  };
+  watch_files();
   for (;;) {
     pollfd waiting[] = {{target.process.get(), POLLIN, 0}, {signals.fd(), POLLIN, 0}, {watch.fd(), POLLIN, 0}};
     const int rest = watch.next_ms(FileWatch::Clock::now());
     if (!service.wait(waiting, rest < 0 ? 1000 : rest)) return std::nullopt;
     service.step();
     if (waiting[2].revents != 0) watch.on_readable(FileWatch::Clock::now());
-    if (watch.changed(FileWatch::Clock::now())) reload(service, options.service.quiet);
+    if (watch.changed(FileWatch::Clock::now())) {
+      reload(service, options.service.quiet);
+      watch_files();  // it may include others now
+    }
     if (waiting[0].revents != 0) return absl::StrFormat("process %d has ended", target.pid);
     signalfd_siginfo info;
     if (waiting[1].revents != 0 && ::read(signals.fd(), &info, sizeof info) == sizeof info)
@@ -169,6 +178,7 @@ int attach(const AttachOptions& options) {
       for (const std::string& line : exposures(target.pid)) text += "  " + line + "\n";
       absl::FPrintF(stderr, "%s", text);
     }
+    if (!service.policy().trial.empty()) say(service.policy().trial);  // never weaker in silence
     why = attend(service, target, signals, options);
   }
   // The worker first: what it closes is told to the container by packets that need the routes. With the last listener

@@ -22,6 +22,7 @@
 #include "host/warden/own_addresses.hpp"
 #include "host/warden/run.hpp"
 #include "language/gateway/gateway_load.hpp"
+#include "language/trial.hpp"
 #include "language/trusted_file.hpp"
 
 namespace sallyport {
@@ -216,6 +217,11 @@ void Gate::loop() {
     if (addresses_.changed(now) && prepared_ && own_addresses() != prepared_->policy.own_addresses) {
       say("this host's addresses have changed: they are guarded by a policy compiled anew");
       reload_wanted_ = true;
+    }
+    if (const std::int64_t clock = trial_end_ != 0 ? std::time(nullptr) : 0; trial_end_ != 0 && clock >= trial_end_) {
+      // Workers end it by themselves; this says so.
+      say(absl::StrFormat("a trial ended at %s; the policy is enforced", time_text(trial_end_)));
+      trial_end_ = policy_.snapshot->next_trial_end(clock);
     }
     audit_->collect();
     attend(now);

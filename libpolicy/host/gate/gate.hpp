@@ -142,6 +142,7 @@ class Gate {
   std::unique_ptr<Transition> transition_;
   std::uint64_t generation_ = 0;  // the last one given out, live or not
   std::uint64_t live_ = 0;        // the last one that every worker has answered for
+  std::int64_t trial_end_ = 0;    // of the next trial (mode: observe) of the policy, seconds since 1970; 0: none
 
   int signals_ = -1;
   bool reload_wanted_ = false;

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <ctime>
 #include <filesystem>
 #include <map>
 #include <string_view>
@@ -192,7 +193,11 @@ void Preparation::listeners() {
 }
 
 void Preparation::policy() {
-  LoadOutcome outcome = load_policy_file(gateway().policy.text, LoadOptions{own_addresses()});
+  LoadOutcome outcome = load_policy_file(gateway().policy.text, LoadOptions{own_addresses(), std::time(nullptr)});
+  for (const std::string& file : outcome.files) {
+    const std::string path = std::filesystem::path(file).lexically_normal().string();
+    if (path != gateway().policy.text) prepared_.watched.push_back(path);
+  }
   std::set<std::string> reopened;  // a client that `internal` names is used, though no rule names it
   for (const auto& [from, to] : gateway().internal) {
     for (const Placed* word : {&from, &to}) reopened.insert("clients." + word->text);
@@ -204,6 +209,12 @@ void Preparation::policy() {
   if (!outcome.model) return;
   prepared_.policy = *std::move(outcome.model);
   prepared_.policy.source = gateway().policy_word;
+  // Named as the policy is: beside it.
+  const auto folder = [](const std::string& file) { return file.substr(0, file.rfind('/') + 1); };
+  const std::string from = folder(gateway().policy.text), to = folder(gateway().policy_word);
+  for (std::string& file : prepared_.policy.included) {
+    if (file.starts_with(from)) file = to + file.substr(from.size());
+  }
 }
 
 void Preparation::internal() {
@@ -361,6 +372,7 @@ PreparedOutcome prepare(GatewayOutcome loaded, std::vector<std::string> watched)
   Prepared prepared = Preparation(*std::move(loaded.model), reporter, others).run();
   for (Diagnostic& diagnostic : reporter.take()) outcome.diagnostics.push_back(std::move(diagnostic));
   for (Diagnostic& diagnostic : others) outcome.diagnostics.push_back(std::move(diagnostic));
+  outcome.watched.insert(outcome.watched.end(), prepared.watched.begin(), prepared.watched.end());
   prepared.watched = outcome.watched;
   if (!has_errors(outcome.diagnostics)) outcome.prepared = std::move(prepared);
   return outcome;

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ctime>
 
 #include "host/gate/gate.hpp"
+#include "language/trial.hpp"
 
 namespace sallyport {
 namespace {
@@ -42,6 +44,7 @@ json Gate::status() const {
               {"kernel", {{"state", kernel_closed_ ? "closed" : "none"}}},
               {"listeners", topology_.is_object() ? topology_["listeners"] : json::array()}};
   if (prepared_) out["policy"] = prepared_->gateway.policy.text;
+  if (prepared_) out["trials"] = trials_on(prepared_->policy, std::time(nullptr));
   if (audit_) out["audit"] = {{"records", audit_->records()}, {"lost", audit_->lost()}};
   for (const Group& group : groups_) {
     for (const std::size_t index : group.plan.plugins) {

@@ -13,6 +13,7 @@
 
 #include "host/gate/gate.hpp"
 #include "host/gate/kernel.hpp"
+#include "language/trial.hpp"
 
 namespace sallyport {
 namespace {
@@ -356,6 +357,9 @@ void Gate::announce(Clock::time_point now) {
               static_cast<std::uint64_t>(took) * 1'000'000);
   metrics.set(static_cast<std::uint32_t>(count(metrics, "sallyport_policy_last_success_timestamp_seconds")),
               static_cast<std::uint64_t>(std::time(nullptr)));
+  for (const std::string& trial : trials_on(prepared_->policy, std::time(nullptr)))
+    say("OBSERVING " + trial + ": " + kTrialMeans);
+  trial_end_ = policy_.snapshot->next_trial_end(std::time(nullptr));
   notify("READY=1\nSTATUS=" + live);
 }
 

@@ -73,7 +73,7 @@ absl::StatusOr<std::string> working_directory() {
   return path.string();
 }
 
-CellOptions cell_options(const RunOptions& options, const std::string& directory, const std::string& plugin_directory) {
+CellOptions cell_options(const RunOptions& options, const std::string& directory, const CellService& service) {
   CellOptions cell;
   cell.name = options.name;
   cell.ula = kCellUla;
@@ -87,7 +87,8 @@ CellOptions cell_options(const RunOptions& options, const std::string& directory
   for (const std::string& path : {options.policy_file, options.audit_file}) {
     if (!path.empty()) cell.protect.push_back(absolute(path));
   }
-  cell.protect.push_back(plugin_directory);
+  for (const std::string& path : service.policy().files) cell.protect.push_back(absolute(path));
+  cell.protect.push_back(service.plugin_directory());
   std::error_code error;
   cell.protect.push_back(fs::read_symlink("/proc/self/exe", error).parent_path().string());
   for (int signal : {SIGHUP, SIGINT, SIGQUIT}) {
@@ -163,7 +164,7 @@ int run_cell(const RunOptions& options) {
   const Signals signals;
   // The worker builds its jail on the other core while the cell is made.
   if (absl::Status started = service.start(); !started.ok()) return fail(text(started));
-  CellResult<Cell> cell = Cell::prepare(cell_options(options, *directory, service.plugin_directory()));
+  CellResult<Cell> cell = Cell::prepare(cell_options(options, *directory, service));
   if (!cell.ok()) return fail(cell.error().text());
   if (absl::Status serving = service.serve(cell->take_sockets()); !serving.ok()) return fail(text(serving));
 
@@ -172,6 +173,7 @@ int run_cell(const RunOptions& options) {
   if (!options.quiet && (!policy.description.empty() || !cell->notes().empty())) {
     absl::FPrintF(stderr, "%s", banner(policy.description, cell->notes()));
   }
+  if (!policy.trial.empty()) say(policy.trial);  // never weaker in silence, --quiet or not
   cell->start();
   const int status = attend(*cell, service, signals);
   const AuditLoss loss = service.finish();

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <ctime>
 #include <optional>
 #include <utility>
 
 #include "host/warden/own_addresses.hpp"
 #include "language/load.hpp"
+#include "language/trial.hpp"
 
 namespace sallyport {
 namespace {
@@ -64,11 +66,12 @@ absl::Status compile_into(RunPolicy& policy, std::uint64_t generation) {
 }  // namespace
 
 absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64_t generation) {
-  const LoadOptions load_options{own_addresses()};
+  const LoadOptions load_options{own_addresses(), std::time(nullptr)};
   LoadOutcome outcome;
   RunPolicy policy;
   if (!options.policy_file.empty()) {
     outcome = load_policy_file(options.policy_file, load_options);
+    policy.files = outcome.files;
     if (!outcome.ok()) return absl::InvalidArgumentError(rendered(outcome.diagnostics));
     policy.warnings = rendered(outcome.diagnostics);
   }
@@ -81,8 +84,12 @@ absl::StatusOr<RunPolicy> load_run_policy(const RunOptions& options, std::uint64
   policy.model = *std::move(outcome.model);
 
   if (absl::Status compiled = compile_into(policy, generation); !compiled.ok()) return compiled;
-  policy.asks_upstream = asks_upstream(policy.model);
+  const Snapshot& snapshot = *policy.snapshot;
+  const std::int64_t until = snapshot.trial_until(snapshot.groups_of_cell(options.name));
+  const bool on_trial = until > load_options.now;
+  policy.asks_upstream = asks_upstream(policy.model) || on_trial;
   policy.description = describe(options, policy.model);
+  if (on_trial) policy.trial = absl::StrFormat("OBSERVING until %s: %s", time_text(until), kTrialMeans);
   return policy;
 }
 
@@ -93,6 +100,8 @@ absl::StatusOr<RunPolicy> with_own_addresses(const RunPolicy& policy, std::vecto
   next.model.own_addresses = std::move(own);
   next.asks_upstream = policy.asks_upstream;
   next.description = policy.description;
+  next.trial = policy.trial;
+  next.files = policy.files;
   next.warnings = policy.warnings;
   if (absl::Status compiled = compile_into(next, generation); !compiled.ok()) return compiled;
   return next;

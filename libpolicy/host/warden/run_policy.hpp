@@ -21,6 +21,8 @@ struct RunPolicy {
   bool asks_upstream = false;  // some name is looked up outside: a resolver is needed
   std::string description;  // for the banner: "policy.yaml, 3 rules; everything else is denied"; empty: nothing to say
   std::string warnings;     // rendered, for stderr; may be empty
+  std::string trial;        // what a trial (mode: observe) of this cell lets pass, and until when; empty: none is on
+  std::vector<std::string> files;  // the policy's, as LoadOutcome says
 };
 
 // generation: 1, or a later one where a policy follows another. kInvalidArgument: the rendered diagnostics, ready for

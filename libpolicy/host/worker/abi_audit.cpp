@@ -14,9 +14,9 @@ policy_code write_record(policy_thread* thread, const policy_query* query, const
   if (!on_own_thread(thread)) return POLICY_WRONG_THREAD;
   if (query == nullptr || verdict == nullptr || !POLICY_HAS(query, path) || !POLICY_HAS(verdict, generation))
     return POLICY_INVALID;
-  if (verdict->generation != 0) return write_audit(*thread->host, *query, *verdict, detail, raw, ref, kind);
+  policy_verdict undecided = verdict_in(*verdict);
+  if (verdict->generation != 0) return write_audit(*thread->host, *query, undecided, detail, raw, ref, kind);
   // Refused before the policy was asked. The one in force tells whose client it was.
-  policy_verdict undecided = *verdict;
   const PolicyVersion* version = thread->reader.now();
   if (version != nullptr) undecided.generation = version->snapshot->generation();
   return write_audit(*thread->host, *query, undecided, detail, raw, ref, kind, kAuditUndecided);
@@ -34,6 +34,25 @@ policy_code write_closed(policy_thread* thread, const policy_query* query, const
 
 }  // namespace
 
+namespace {
+
+// What rules on trial would have decided, a record each.
+void write_trials(policy_host& host, const policy_verdict& verdict, AuditRecord& record) noexcept {
+  for (const std::uint32_t trial : verdict.trials) {
+    if (trial == 0) return;
+    const bool allows = (trial & POLICY_TRIAL_ALLOWS) != 0;
+    record.rule = (trial & ~POLICY_TRIAL_ALLOWS) - 1;
+    record.mode = AuditMode::kObserve;
+    record.verdict = allows ? Effect::kAllow : Effect::kDeny;
+    const bool by_name = record.name_size > 0 && (record.flags & kAuditRaw) == 0;
+    record.reason = allows ? Reason::kOk : by_name ? Reason::kNameNotAllowed : Reason::kAddressDenied;
+    record.ref = audit_ref(record, host.shared->audit->ref_seed());
+    host.shared->audit->write(record);
+  }
+}
+
+}  // namespace
+
 policy_code write_audit(policy_host& host, const policy_query& query, const policy_verdict& verdict, policy_str detail,
                         policy_str raw, policy_ref* ref, AuditKind kind, std::uint8_t flags) noexcept {
   AuditRecord record;
@@ -47,6 +66,10 @@ policy_code write_audit(policy_host& host, const policy_query& query, const poli
   const bool passed = verdict.verdict == POLICY_ALLOW || verdict.verdict == POLICY_CONTINUE;
   record.verdict = passed ? static_cast<Effect>(verdict.verdict) : Effect::kDeny;
   record.effective = passed ? Effect::kAllow : Effect::kDeny;
+  if (passed && (verdict.flags & POLICY_FLAG_OBSERVED) != 0) {
+    record.verdict = Effect::kDeny;
+    record.mode = AuditMode::kObserve;
+  }
   record.reason = verdict.reason <= static_cast<std::uint16_t>(Reason::kLast) ? static_cast<Reason>(verdict.reason)
                                                                               : Reason::kNoRule;
   record.rule = verdict.rule;
@@ -74,6 +97,7 @@ policy_code write_audit(policy_host& host, const policy_query& query, const poli
   }
   // The data plane goes on: a lost record is counted and reported (ACCEPTANCE section 0, decision 9).
   host.shared->audit->write(record);
+  if (kind == AuditKind::kDecision) write_trials(host, verdict, record);
   return POLICY_OK;
 }
 

@@ -12,10 +12,13 @@ namespace {
 
 static_assert(int{kKnowName} == int{POLICY_KNOW_NAME} && int{kKnowAddress} == int{POLICY_KNOW_ADDRESS} &&
               int{kKnowPort} == int{POLICY_KNOW_PORT} && int{kKnowMethod} == int{POLICY_KNOW_METHOD} &&
-              int{kKnowPath} == int{POLICY_KNOW_PATH} && int{kFlagTunnelAny} == int{POLICY_FLAG_TUNNEL_ANY});
+              int{kKnowPath} == int{POLICY_KNOW_PATH} && int{kFlagTunnelAny} == int{POLICY_FLAG_TUNNEL_ANY} &&
+              int{kFlagObserved} == int{POLICY_FLAG_OBSERVED} && kTrialAllows == POLICY_TRIAL_ALLOWS);
 static_assert(static_cast<int>(Effect::kAllow) == POLICY_ALLOW &&
               static_cast<int>(Effect::kContinue) == POLICY_CONTINUE);
 static_assert(static_cast<int>(Layer::kDial) == POLICY_LAYER_DIAL && kNoRuleIndex == POLICY_NO_RULE);
+
+constexpr std::size_t kVerdict0 = offsetof(policy_verdict, generation) + sizeof(policy_verdict::generation);  // minor 0
 
 policy_code open_thread(policy_host* host, policy_thread** out) noexcept {
   if (host == nullptr || out == nullptr) return POLICY_INVALID;
@@ -61,7 +64,7 @@ policy_code decide(policy_thread* thread, const policy_query* in, policy_verdict
 // All by one generation.
 policy_code decide_n(policy_thread* thread, const policy_query* in, size_t in_stride, policy_verdict* out,
                      size_t out_stride, size_t n) noexcept {
-  if (in_stride < sizeof(policy_query) || out_stride < sizeof(policy_verdict)) return POLICY_INVALID;
+  if (in_stride < sizeof(policy_query) || out_stride < kVerdict0) return POLICY_INVALID;
   if (n > 0 && (in == nullptr || out == nullptr)) return POLICY_INVALID;
   const bool own = on_own_thread(thread);
   const PolicyVersion* version = own ? thread->reader.now() : nullptr;
@@ -175,6 +178,22 @@ policy_code literals(policy_thread* thread, const policy_addr* network, uint32_t
 
 }  // namespace
 
+namespace {
+
+// One form of method and path, or none: then they count as never to be known.
+void request_in(const policy_query& in, Unpacked& out) noexcept {
+  if ((in.known & POLICY_KNOW_METHOD) != 0) {
+    const std::string_view method = view(in.method);
+    if (is_canonical_method(method)) out.query.method = method;
+  }
+  if ((in.known & POLICY_KNOW_PATH) != 0) {
+    const Result<std::string_view> path = canonical_path(view(in.path), out.path);
+    if (path.ok()) out.query.path = *path;
+  }
+}
+
+}  // namespace
+
 policy_code unpack(const WorkerShared& shared, const PolicyVersion& version, const policy_query& in,
                    Unpacked& out) noexcept {
   if (!POLICY_HAS(&in, path)) return POLICY_INVALID;
@@ -197,7 +216,10 @@ policy_code unpack(const WorkerShared& shared, const PolicyVersion& version, con
   query.proto = in.proto;
   query.port = in.port;
   query.known = in.known;
-  query.deferred = last ? 0 : in.deferred & ~in.known;
+  constexpr std::uint32_t kRequest = kKnowMethod | kKnowPath;
+  query.deferred = in.deferred & ~in.known & (!last ? ~std::uint32_t{0} : in.layer == POLICY_LAYER_DIAL ? kRequest : 0);
+  if (version.snapshot->trials_until() != 0) query.now = trial_clock();
+  if (version.snapshot->asks_for_requests()) request_in(in, out);
   if ((in.known & POLICY_KNOW_NAME) != 0) {
     query.name = name_in(in.name);
     if (query.name == nullptr) return POLICY_INVALID;
@@ -217,6 +239,19 @@ void verdict_out(const Verdict& verdict, policy_verdict& out) noexcept {
   out.rule = verdict.rule;
   out.flags = verdict.flags;
   out.generation = verdict.generation;
+  if (POLICY_HAS(&out, trials)) std::copy(verdict.trials.begin(), verdict.trials.end(), out.trials);
+}
+
+std::int64_t trial_clock() noexcept {
+  timespec now;
+  ::clock_gettime(CLOCK_REALTIME_COARSE, &now);
+  return now.tv_sec;
+}
+
+policy_verdict verdict_in(const policy_verdict& in) noexcept {
+  policy_verdict out{};
+  std::memcpy(&out, &in, std::min<std::size_t>(in.struct_size, sizeof out));
+  return out;
 }
 
 const policy_literals_draft1& literals_extension() noexcept {

@@ -49,6 +49,7 @@
 #include "metrics/metrics_table.hpp"
 #include "names/address.hpp"
 #include "names/domain_name.hpp"
+#include "names/request_path.hpp"
 
 namespace sallyport {
 
@@ -70,7 +71,7 @@ struct WorkerShared {
   std::optional<AuditRing> audit;
   std::optional<SyntheticTable> synthetic;
   std::optional<LimitsTable> limits;
-  unsigned limits_holder = 0;  // whose connections this process counts (LimitsTable::enter)
+  unsigned limits_holder = 0;             // whose connections this process counts (LimitsTable::enter)
   std::vector<WorkerListener> listeners;  // of [main], as is what follows
   std::vector<ListenerSubscriber> listener_subscribers;
   bool flow_layer = false;  // a plugin that decides flows is loaded, so a dns decision may leave the port to it
@@ -138,6 +139,8 @@ inline std::string_view view(policy_str text) noexcept {
 bool on_own_thread(const policy_thread* thread) noexcept;
 std::uint64_t clock_ms(clockid_t clock) noexcept;
 std::uint64_t monotonic_ns() noexcept;
+// Seconds since 1970-01-01 UTC, as trials (mode: observe) are held against.
+std::int64_t trial_clock() noexcept;
 
 // The id of whoever sends from an address at a gate: 1<<63 and an IPv4 address, or 3<<62 and 62 bits of a keyed hash.
 std::uint64_t client_id_of(const Address& peer, const std::array<std::uint64_t, 2>& key) noexcept;
@@ -146,6 +149,7 @@ std::uint64_t client_id_of(const Address& peer, const std::array<std::uint64_t, 
 struct Unpacked {
   Query query;
   Address address;
+  std::array<char, kMostPathOctets> path;  // as much of it as query.path says
 };
 policy_code unpack(const WorkerShared& shared, const PolicyVersion& version, const policy_query& in,
                    Unpacked& out) noexcept;
@@ -153,6 +157,8 @@ policy_code unpack(const WorkerShared& shared, const PolicyVersion& version, con
 policy_code charge_limits(policy_thread& thread, const policy_query& query, const policy_verdict& verdict,
                           std::uint32_t kind, std::uint64_t amount, policy_charge* out) noexcept;
 void verdict_out(const Verdict& verdict, policy_verdict& out) noexcept;
+// A plugin's, as much of it as there is: it may have been built for an earlier minor.
+policy_verdict verdict_in(const policy_verdict& in) noexcept;
 // The record of a decision or of a flow's end. ref may be nullptr; flags: of AuditFlag.
 policy_code write_audit(policy_host& host, const policy_query& query, const policy_verdict& verdict, policy_str detail,
                         policy_str raw, policy_ref* ref, AuditKind kind, std::uint8_t flags = 0) noexcept;

@@ -82,7 +82,7 @@ policy_code FlowTable::open(policy_thread& thread, const policy_query& query, co
   flow->host = thread.host;
   flow->thread = &thread;
   flow->id = last_id_.fetch_add(1, std::memory_order_relaxed) + 1;
-  flow->verdict = verdict;
+  flow->verdict = verdict_in(verdict);
   flow->revoked = revoked;
   flow->user = user;
   flow->opened_ns = now_ns;

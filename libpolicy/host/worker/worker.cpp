@@ -111,6 +111,7 @@ class Worker {
   bool recorded_ = false;                // since the subscribers were last called
   std::uint64_t drain_deadline_ns_ = 0;  // 0: not draining
   std::uint64_t next_tick_ns_ = 0;       // 0: none is needed
+  std::int64_t trial_end_ = 0;           // of the policy at hand, seconds since 1970; 0: no trial (mode: observe) is on
   std::optional<std::uint64_t> flows_left_;
 };
 
@@ -147,6 +148,7 @@ std::optional<std::string> Worker::confine(Message& message) {
     version.sources = setup_.gate->sources;
     version.credentials = setup_.gate->credentials;
   }
+  trial_end_ = version.snapshot->next_trial_end(trial_clock());
   shared_.versions.publish(std::move(version));
 
   set_log_threshold(setup_.log.value_or(static_cast<std::int32_t>(POLICY_LOG_WARNING)));
@@ -317,8 +319,10 @@ void Worker::publish(const Message& message) {
   const bool users_changed = version.credentials != before.credentials;  // `before` may end with publish()
   shared_.versions.publish(std::move(version));
   if (users_changed && shared_.credential_checks) shared_.credential_checks->forget();
-  shared_.flows.decide_again(shared_, *shared_.versions.current(), monotonic_ns());
+  const PolicyVersion& current = *shared_.versions.current();
+  shared_.flows.decide_again(shared_, current, monotonic_ns());
   shared_.tasks.published();
+  trial_end_ = current.snapshot->next_trial_end(trial_clock());
   channel_.send({{"type", "published"}, {"generation", generation}});
   if (shared_.versions.retained() > 1) plan_tick(monotonic_ns() + kReclaimTick);
 }
@@ -378,6 +382,10 @@ bool Worker::watch(int fd, Event event, std::uint32_t mask) {
 void Worker::wait() {
   std::uint64_t due = next_tick_ns_ != 0 ? next_tick_ns_ : UINT64_MAX;
   if (recorded_ && shared_.ledger && shared_.ledger->has_subscribers()) due = 0;  // from before they subscribed
+  if (trial_end_ != 0) {  // the clock that it is told by may be set: looked at again within a minute
+    const std::int64_t left = std::clamp<std::int64_t>(trial_end_ - trial_clock(), 0, 60);
+    due = std::min(due, monotonic_ns() + static_cast<std::uint64_t>(left) * 1000 * kMs);
+  }
   if (const auto flow = shared_.flows.next_due()) due = std::min(due, *flow);
   if (const auto task = shared_.tasks.next_due()) due = std::min(due, *task * kMs);
   if (shared_.ledger) {
@@ -401,6 +409,13 @@ void Worker::run_due() {
       shared_.ledger->notify_recorded();
     }
     shared_.ledger->run_due(now);
+  }
+  if (const std::int64_t clock = trial_end_ != 0 ? trial_clock() : 0; trial_end_ != 0 && clock >= trial_end_) {
+    // What passed by a trial alone ends with it, open flows and bindings in the kernel too.
+    const PolicyVersion& current = *shared_.versions.current();
+    shared_.flows.decide_again(shared_, current, now);
+    shared_.tasks.published();
+    trial_end_ = current.snapshot->next_trial_end(clock);
   }
   shared_.flows.shut_late(shared_, now);
   shared_.tasks.run_due(now / kMs);

@@ -20,7 +20,7 @@ extern "C" {
 #define POLICY_ABI_MAGIC UINT64_C(0x1a49424159414c53)
 #define POLICY_ABI_MAJOR 1
 #ifndef POLICY_ABI_LEVEL
-#define POLICY_ABI_LEVEL 0 /* the minor a plugin is written for; -D a lower one to run on older hosts */
+#define POLICY_ABI_LEVEL 1 /* the minor a plugin is written for; -D a lower one to run on older hosts */
 #endif
 #define POLICY_HAS(p, f) ((p)->struct_size >= offsetof(__typeof__(*(p)), f) + sizeof((p)->f))
 #define POLICY_EXPORT __attribute__((visibility("default")))
@@ -62,7 +62,7 @@ typedef struct {
   uint64_t suffix_hash[16]; /* of the last 1 to 16 labels; for the host */
   uint8_t len, labels;
   uint8_t suffix_len[6]; /* of the last 1 to 6 labels; for the host */
-  char text[256]; /* ASCII lower case, no trailing dot, no NUL promised */
+  char text[256];        /* ASCII lower case, no trailing dot, no NUL promised */
 } policy_name;
 
 enum { POLICY_IPV4 = 4, POLICY_IPV6 = 6 };
@@ -77,7 +77,8 @@ typedef struct {
 enum { POLICY_LAYER_NONE, POLICY_LAYER_DNS, POLICY_LAYER_TCP, POLICY_LAYER_TLS, POLICY_LAYER_HTTP, POLICY_LAYER_DIAL };
 
 /* Attribute bits of policy_query.known and .deferred; a bit in neither is invisible: allow rules that need it do not
- * match, deny rules do. The host refuses `deferred` where no later enforcing layer runs. */
+ * match, deny rules do. The host refuses `deferred` where no later enforcing layer runs: at POLICY_LAYER_DIAL all but
+ * method and path, which whoever dials before the client has spoken must read, and ask again with. */
 enum {
   POLICY_KNOW_NAME = 1 << 0,
   POLICY_KNOW_ADDRESS = 1 << 1, /* dest: the final destination */
@@ -106,6 +107,13 @@ enum {
   POLICY_CONTINUE = 2
 }; /* continue: a later layer will know; not yet an allow */
 enum { POLICY_FLAG_TUNNEL_ANY = 1 << 0 }; /* the rule says `tunnel: any` */
+#if POLICY_ABI_LEVEL >= 1
+/* A trial (mode: observe): reason and rule are those of a denial, which is audited, and the verdict lets it pass. Pass
+ * the verdict on as it is. */
+enum { POLICY_FLAG_OBSERVED = 1 << 1 };
+/* In policy_verdict.trials: the rule would allow. */
+#define POLICY_TRIAL_ALLOWS (UINT32_C(1) << 31)
+#endif
 #define POLICY_NO_RULE UINT32_C(0xffffffff)
 
 typedef struct {
@@ -113,6 +121,9 @@ typedef struct {
   uint16_t verdict, reason; /* at the last layer anything but POLICY_ALLOW is a refusal */
   uint32_t rule, flags;     /* rule: index into the policy, POLICY_NO_RULE for the default */
   uint64_t generation;
+#if POLICY_ABI_LEVEL >= 1
+  uint32_t trials[2]; /* rules on trial that the decision met, 1 + index each, for the audit; 0: none */
+#endif
 } policy_verdict;
 
 /* One closed list, with the words users see (lower case, underscores). */

@@ -116,7 +116,7 @@ class TunnelByAddress : public FilterBench {
     host.decide = [tunnel_first](const policy_query& q) {
       const bool known = (q.known & POLICY_KNOW_ADDRESS) && q.dest && (q.known & POLICY_KNOW_NAME);
       const bool tunnel = known ? FakeHost::text(*q.dest) == kInside : tunnel_first;
-      return FakeHost::verdict(q.deferred ? POLICY_CONTINUE : POLICY_ALLOW, POLICY_REASON_OK,
+      return FakeHost::verdict(q.deferred & POLICY_KNOW_ADDRESS ? POLICY_CONTINUE : POLICY_ALLOW, POLICY_REASON_OK,
                                tunnel ? POLICY_FLAG_TUNNEL_ANY : 0);
     };
   }
@@ -148,7 +148,7 @@ TEST_F(TunnelByAddress, ThatAddressIsATunnelInEitherOrder) {
     }
     host.decide = [](const policy_query& q) {
       const bool known = (q.known & POLICY_KNOW_ADDRESS) && q.dest && (q.known & POLICY_KNOW_NAME);
-      return FakeHost::verdict(q.deferred ? POLICY_CONTINUE : POLICY_ALLOW, POLICY_REASON_OK,
+      return FakeHost::verdict(q.deferred & POLICY_KNOW_ADDRESS ? POLICY_CONTINUE : POLICY_ALLOW, POLICY_REASON_OK,
                                known ? POLICY_FLAG_TUNNEL_ANY : 0);
     };
   }
