@@ -98,7 +98,6 @@ class Converter {
   void where_requests_are_hidden(const Place& place, const RuleModel& model, const std::string& path);
   std::string_view nearest_client(const std::string& name) const;
   SourcePosition position(const Span& span) const { return {span.line, span.column, file_}; }
-
   void prefixes(const google::protobuf::RepeatedPtrField<std::string>& texts, const Place* place,
                 const std::string& path, std::vector<Prefix>& out);
   // `domains: []` must not mean what leaving the key out means.

@@ -273,7 +273,7 @@ class Comparison {
       query.known |= kKnowName;
       query.name = &*names.name;
     }
-    if (request != nullptr) {
+    if (request != nullptr && names.name) {  // of an address nobody reads requests (decision 61)
       query.known |= kKnowMethod;
       query.method = request->method;
       if (is_path(request->path)) {
