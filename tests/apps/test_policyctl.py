@@ -360,6 +360,7 @@ def test_stats_count_and_name_what_does_nothing(tmp_path):
         """version: 1
 clients:
   idle: { cells: [x] }
+  tried: { cells: [y], mode: observe, until: 2100-01-01 }
 rules:
   - name: block
     action: allow
@@ -381,9 +382,9 @@ rules:
         "  written  5  3 exact, 1 wildcard, 1 both",
         "addresses  1 block",
         "ports      443/tcp  in 2 rules",
-        f"largest    open  {policy}:9  3 names",
+        f"largest    open  {policy}:10  3 names",
         "unused     client idle  no rule names it",
-        f"shadowed   late  {policy}:12  an earlier rule takes some of its flows",
+        f"shadowed   late  {policy}:13  an earlier rule takes some of its flows",
     ):
         assert line + "\n" in ran.stdout, ran.stdout
     report = json.loads(ctl("stats", "-o", "json", str(policy)).stdout)

@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "language/format/format_policy.hpp"
 #include "language/import/findings.hpp"
 #include "language/load.hpp"
 #include "language/suggest.hpp"
@@ -242,12 +243,23 @@ bool raise(std::vector<DraftRule>& rules, std::size_t index) {
   return false;
 }
 
-// Reads the draft as check would. What can never take effect was no mistake where it came from: it goes, with a word.
-LoadOutcome settle(Draft& draft, const std::string& target, Imported& imported) {
+LoadOutcome load(std::string_view policy, const std::string& target) {
   LoadOptions options;
   options.opens_files = true;
-  const std::string name = target == "-" ? "<stdin>" : target;
-  LoadOutcome outcome = load_policy(draft.text(), name, options);
+  return load_policy(policy, target == "-" ? "<stdin>" : target, options);
+}
+
+// As `policyctl fmt` leaves it. The places of warnings are those of that text.
+void write_canonically(std::string& policy, const std::string& target, LoadOutcome& outcome) {
+  FormatOutcome formed = format_policy(policy, target);
+  if (!formed.text) return;
+  policy = *std::move(formed.text);
+  if (!outcome.diagnostics.empty()) outcome = load(policy, target);
+}
+
+// Reads the draft as check would. What can never take effect was no mistake where it came from: it goes, with a word.
+LoadOutcome settle(Draft& draft, const std::string& target, Imported& imported) {
+  LoadOutcome outcome = load(draft.text(), target);
   for (std::size_t most = 2 * draft.rules.size(); most > 0 && !outcome.ok(); --most) {
     const auto dead = std::find_if(outcome.diagnostics.begin(), outcome.diagnostics.end(), [&](const Diagnostic& d) {
       return d.code == "P021" && rule_index(d.path).value_or(draft.rules.size()) < draft.rules.size();
@@ -259,7 +271,7 @@ LoadOutcome settle(Draft& draft, const std::string& target, Imported& imported) 
       imported.left_out.push_back({rule.file, rule.line, rule.text.empty() ? rule.name : rule.text, dead->repair});
       draft.rules.erase(draft.rules.begin() + static_cast<std::ptrdiff_t>(index));
     }
-    outcome = load_policy(draft.text(), name, options);
+    outcome = load(draft.text(), target);
   }
   return outcome;
 }
@@ -291,6 +303,7 @@ Imported import_policy(std::span<const ImportSource> sources, const std::string&
   }
   LoadOutcome outcome = settle(draft, target, imported);
   imported.policy = draft.text();
+  if (outcome.ok()) write_canonically(imported.policy, target, outcome);
   imported.diagnostics = std::move(outcome.diagnostics);
   if (outcome.ok()) imported.names = count_names(*outcome.model);
   return imported;

@@ -86,7 +86,7 @@ void ListParser::line(std::string_view text) {
   if (text.empty()) return;
   if (const void* const nul = std::memchr(text.data(), 0, text.size())) {
     const auto offset = static_cast<std::size_t>(static_cast<const char*>(nul) - text.data());
-    return sink_.invalid({"a NUL octet: is this a text file?"}, part(offset, 1));
+    return sink_.invalid({"a NUL octet, which no text has"}, part(offset, 1));
   }
   entries_.clear();
   if (std::optional<LineFault> fault = reader_->read(text, entries_)) {

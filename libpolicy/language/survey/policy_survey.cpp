@@ -80,7 +80,7 @@ PolicySurvey survey(const PolicyModel& model) {
     return key(a) < key(b);
   });
   for (std::uint32_t i = 0; i < model.clients.size(); ++i) {
-    if (!used.contains(model.clients[i].name)) out.unused_clients.push_back(i);
+    if (!model.clients[i].observe && !used.contains(model.clients[i].name)) out.unused_clients.push_back(i);
   }
   for (const DeadRule& dead : find_dead_rules(model)) {
     if (dead.whole) out.dead_rules.push_back(dead.rule);

@@ -35,7 +35,7 @@ struct PolicySurvey {
   std::size_t address_blocks = 0;
   std::vector<RuleSurvey> rules;              // by the number of their names, most first
   std::vector<PortUse> ports;                 // by the rules that list them, most first
-  std::vector<std::uint32_t> unused_clients;  // that no rule names
+  std::vector<std::uint32_t> unused_clients;  // that no rule names, and no trial
   std::vector<std::uint32_t> dead_rules;      // that decide nothing; none in a policy that loads
   std::vector<std::uint32_t> shadowed_rules;  // deny rules of which an earlier allow rule takes some flows
 };

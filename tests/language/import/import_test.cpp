@@ -11,6 +11,7 @@
 #include <random>
 #include <set>
 
+#include "language/format/format_policy.hpp"
 #include "language/lists/list_parser.hpp"
 #include "language/load.hpp"
 #include "names/pattern_set.hpp"
@@ -92,6 +93,7 @@ class Import : public testing::Test {
     EXPECT_FALSE(has_errors(imported.diagnostics)) << render(imported.diagnostics, false) << imported.policy;
     const LoadOutcome outcome = load_policy_file(write("policy.yaml", imported.policy));
     EXPECT_TRUE(outcome.ok()) << render(outcome.diagnostics, false) << imported.policy;
+    EXPECT_EQ(format_policy(imported.policy, "policy.yaml").text, imported.policy);  // nothing for fmt to do
     return outcome.ok() ? *outcome.model : PolicyModel{};
   }
 
