@@ -2,8 +2,7 @@
 //
 // Form     Files relative to the folder of the policy that names them, trusted as it is (language/trusted_file.hpp).
 // Errors   P032 a file that cannot be used, P031 lines not understood, P033 an unknown list, P034 an unused one, P035
-// lines
-//          that say the opposite of the rule; P014, P015 and P018 of names that an allow rule may not list, P043.
+//          lines that say the opposite of the rule; P014, P015 and P018 of names that an allow rule may not list, P043.
 //          Each list's own are reported once, however many rules use it.
 //
 // Internal to language/: it names generated types.

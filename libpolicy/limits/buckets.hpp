@@ -1,8 +1,7 @@
 // The three ways to count, each in one 64-bit word of shared memory.
 //
 // rate     GCRA (ITU-T I.371): the word is the time at which the next octet is due if all that was charged goes on at
-// the
-//          rate. A bucket of `burst` that refills at the rate, without a thread that refills it.
+//          the rate. A bucket of `burst` that refills at the rate, without a thread that refills it.
 // queue    The same, but what does not fit is given a later time instead of being refused.
 // quota    What was used in a window of wall-clock time: [period 2][window 20][used 42] bits.
 //

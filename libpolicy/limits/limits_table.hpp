@@ -1,22 +1,17 @@
 // LimitsTable: what each client has done by each rule that has `limits` (policy.limits/1, docs/limits.md).
 //
 // Form      One entry a (rule, client), found by a keyed hash of the rule's name and of who the client is: a reload
-// that
-//           keeps the rule keeps what was counted. Connections are counted a holder (a worker process) each.
+//           that keeps the rule keeps what was counted. Connections are counted a holder (a worker process) each.
 // Bounds    kWays places an entry may have. All taken, and none of them at rest: the rule's overflow entry, which all
-// such
-//           clients share. So a full table makes limits stricter, and never lifts one.
+//           such clients share. So a full table makes limits stricter, and never lifts one.
 // Memory    One sealed memfd that the warden creates and workers map; it outlives them all. Sparse.
 // Threads   Any thread of any process that maps it. Wait-free, no allocation.
 // Trust     Workers that parse traffic write here: nothing read from it is followed as an offset or a size. What a
-// worker
-//           could gain by writing here, namely traffic without limits, it could have by not asking.
+//           worker could gain by writing here, namely traffic without limits, it could have by not asking.
 // Crashes   A process may die between any two instructions: what it held is given back by forget_holder(), and at most
-// one
-//           charge of it is counted that was not forwarded.
+//           one charge of it is counted that was not forwarded.
 // Exact     A charge that returned is counted, whatever others do; except that two processes which meet a client for
-// the
-//           first time in the same instant may count their first charge apart, while a place of the table changes
+//           the first time in the same instant may count their first charge apart, while a place of the table changes
 //           hands.
 // Time      Passed in: the steady clock's nanoseconds, the same for all, and seconds of wall-clock time for quotas.
 // Errors    kCorrupt: a file that is no such table.

@@ -1,12 +1,10 @@
 // QuotaFile: what quotas have used, over a restart of the warden.
 //
 // Form     One file, replaced as a whole (written beside, then renamed): the table's seed, and one record an entry
-// whose
-//          window is not over. Native byte order; a checksum finds what was cut off or damaged.
+//          whose window is not over. Native byte order; a checksum finds what was cut off or damaged.
 // Bounds   No larger than the table's capacity makes it; a larger one is not read.
 // Loss     Saved at most once a second, so what the second before a kill or a power cut used may be missing. A file
-// that
-//          cannot be read for what it says is no fresh start: see LimitsTable::lose().
+//          that cannot be read for what it says is no fresh start: see LimitsTable::lose().
 // Threads  [main] of the warden.
 #pragma once
 

@@ -13,10 +13,9 @@
 //          is never counted. A window begins with the first name that is counted in it, so that two windows' budgets
 //          can pass within one window's time, and no more.
 // Bounds   kPairs in all, kPairsPerClient of one client, kClients. A parent that finds no place shares one pair with
-// all
-//          others of that client that found none: with more parents a client has coarser budgets, never larger ones,
-//          and no other client notices. Only the kClients+1st client that asks within one window takes the place of
-//          another: of the one that was silent longest, suspects last.
+//          all others of that client that found none: with more parents a client has coarser budgets, never larger
+//          ones, and no other client notices. Only the kClients+1st client that asks within one window takes the place
+//          of another: of the one that was silent longest, suspects last.
 // Memory   Grows with what is counted: 8 octets a distinct name, half as much again at most.
 // Secrets  Names and parents are known by keyed hashes (SipHash): nobody can choose two that count as one.
 // Threads  Any. is_quiet() takes no lock.

@@ -513,5 +513,12 @@ def test_what_was_not_written_is_no_success():
     assert ran.returncode == 2 and "standard output" in ran.stderr
 
 
+def test_standard_input_includes_from_the_working_directory(tmp_path):
+    (tmp_path / "part.yaml").write_text("version: 1\nrules:\n  - { name: r, action: deny, domains: [a.example] }\n")
+    part = os.path.relpath(tmp_path / "part.yaml", TREE)
+    ran = ctl("check", "-", stdin=f"version: 1\ninclude: [{part}]\n")
+    assert ran.returncode == 0 and "<stdin>: valid, 1 rule" in ran.stdout, ran
+
+
 if __name__ == "__main__":
     sys.exit(pytest.main([__file__]))

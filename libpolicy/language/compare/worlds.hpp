@@ -1,9 +1,8 @@
 // What two policies can tell apart of who asks and of what for: one of each class, for compare() to combine.
 //
 // Names    A name is told apart by the entries that match it: at itself, and of its ancestors those that reach below.
-// So
-//          of each name that an entry has, the name and one below it stand for all; names with the same rules are one
-//          class, and so are the names that no entry matches.
+//          So of each name that an entry has, the name and one below it stand for all; names with the same rules are
+//          one class, and so are the names that no entry matches.
 // Lifetime Borrow the models.
 #pragma once
 

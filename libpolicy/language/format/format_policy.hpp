@@ -1,14 +1,12 @@
 // The canonical form of a policy: one way to write it, so that a diff of two policies shows what changed.
 //
 // Form     Keys in one order (docs/policyctl.md), two spaces a level, quotes only where YAML or one of its readers
-// needs
-//          them, lists and small mappings on one line up to 120 columns. Comments stay with what they stand at, one
-//          blank line stays one, several become one. Line feeds end lines; a byte order mark and `---` go.
+//          needs them, lists and small mappings on one line up to 120 columns. Comments stay with what they stand at,
+//          one blank line stays one, several become one. Line feeds end lines; a byte order mark and `---` go.
 // Meaning  Never changed: the text that comes back was read again, and decodes to the same message and holds the same
 //          comments, or nothing comes back.
 // Errors   Those of reading a policy; P060 for what no canonical form can keep (anchors, block scalars, directives),
-// P061
-//          if the check above failed.
+//          P061 if the check above failed.
 // Threads  Pure.
 #pragma once
 

@@ -1,8 +1,7 @@
 // Layout: a policy's values with the comments and blank lines that belong to each.
 //
 // Form     An Item is a pair of a mapping or an entry of a sequence. A comment above it leads it, one on its line
-// stands
-//          beside it, one below that is indented deeper than what follows is at its foot.
+//          stands beside it, one below that is indented deeper than what follows is at its foot.
 // Lifetime Borrows the tree.
 #pragma once
 

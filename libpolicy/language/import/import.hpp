@@ -1,8 +1,7 @@
 // Import: a policy from the configurations of other tools, with what could not be carried over and where they differ.
 //
 // Form     Lists of names that pass (Squid's dstdomain files, dnsmasq's server=, domains) become allow rules, lists of
-// names
-//          that do not (hosts, adblock, RPZ, dnsmasq's address=) deny rules. Small ones are written out, with the
+//          names that do not (hosts, adblock, RPZ, dnsmasq's address=) deny rules. Small ones are written out, with the
 //          comments that stood beside the names; large ones become `lists`, which leave the names in their file.
 // Errors   Nothing is widened in silence: what has no counterpart is in left_out, with its place and why.
 //          The policy is read as `policyctl check` reads it; diagnostics holds errors only if that fails.

@@ -1,8 +1,7 @@
 // SourceText: the lines of a configuration, each with the comments that belong to it.
 //
 // Form     A comment of its own belongs to what follows it, blank lines or not; one behind a value to that value.
-// Comments
-//          are kept as UTF-8 without control and hidden characters, which a policy refuses.
+//          Comments are kept as UTF-8 without control and hidden characters, which a policy refuses.
 #pragma once
 
 #include <cstdint>

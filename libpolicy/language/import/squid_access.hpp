@@ -1,11 +1,9 @@
 // SquidAccess: acl and http_access of a squid.conf, as clients, lists and rules.
 //
 // Form     An http_access line is a conjunction: names (dstdomain), addresses (dst), clients (src), ports (port) and
-// CONNECT
-//          are carried over; `deny !names` and `deny !ports` narrow what later lines allow, as they do there.
+//          CONNECT are carried over; `deny !names` and `deny !ports` narrow what later lines allow, as they do there.
 // Errors   A line with a condition that has no counterpart is left out whole: an allow line without one of its
-// conditions
-//          would allow more.
+//          conditions would allow more.
 #pragma once
 
 #include <map>

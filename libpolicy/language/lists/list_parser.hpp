@@ -1,15 +1,13 @@
 // ListParser: lists of names in the formats that they come in, as patterns with their places.
 //
 // Form     Text in pieces of any size; lines end in LF or CR LF; a byte order mark in front is passed over. Blank lines
-// and
-//          comments mean nothing. What means nothing to a gateway is an invalid line, with its part that does not and
-//          why; an invalid line adds no name, not even those of its parts that could be read.
+//          and comments mean nothing. What means nothing to a gateway is an invalid line, with its part that does not
+//          and why; an invalid line adds no name, not even those of its parts that could be read.
 // Lifetime Borrows the sink. What a sink is given is valid during the call.
 // Threads  One at a time.
 // Errors   None of its own: a line of more than kMostLineOctets, or with a NUL octet, is invalid like any other.
 // Source   hosts(5); the host subset of Adblock Plus and AdGuard filters; dnsmasq(8); Squid's acl dstdomain; RFC 1035
-// §5 and
-//          draft-vixie-dnsop-dns-rpz for response policy zones.
+//          §5 and draft-vixie-dnsop-dns-rpz for response policy zones.
 #pragma once
 
 #include <cstdint>
