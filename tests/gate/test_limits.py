@@ -90,7 +90,11 @@ class Agent:
             with self._lab.namespaces.inside(self._agents.fds[self.name]):
                 s = socket.socket()
             s.settimeout(timeout)
-            s.connect((world.LOAD4, port))
+            try:
+                s.connect((world.LOAD4, port))
+            except ConnectionResetError:  # the reset may be here before connect() has returned
+                s.close()
+                raise Refused(b"") from None
             return s
         s = self._connect(agent=self.name, timeout=timeout)
         if way == "connect":
@@ -241,7 +245,7 @@ def test_connections_are_counted_while_they_are_open(gate, agent, neighbour, ori
         try:
             s = who.open(way, CONNECTIONS, 5)
         except Refused as refused:
-            assert is_limited(refused.data), refused.data
+            assert is_limited(refused.data) if way != "transparent" else refused.data == b"", refused.data
             return None
         try:
             s.sendall(b"\0hello")
