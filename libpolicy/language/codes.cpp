@@ -198,6 +198,12 @@ constexpr CodeText kCodes[] = {
      "policyctl test POLICY TESTS adds the tests of another file to the policy's own. Such a file has `version: 1` and "
      "`tests`,\n"
      "and nothing that would change what is tested."},
+    {"P063", "limits that a connection passes by",
+     "A tunnel or a transparent connection is charged by the first rule that may allow it; its requests are decided "
+     "one by\n"
+     "one. So a rule with limits cannot stand behind one that asks for methods or paths of the same names and ports: "
+     "its\n"
+     "requests would come on connections of the other. Put it first."},
 };
 
 }  // namespace

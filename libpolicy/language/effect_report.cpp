@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "language/effect.hpp"
+#include "language/limit_order.hpp"
 #include "language/shadow.hpp"
 #include "language/suggest.hpp"
 #include "language/values.hpp"
@@ -124,9 +125,23 @@ void report_shadowed_rules(const PolicyModel& model, std::span<const RulePlace> 
   }
 }
 
+void report_bypassed_limits(const PolicyModel& model, std::span<const RulePlace> rules) {
+  for (const BypassedLimits& found : find_bypassed_limits(model)) {
+    const Place& entry = *rules[found.rule].place;
+    Diagnostic& error = rules[found.rule].reporter->error(
+        "P063", entry.field(Rule::kLimitsFieldNumber)->key, "rules[" + std::to_string(entry.index) + "].limits",
+        "requests by this rule may come on a connection that " + in_ticks(model.rules[found.by].name) +
+            " is charged for",
+        "put rule " + in_ticks(model.rules[found.rule].name) + " before it, or give the two other names or ports");
+    error.note = "a connection is charged by the first rule that may allow it, which is the one that asks for requests";
+    error.related.push_back(excerpt_of(rules[found.by]));
+  }
+}
+
 }  // namespace
 
 void report_rules_without_effect(const PolicyModel& model, std::span<const RulePlace> rules) {
+  report_bypassed_limits(model, rules);
   PatternIndexes indexes;
   const std::vector<DeadRule> all_dead = find_dead_rules(model, indexes);
   report_shadowed_rules(model, rules, all_dead, indexes);

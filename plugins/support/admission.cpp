@@ -22,6 +22,16 @@ bool is_name(const policy_edge_v1& edge, const wire::Authority& authority, const
          policy::view(claimed) == policy::view(name);
 }
 
+// As many servers see field names: CGI and WSGI make one variable of X-Original-URL and X_Original_URL.
+bool is_field(std::string_view name, std::string_view lower) {
+  if (name.size() != lower.size()) return false;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    const char c = name[i] >= 'A' && name[i] <= 'Z' ? static_cast<char>(name[i] - 'A' + 'a') : name[i];
+    if ((c == '_' ? '-' : c) != lower[i]) return false;
+  }
+  return true;
+}
+
 bool equal_in_any_case(std::string_view a, std::string_view lower) {
   if (a.size() != lower.size()) return false;
   for (std::size_t i = 0; i < a.size(); ++i) {
@@ -102,7 +112,7 @@ void describe_request(const wire::HttpRequestHead& head, policy_query& query) {
   query.deferred &= ~kKnowRequest;
   for (const wire::HttpField& field : head.fields) {
     for (const std::string_view name : kOverrides) {
-      if (equal_in_any_case(field.name, name)) return;
+      if (is_field(field.name, name)) return;
     }
   }
   query.method = policy::str(head.method);

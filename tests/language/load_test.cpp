@@ -287,6 +287,34 @@ INSTANTIATE_TEST_SUITE_P(
         {"LimitsOfUdp",
          rule("domains: [a.example], ports: [443, 443/udp], limits: { requests: 600/m }"),
          {"P058 3:76 limits cannot be kept for UDP: the kernel forwards it, and counts for nobody"}},
+        // Limits behind requests.
+        {"LimitsBehindRequestsOfSameName",
+         "version: 1\nrules:\n  - { name: e, action: allow, domains: [a.example], ports: [80], paths: [/free] }\n  - { "
+         "name: l, action: allow, domains: [a.example], ports: [80], paths: [/scarce], limits: { requests: 2/h } }\n",
+         {"P063 4:84 requests by this rule may come on a connection that `e` is charged for"}},
+        {"LimitsBehindRequestsOfOneNameBelow",
+         "version: 1\nrules:\n  - { name: e, action: allow, domains: [.a.example], ports: [80], paths: [/free] }\n  - "
+         "{ name: l, action: allow, domains: [x.a.example], ports: [80], paths: [/scarce], limits: { requests: 2/h } "
+         "}\n",
+         {"P063 4:86 requests by this rule may come on a connection that `e` is charged for"}},
+        {"LimitsBehindRequestsOfOnePort",
+         "version: 1\nrules:\n  - { name: e, action: allow, domains: [a.example], ports: [79-81], paths: [/free] }\n  "
+         "- { name: l, action: allow, domains: [a.example], ports: [80], paths: [/scarce], limits: { requests: 2/h } "
+         "}\n",
+         {"P063 4:84 requests by this rule may come on a connection that `e` is charged for"}},
+        {"LimitsBehindRequestsOfOtherName",
+         "version: 1\nrules:\n  - { name: e, action: allow, domains: [b.example], ports: [80], paths: [/free] }\n  - { "
+         "name: l, action: allow, domains: [a.example], ports: [80], paths: [/scarce], limits: { requests: 2/h } }\n",
+         {}},
+        {"LimitsBehindRequestsOfOtherPort",
+         "version: 1\nrules:\n  - { name: e, action: allow, domains: [a.example], ports: [81], paths: [/free] }\n  - { "
+         "name: l, action: allow, domains: [a.example], ports: [80], paths: [/scarce], limits: { requests: 2/h } }\n",
+         {}},
+        {"LimitsBeforeRequests",
+         "version: 1\nrules:\n  - { name: l, action: allow, domains: [a.example], ports: [80], paths: [/scarce], "
+         "limits: { requests: 2/h } }\n  - { name: e, action: allow, domains: [a.example], ports: [80], paths: [/free] "
+         "}\n",
+         {}},
         {"WrongLevel", "version: 1\ndomains: [a.example]\n", {"P003 2:1 unknown key `domains`"}},
         {"DuplicateKey", "version: 1\nversion: 1\n", {"P012 2:1 duplicate key `version`"}},
         {"DuplicateKeyOfARule",
