@@ -477,9 +477,8 @@ TEST_F(Policyctl, ImportPrintsThePolicyAlone) {
   const std::string list = write("ads.txt", "||ads.example.org^\n||ads.example.net^$popup\n");
   const Ran ran = run({"import", "--adblock", list, "-o", "-"});
   EXPECT_EQ(ran.status, 0);
-  EXPECT_EQ(
-      ran.out,
-      "version: 1\ndefault: deny\nrules:\n  - name: ads\n    action: deny\n    domains:\n      - .ads.example.org\n");
+  EXPECT_EQ(ran.out,
+            "version: 1\ndefault: deny\nrules:\n  - name: ads\n    action: deny\n    domains: [.ads.example.org]\n");
   EXPECT_THAT(ran.err,
               HasSubstr("not carried over: " + list + ":2 `||ads.example.net^$popup` (modifier has no meaning"));
 }
